@@ -1,0 +1,35 @@
+"""Errors of the plugin.
+
+None derives from ``ValueError`` or ``AttributeError``: the host swallows the first
+(``BaseAPIParser.run_train_or_eval``) and loses the text of the second
+(``EasyModuleAttributeGetter.get``). Each message says what is wrong, what was got, what was
+expected and where to change it.
+"""
+
+
+class SladeError(Exception):
+    """Base of every error this plugin raises on purpose. The command line ends with exit code 2."""
+
+
+class ConfigError(SladeError):
+    """A config name, key, type or range is wrong."""
+
+
+class DataError(SladeError):
+    """A data set, a split or a batch is not what the method needs."""
+
+
+class ShapeError(SladeError):
+    """A tensor has the wrong shape or dtype."""
+
+
+class ExperimentError(SladeError):
+    """An experiment folder is taken, missing, unwritable or belongs to another configuration."""
+
+
+class CheckpointError(SladeError):
+    """A checkpoint is damaged, incomplete or foreign."""
+
+
+class PseudoLabelError(SladeError):
+    """A pseudo-label record is damaged or belongs to another teacher, pool or setting."""
