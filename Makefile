@@ -1,0 +1,63 @@
+# make demo   trains a teacher and a student on the CPU, without a download
+# make test   runs the tests
+# make check  lint and types            make format  lays out the code
+# make wheel-test  builds a wheel and looks into it
+# make clean  removes .venv and what building left behind; experiments/ stays
+#
+# The environment is .venv, made when a target needs it and renewed when setup.py changes.
+# Another interpreter: make test PYTHON=/path/to/python3.12
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' && \
+	echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test check format wheel-test clean
+
+# Installed with the test tools; the usual one while developing.
+install: $(VENV)/test.stamp
+
+demo: $(VENV)/run.stamp
+	$(BIN)/python run.py --config_loss slade
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+check: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/codespell
+	$(BIN)/cffconvert --validate
+
+format: $(VENV)/test.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The wheel must hold every config of bench_configs/ and start in an environment of its own.
+wheel-test: $(VENV)/test.stamp
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/python -m pytest -q tests/test_packaging.py
+	rm -rf dist/unpacked && mkdir dist/unpacked
+	$(BIN)/python -m pip install --quiet --no-deps --target dist/unpacked dist/*.whl
+	diff -r bench_configs dist/unpacked/slade_plugin/bench_configs
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || \
+		{ echo "No Python 3.11 or 3.12 found; name one: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install -e .
+	touch $@
+
+$(VENV)/test.stamp: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install -e '.[test]'
+	touch $@ $(VENV)/run.stamp

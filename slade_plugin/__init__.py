@@ -1,0 +1,28 @@
+"""SLADE as a plugin of powerful-benchmarker 0.9.33.
+
+The stages (``self_training``): a *teacher* learns from labeled images, its embeddings cluster an
+unlabeled pool into *pseudo labels*, and a *student* learns from both with a *feature basis* that
+tells trustworthy pairs from noise. ``docs/design.md`` draws the way of one batch.
+
+Read first: ``trainers/slade_student.py`` (one step of the method) and ``runner.py`` (how a command
+line becomes experiments of the host). The equations alone are in ``functional/``.
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "register"]
+
+
+def register(runner: Any) -> None:
+    """Registers every class of the plugin with any powerful-benchmarker runner.
+
+    Args:
+        runner: An instance of a host runner, before its ``run()``.
+
+    Raises:
+        ConfigError: If the host already has a class of one of our names.
+    """
+    from slade_plugin.register import register_all
+
+    register_all(runner)

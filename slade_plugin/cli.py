@@ -1,0 +1,136 @@
+"""The command line: ``python run.py`` in a checkout, ``slade-bench`` once installed."""
+
+import argparse
+import logging
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from slade_plugin import compat
+from slade_plugin.errors import ConfigError, SladeError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Runs the command line.
+
+    Returns:
+        0 if all went well, 2 for a mistake that a message explains, 130 if interrupted. Anything
+        unexpected raises.
+    """
+    debug = "--debug" in sys.argv
+    try:
+        _main()
+    except SladeError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        print(
+            "\nInterrupted. The same command with --resume_training latest goes on.",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def split_quoted_values(argv: list[str]) -> list[str]:
+    """Splits quoted lists and dicts at their spaces, since the host reads them as loose words.
+
+    ``"{iterations_per_epoch: 10}"`` and ``{iterations_per_epoch: 10}`` then mean the same.
+    """
+    return [
+        word for arg in argv for word in (arg.split() if arg[:1] in "[{" and arg else [arg])
+    ]
+
+
+def _main() -> None:
+    sys.argv[1:] = split_quoted_values(sys.argv[1:])
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    add = parser.add_argument
+    add("--pytorch_home", type=str, default=None)
+    add("--dataset_root", type=str, default="datasets")
+    add("--root_experiment_folder", type=str, default="experiments")
+    add("--root_config_folder", type=str, default=None)
+    add("--global_db_path", type=str, default=None)
+    add("--merge_argparse_when_resuming", action="store_true")
+    add("--bayes_opt_iters", type=int, default=0)
+    add("--reproductions", type=int, default=0)
+    add("--list", action="store_true")
+    add("-h", "--help", action="store_true")
+    flags, _ = parser.parse_known_args()
+    if flags.help:
+        print(HELP)
+        return
+    logging.getLogger().setLevel(logging.INFO if "--debug" in sys.argv else logging.ERROR)
+    compat.apply()
+    if flags.list:
+        from slade_plugin.listing import listing
+
+        print(listing(flags.root_config_folder))
+        return
+    kwargs: dict[str, Any] = {
+        "dataset_root": flags.dataset_root,
+        "root_experiment_folder": flags.root_experiment_folder,
+        "root_config_folder": flags.root_config_folder,
+        "pytorch_home": flags.pytorch_home,
+        "global_db_path": flags.global_db_path,
+        "merge_argparse_when_resuming": flags.merge_argparse_when_resuming,
+    }
+    if flags.root_config_folder and not Path(flags.root_config_folder).is_dir():
+        raise ConfigError(
+            f"--root_config_folder {flags.root_config_folder} is no folder; expected one with "
+            "config_foldernames.yaml and the eight config areas."
+        )
+    if flags.bayes_opt_iters > 0:
+        _run_bayes_opt(kwargs, flags.bayes_opt_iters, flags.reproductions)
+        return
+    from slade_plugin.runner import SladeRunner
+
+    SladeRunner(**kwargs).run()
+
+
+def _run_bayes_opt(kwargs: dict[str, Any], iterations: int, reproductions: int) -> None:
+    """The host's own search, where the installed ax-platform still has what the host imports."""
+    try:
+        from powerful_benchmarker.runners.bayes_opt_runner import BayesOptRunner
+    except ImportError as error:
+        raise ConfigError(
+            f"--bayes_opt_iters {iterations}: the host's search does not run on the installed "
+            f"ax-platform ({error}); expected ax-platform==0.3.6 with pandas<3 and numpy<2."
+        ) from error
+    from slade_plugin.register import register_all
+    from slade_plugin.runner import config_root
+
+    kwargs["root_config_folder"] = kwargs["root_config_folder"] or str(config_root())
+    runner = BayesOptRunner(bayes_opt_iters=iterations, reproductions=reproductions, **kwargs)
+    register_all(runner)
+    runner.run()
+
+
+HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config values]
+
+  --config_loss NAME            what to run: slade, slade_basis, slade_pseudo_label, contrastive, ...
+  --config_AREA NAME|[A, B]     any other config area; a bare name means [default, NAME]
+  --experiment_name NAME        default: the loss config and the seed, such as slade_seed0
+  --seed N                      seeds everything (default 0)
+  --teacher_experiment PATH     use a trained teacher instead of training one
+  --resume_training latest|best go on with an interrupted run, the same command otherwise
+  --evaluate --splits_to_eval [test]    evaluate the best model of an experiment
+  --evaluate_ensemble           evaluate the concatenated models of all split schemes
+  --reproduce_results PATH      run a saved experiment again
+  --KEY VALUE                   override one value of the config, in the host's syntax:
+                                KEY~OVERRIDE~, KEY~APPLY~2, KEY~SWAP~1, KEY~DELETE~
+  --teacher.KEY, --baseline.KEY, --every.KEY    the same, for these stages of a pipeline
+  --dataset_root, --root_experiment_folder, --root_config_folder, --pytorch_home,
+  --global_db_path, --merge_argparse_when_resuming, --bayes_opt_iters, --reproductions
+                                as in the host
+  --list                        print what is registered and which configs exist
+  --debug                       full logs and tracebacks
+"""

@@ -1,0 +1,288 @@
+"""The host, powerful-benchmarker 0.9.33, on today's libraries.
+
+Each shim mends one thing that stops the host from importing or running, says why, and can be taken
+back. None changes a measured number. Installed packages stay untouched: shims only set attributes
+in this process. Nothing heavy is imported before `apply` is called.
+
+No shim is needed for the host's t-SNE visualizer: scikit-learn renamed ``n_iter``, so configs for
+it say ``max_iter``.
+"""
+
+import functools
+import hashlib
+import importlib
+import json
+import sqlite3
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from slade_plugin.errors import DataError
+
+Undo = Callable[[], None]
+
+
+class Shim(NamedTuple):
+    """One repair.
+
+    Attributes:
+        name: Short name, used by `undo`.
+        reason: What broke and the symptom without the shim.
+        install: Puts the repair in place and returns what takes it back.
+    """
+
+    name: str
+    reason: str
+    install: Callable[[], Undo]
+
+
+def assert_md5sum(
+    filename: str, md5: str, quiet: bool = False, blocksize: int | None = None
+) -> bool:
+    """Compares a file with its MD5 sum, in place of the function that gdown 6 dropped.
+
+    Args:
+        filename: File to read.
+        md5: Expected sum, hexadecimal, optionally with the prefix "md5:".
+        quiet: Unused; part of the replaced signature.
+        blocksize: Bytes read at a time; None reads 1 MiB.
+
+    Returns:
+        True.
+
+    Raises:
+        DataError: If the sums differ.
+    """
+    # The sum guards against broken downloads, not against attackers.
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(filename, "rb") as stream:
+        while block := stream.read(blocksize or 1 << 20):
+            digest.update(block)
+    expected = md5.removeprefix("md5:")
+    if digest.hexdigest() != expected:
+        raise DataError(
+            f"{filename} has MD5 {digest.hexdigest()}, expected {expected}; "
+            "the download is damaged: delete the file and download it again"
+        )
+    return True
+
+
+def _nothing() -> None:
+    """Takes back a shim that was not needed."""
+
+
+def _set(target: Any, name: str, value: object) -> Undo:
+    """Sets a missing attribute; leaves an existing one alone."""
+    if name in vars(target):
+        return _nothing
+    setattr(target, name, value)
+    return functools.partial(delattr, target, name)
+
+
+def _gdown_md5() -> Undo:
+    name = "gdown.cached_download"
+    try:
+        # import_module, since the package hides the module behind a function of the same name.
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        module = types.ModuleType(name)
+        sys.modules[name] = module
+        _set(module, "assert_md5sum", assert_md5sum)
+
+        def forget() -> None:
+            sys.modules.pop(name, None)
+
+        return forget
+    return _set(module, "assert_md5sum", assert_md5sum)
+
+
+def _numpy_int() -> Undo:
+    return _set(importlib.import_module("numpy"), "int", int)
+
+
+@contextmanager
+def _read_csv_with_delim_whitespace() -> Iterator[None]:
+    """Lets ``pandas.read_csv`` understand ``delim_whitespace`` for as long as this is open."""
+    pandas: Any = importlib.import_module("pandas")
+    original = pandas.read_csv
+
+    @functools.wraps(original)
+    def read_csv(*args: Any, delim_whitespace: bool = False, **kwargs: Any) -> Any:
+        if delim_whitespace:
+            kwargs["sep"] = r"\s+"
+        return original(*args, **kwargs)
+
+    pandas.read_csv = read_csv
+    try:
+        yield
+    finally:
+        pandas.read_csv = original
+
+
+def _pandas_whitespace() -> Undo:
+    # Both loaders import read_csv inside the method, so the module holds no name to replace, and
+    # pandas itself is changed only while one of them runs.
+    classes = [
+        importlib.import_module(f"powerful_benchmarker.datasets.{module}").__dict__[name]
+        for module, name in (
+            ("stanford_online_products", "StanfordOnlineProducts"),
+            ("celeb_a", "CelebA"),
+        )
+    ]
+    originals = [cls.load_labels for cls in classes]
+
+    def wrap(original: Callable[[Any], None]) -> Callable[[Any], None]:
+        @functools.wraps(original)
+        def load_labels(self: Any) -> None:
+            with _read_csv_with_delim_whitespace():
+                original(self)
+
+        return load_labels
+
+    for cls, original in zip(classes, originals, strict=True):
+        cls.load_labels = wrap(original)
+
+    def undo_all() -> None:
+        for cls, original in zip(classes, originals, strict=True):
+            cls.load_labels = original
+
+    return undo_all
+
+
+def _sampler_logging() -> Undo:
+    module = importlib.import_module("powerful_benchmarker.factories.sampler_factory")
+    return _set(module, "logging", importlib.import_module("logging"))
+
+
+def _ensemble_numpy() -> Undo:
+    module = importlib.import_module("powerful_benchmarker.ensembles.concatenate_embeddings")
+    return _set(module, "np", importlib.import_module("numpy"))
+
+
+def _lists_in_records() -> Undo:
+    database: Any = importlib.import_module("record_keeper.db_utils").DBManager
+    original = database.write
+
+    @functools.wraps(original)
+    def write(
+        self: Any,
+        table_name: str,
+        dict_of_lists: Mapping[str, Sequence[Any]],
+        experiment_name: str | None = None,
+    ) -> None:
+        lists = {name for name, rows in dict_of_lists.items() if isinstance(rows[0], list)}
+        if not lists:
+            original(self, table_name, dict_of_lists, experiment_name=experiment_name)
+            return
+        # The host names the column of a list "<name>_list" and then looks that name up in the
+        # records. With encoded rows under the final name, in columns made before, its own code
+        # does the rest; the column type "json" makes it read lists back.
+        records = {
+            f"{name}_list" if name in lists else name: (
+                [json.dumps(row).encode() for row in rows] if name in lists else rows
+            )
+            for name, rows in dict_of_lists.items()
+        }
+        types_of_columns = {
+            name: "json" if isinstance(rows[0], bytes) else _column_type(rows[0])
+            for name, rows in records.items()
+        }
+        _ensure_columns(self, table_name, types_of_columns)
+        original(self, table_name, records, experiment_name=experiment_name)
+
+    database.write = write
+
+    def restore() -> None:
+        database.write = original
+
+    return restore
+
+
+def _column_type(value: object) -> str:
+    """The column types of record-keeper."""
+    if isinstance(value, str):
+        return "text"
+    return "timestamp" if type(value).__name__ == "datetime" else "real"
+
+
+def _ensure_columns(database: Any, table: str, types_of_columns: Mapping[str, str]) -> None:
+    """Creates a table of record-keeper, or the columns it lacks."""
+    if not database.table_exists(table):
+        columns = [f"[{name}] {kind}" for name, kind in types_of_columns.items()]
+        if database.is_global:
+            columns.insert(
+                0,
+                "experiment_id integer REFERENCES experiment_ids(id) "
+                "ON UPDATE CASCADE ON DELETE CASCADE",
+            )
+        database.execute(
+            f"CREATE TABLE [{table}] (id integer primary key autoincrement, {', '.join(columns)})"
+        )
+        return
+    rows: list[sqlite3.Row] = database.query(f"PRAGMA table_info([{table}])")
+    present = {row["name"] for row in rows}
+    for name, kind in types_of_columns.items():
+        if name not in present:
+            database.execute(f"ALTER TABLE [{table}] ADD COLUMN [{name}] {kind}")
+
+
+SHIMS: tuple[Shim, ...] = (
+    Shim(
+        "gdown_md5",
+        "gdown 6 has no assert_md5sum. Every runner dies at start: ImportError: cannot import "
+        "name 'assert_md5sum' from 'gdown.cached_download'.",
+        _gdown_md5,
+    ),
+    Shim(
+        "numpy_int",
+        "NumPy 1.24 dropped np.int, which pytorch-metric-learning 0.9.92 uses in its sampler, "
+        "label mapper and metrics: AttributeError: module 'numpy' has no attribute 'int'.",
+        _numpy_int,
+    ),
+    Shim(
+        "pandas_whitespace",
+        "pandas 3 dropped delim_whitespace, with which StanfordOnlineProducts and CelebA read "
+        "their lists: TypeError: read_csv() got an unexpected keyword argument.",
+        _pandas_whitespace,
+    ),
+    Shim(
+        "sampler_logging",
+        "The host's sampler factory logs without importing logging. A sampler with "
+        "length_before_new_iter: dataset_length gives NameError: name 'logging' is not defined.",
+        _sampler_logging,
+    ),
+    Shim(
+        "ensemble_numpy",
+        "The host's ConcatenateEmbeddings uses np without importing it. --evaluate_ensemble of "
+        "cascaded embeddings gives NameError: name 'np' is not defined.",
+        _ensemble_numpy,
+    ),
+    Shim(
+        "lists_in_records",
+        "record-keeper cannot store a record that is a list, e.g. a learned beta per class with "
+        "save_lists_in_db: True: KeyError: 'beta_list'.",
+        _lists_in_records,
+    ),
+)
+
+_applied: dict[str, Undo] = {}
+
+
+def apply() -> None:
+    """Puts every shim in place; a second call does nothing. Call it before importing the host."""
+    for shim in SHIMS:
+        if shim.name not in _applied:
+            _applied[shim.name] = shim.install()
+
+
+def undo(name: str) -> None:
+    """Takes one shim back, e.g. to show its symptom; `apply` puts it in place again.
+
+    Args:
+        name: Name in `SHIMS`. A shim that is not in place is left alone.
+    """
+    _applied.pop(name, _nothing)()

@@ -1,0 +1,1 @@
+"""Names, arguments and values of the YAML configs."""

@@ -1,0 +1,338 @@
+"""What the host's getter knows by name, and what a registered class accepts.
+
+The host looks names up with ``EasyModuleAttributeGetter.get``, which turns every problem into an
+``AttributeError`` without text. These functions ask the same lists first and answer with the name,
+the place in the config and the nearest valid spelling.
+"""
+
+import copy
+import difflib
+import inspect
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from slade_plugin.errors import ConfigError
+
+# Kinds whose registered names are functions: torchvision's model builders, torch.nn.init.
+FUNCTION_KINDS = frozenset({"model", "weight_init_func"})
+
+CONSTRUCTOR_ERRORS = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    AssertionError,
+    LookupError,
+    RuntimeError,
+)
+
+
+class Constructor(NamedTuple):
+    """What a class or function can be called with.
+
+    Attributes:
+        names: Every argument name, the most derived class first.
+        required: Names without a default in the most derived constructor.
+        open_ended: True if ``**kwargs`` are never handed on to a constructor with a closed list,
+            so that no name can be called wrong.
+    """
+
+    names: tuple[str, ...]
+    required: tuple[str, ...]
+    open_ended: bool
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """A hint for a wrong name, to be put right behind it.
+
+    Args:
+        name: What was written.
+        candidates: What could have been meant.
+
+    Returns:
+        " (did you mean 'x'?)", or "" if nothing is close. Upper and lower case do not matter.
+    """
+    by_lower_case = {candidate.lower(): candidate for candidate in sorted(set(candidates))}
+    close = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
+    return f" (did you mean {by_lower_case[close[0]]!r}?)" if close else ""
+
+
+def registered_names(getter: object, kind: str) -> list[str]:
+    """Public names of one kind, sorted.
+
+    Args:
+        getter: The host's ``PytorchGetter``.
+        kind: "loss", "miner", "optimizer", ...
+
+    Returns:
+        Names of classes; for the kinds in `FUNCTION_KINDS` also of functions. Modules, constants
+        and private names that a registered module happens to hold are left out.
+
+    Raises:
+        ConfigError: If the getter knows no such kind.
+    """
+    names: set[str] = set()
+    for entry in _entries(getter, kind):
+        if inspect.ismodule(entry):
+            names.update(
+                name
+                for name, value in vars(entry).items()
+                if not name.startswith("_") and _is_constructible(value, kind)
+            )
+        else:
+            names.add(entry.__name__)
+    return sorted(names)
+
+
+def find_class(getter: object, kind: str, name: str, where: str = "") -> Callable[..., Any]:
+    """The class (or, for models and weight inits, function) that the host would pick.
+
+    Args:
+        getter: The host's ``PytorchGetter``.
+        kind: "loss", "miner", "optimizer", ...
+        name: The name in the config.
+        where: Place in the config, for the message.
+
+    Returns:
+        The first match in the order of registration.
+
+    Raises:
+        ConfigError: If nothing of this kind has the name.
+    """
+    for entry in _entries(getter, kind):
+        found = vars(entry).get(name) if inspect.ismodule(entry) else entry
+        if found is None or (not inspect.ismodule(entry) and entry.__name__ != name):
+            continue
+        if _is_constructible(found, kind) and not str(name).startswith("_"):
+            result: Callable[..., Any] = found
+            return result
+    names = registered_names(getter, kind)
+    raise ConfigError(
+        f"{_place(where)}there is no {kind} named {name!r}{nearest(str(name), names)}; expected "
+        f"one of the {len(names)} registered names, such as {_some(names)}"
+    )
+
+
+def constructor(target: Callable[..., Any]) -> Constructor:
+    """Collects the arguments of a class, following ``**kwargs`` up its base classes.
+
+    Args:
+        target: A class or a function.
+
+    Returns:
+        Its argument names, the required ones, and whether any name at all is accepted.
+    """
+    names: dict[str, None] = {}
+    required: list[str] | None = None
+    for init in _constructors(target):
+        try:
+            parameters = list(inspect.signature(init).parameters.values())
+        except (TypeError, ValueError):  # built-in without a signature
+            return Constructor(tuple(names), tuple(required or ()), open_ended=True)
+        if inspect.isclass(target):
+            parameters = parameters[1:]  # self
+        by_name = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        names.update(dict.fromkeys(p.name for p in by_name))
+        if required is None:
+            required = [p.name for p in by_name if p.default is p.empty]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return Constructor(tuple(names), tuple(required), open_ended=False)
+    # No constructor of its own at all: object() takes nothing.
+    return Constructor(tuple(names), tuple(required or ()), open_ended=required is not None)
+
+
+def check_arguments(
+    cls: Callable[..., Any],
+    kwargs: Mapping[str, object],
+    where: str,
+    provided: Collection[str] | None = None,
+) -> None:
+    """Refuses arguments that a class does not take.
+
+    Args:
+        cls: A class or a function.
+        kwargs: The arguments of the config.
+        where: Place in the config, for the message.
+        provided: Arguments that the program adds itself. If given, required arguments that neither
+            the config nor the program supplies are refused too; None checks unknown names only.
+
+    Raises:
+        ConfigError: Naming the class, the argument and the nearest valid one.
+    """
+    accepted = constructor(cls)
+    added = frozenset(provided or ())
+    if not accepted.open_ended:
+        for name in kwargs:
+            if name not in accepted.names:
+                choices = [valid for valid in accepted.names if valid not in added]
+                raise ConfigError(
+                    f"{_place(where)}{cls.__name__} takes no argument {name!r}"
+                    f"{nearest(str(name), choices)}; expected {_some(choices, limit=30)}"
+                )
+    if provided is not None:
+        missing = [name for name in accepted.required if name not in kwargs and name not in added]
+        if missing:
+            raise ConfigError(
+                f"{_place(where)}{cls.__name__} needs {', '.join(map(repr, missing))}; "
+                f"add it below {cls.__name__}"
+            )
+
+
+def check_numbers(kwargs: Mapping[str, object], where: str) -> None:
+    """Refuses numbers that YAML read as text.
+
+    YAML 1.1 takes ``1e-6`` for a string: the mantissa needs a point, the exponent a sign.
+
+    Args:
+        kwargs: The arguments of the config.
+        where: Place in the config, for the message.
+
+    Raises:
+        ConfigError: With the spelling that YAML reads as a number.
+    """
+    for name, value in kwargs.items():
+        if not isinstance(value, str):
+            continue
+        try:
+            number = float(value)
+        except ValueError:
+            continue
+        raise ConfigError(
+            f"{_place(where)}{name} is the text {value!r}, expected a number; "
+            f"write {_yaml_number(number)} (YAML reads 1e-6 as text and 1.0e-6 as a number)"
+        )
+
+
+def resolve(
+    getter: object, kind: str, spec: object, where: str
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Splits a config entry ``{ClassName: {argument: value}}`` into class and arguments.
+
+    Args:
+        getter: The host's ``PytorchGetter``.
+        kind: "loss", "miner", ...
+        spec: The entry. ``{ClassName: null}`` means no arguments.
+        where: Place in the config, for the message.
+
+    Returns:
+        The class and a deep copy of its arguments, so that the config is never changed.
+
+    Raises:
+        ConfigError: If the entry is not one class with a mapping, or the class is unknown.
+    """
+    if not isinstance(spec, Mapping):
+        raise ConfigError(
+            f"{_place(where)}got {spec!r}, expected one {kind} with its arguments, "
+            f"as in {{{spec if isinstance(spec, str) else 'ClassName'}: {{}}}}"
+        )
+    if len(spec) != 1:
+        names = ", ".join(map(str, spec)) or "none"
+        raise ConfigError(
+            f"{_place(where)}expected exactly one {kind}, got {len(spec)} ({names}); to replace "
+            f"the one of the config file write the key as '{where.rpartition('.')[2]}~OVERRIDE~'"
+        )
+    ((name, arguments),) = spec.items()
+    found = find_class(getter, kind, name, where)
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, Mapping):
+        raise ConfigError(
+            f"{_place(where)}the arguments of {name} are {arguments!r}, expected a mapping "
+            "argument: value"
+        )
+    return found, copy.deepcopy(dict(arguments))
+
+
+@contextmanager
+def constructor_errors(name: str, where: str) -> Iterator[None]:
+    """Turns what a constructor raises into a `ConfigError` that keeps its text.
+
+    Args:
+        name: The class under construction.
+        where: Place in the config, for the message.
+
+    Raises:
+        ConfigError: Instead of the errors of `CONSTRUCTOR_ERRORS`. Errors of the plugin pass.
+    """
+    try:
+        yield
+    except CONSTRUCTOR_ERRORS as error:
+        # Many of the host's assertions have no text: their source line says what was expected.
+        text = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+        raise ConfigError(
+            f"{_place(where)}{name} cannot be built: {type(error).__name__}: {text}"
+        ) from error
+
+
+def build(getter: object, kind: str, spec: object, where: str) -> Any:
+    """Builds one object from its config entry, with every error naming the place.
+
+    Args:
+        getter: The host's ``PytorchGetter``.
+        kind: "distance", "reducer", ...
+        spec: ``{ClassName: {argument: value}}``.
+        where: Place in the config, for the message.
+
+    Returns:
+        The object.
+
+    Raises:
+        ConfigError: If the name, an argument or a value is wrong.
+    """
+    found, kwargs = resolve(getter, kind, spec, where)
+    check_arguments(found, kwargs, where)
+    check_numbers(kwargs, where)
+    with constructor_errors(found.__name__, where):
+        return found(**kwargs)
+
+
+def _entries(getter: object, kind: str) -> list[Any]:
+    """Modules and classes registered for a kind."""
+    entries = getattr(getter, kind, None)
+    if not isinstance(entries, list):
+        kinds = [name for name, value in vars(getter).items() if isinstance(value, list)]
+        raise ConfigError(
+            f"nothing is registered as {kind!r}{nearest(kind, kinds)}; expected {_some(kinds, 40)}"
+        )
+    return entries
+
+
+def _is_constructible(value: object, kind: str) -> bool:
+    """Whether a registered module's attribute can be built from a config."""
+    return inspect.isclass(value) or (kind in FUNCTION_KINDS and inspect.isfunction(value))
+
+
+def _constructors(target: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The function itself, or every ``__init__`` of the class in order of the calls to super."""
+    if not inspect.isclass(target):
+        return [target]
+    # torch's Module takes **kwargs only to refuse them, object takes none: both end the chain.
+    ends = {("builtins", "object"), ("torch.nn.modules.module", "Module")}
+    found: list[Callable[..., Any]] = []
+    for base in target.__mro__:
+        if (base.__module__, base.__qualname__) in ends:
+            break
+        if "__init__" in vars(base):
+            found.append(vars(base)["__init__"])
+    return found
+
+
+def _yaml_number(number: float) -> str:
+    """Spells a number so that YAML 1.1 reads a number."""
+    text = repr(number)
+    mantissa, exponent_mark, exponent = text.partition("e")
+    if not exponent_mark:
+        return text
+    sign = "" if exponent.startswith(("-", "+")) else "+"
+    return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{sign}{exponent}"
+
+
+def _some(names: Collection[str], limit: int = 8) -> str:
+    """The first names of a list, as text."""
+    shown = ", ".join(list(names)[:limit])
+    return shown + (", ..." if len(names) > limit else "") if shown else "none"
+
+
+def _place(where: str) -> str:
+    return f"{where}: " if where else ""

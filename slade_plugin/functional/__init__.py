@@ -1,0 +1,43 @@
+"""The equations of SLADE: tensors in, tensors out, torch only.
+
+Nothing here knows the host, so the mathematics can be tested and used without it.
+"""
+
+from slade_plugin.functional.basis_similarity import basis_responses, pairwise_cosine
+from slade_plugin.functional.pair_gaussians import (
+    GRADIENT_MODES,
+    Moments,
+    PairMoments,
+    pair_moments,
+    running_update,
+    running_with_gradient,
+)
+from slade_plugin.functional.pair_mining import (
+    PairIndices,
+    mine_by_similarity,
+    pair_precision,
+    pair_recall,
+    pairs_by_label,
+    thresholds_apart,
+)
+from slade_plugin.functional.precision import at_least_float32
+from slade_plugin.functional.similarity_distribution import similarity_distribution_loss
+
+__all__ = [
+    "GRADIENT_MODES",
+    "Moments",
+    "PairIndices",
+    "PairMoments",
+    "at_least_float32",
+    "basis_responses",
+    "mine_by_similarity",
+    "pair_moments",
+    "pair_precision",
+    "pair_recall",
+    "pairs_by_label",
+    "pairwise_cosine",
+    "running_update",
+    "running_with_gradient",
+    "similarity_distribution_loss",
+    "thresholds_apart",
+]

@@ -1,0 +1,5 @@
+"""Losses on the host's base class: thin modules with state around ``slade_plugin.functional``."""
+
+from slade_plugin.losses.feature_basis_loss import FeatureBasisLoss
+
+__all__ = ["FeatureBasisLoss"]

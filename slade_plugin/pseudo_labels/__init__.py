@@ -1,0 +1,1 @@
+"""From a teacher's embeddings to pseudo labels on disk."""

@@ -1,0 +1,66 @@
+"""The one list of what the plugin adds to the host, by the host's public door `runner.register`.
+
+Classes, one by one: a registered module would expose everything it imports, and a class of ours
+with a name of the host would silently take its place.
+"""
+
+import inspect
+from typing import Any
+
+from slade_plugin.api_parsers import APISladePseudoLabels, APISladeStudent
+from slade_plugin.datasets import Glyphs
+from slade_plugin.errors import ConfigError
+from slade_plugin.factories.slade_loss_factory import SladeLossFactory
+from slade_plugin.factories.slade_miner_factory import SladeMinerFactory
+from slade_plugin.factories.slade_optimizer_factory import SladeOptimizerFactory
+from slade_plugin.factories.slade_split_manager_factory import SladeSplitManagerFactory
+from slade_plugin.hooks.checkpointed_hook_container import CheckpointedHookContainer
+from slade_plugin.losses import FeatureBasisLoss
+from slade_plugin.miners import BasisSimilarityMiner, PseudoLabelPairMiner
+from slade_plugin.models import conv4
+from slade_plugin.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.testers import SladeTester
+from slade_plugin.trainers import SladeStudent
+
+REGISTRY: tuple[tuple[str, type], ...] = (
+    ("loss", FeatureBasisLoss),
+    ("miner", BasisSimilarityMiner),
+    ("miner", PseudoLabelPairMiner),
+    ("trainer", SladeStudent),
+    ("api_parser", APISladeStudent),
+    ("api_parser", APISladePseudoLabels),
+    ("tester", SladeTester),
+    ("split_manager", UnlabeledPoolSplitManager),
+    ("dataset", Glyphs),
+    ("model", conv4),
+    ("hook_container", CheckpointedHookContainer),
+    ("factory", SladeLossFactory),
+    ("factory", SladeMinerFactory),
+    ("factory", SladeOptimizerFactory),
+    ("factory", SladeSplitManagerFactory),
+)
+
+
+def register_all(runner: Any) -> None:
+    """Registers every entry of `REGISTRY` with a runner of the host.
+
+    Args:
+        runner: Any powerful-benchmarker runner, before its ``run()``.
+
+    Raises:
+        ConfigError: If a name is the host's already, or something of ours has been registered.
+    """
+    for kind, cls in REGISTRY:
+        for known in getattr(runner.pytorch_getter, kind, []):
+            taken = (
+                hasattr(known, cls.__name__)
+                if inspect.ismodule(known)
+                else known.__name__ == cls.__name__
+            )
+            if taken:
+                raise ConfigError(
+                    f"the {kind} {cls.__name__} is registered already (by {known.__name__}); "
+                    "expected a new name. Register the plugin once, before other plugins."
+                )
+    for kind, cls in REGISTRY:
+        runner.register(kind, cls)

@@ -1,0 +1,1 @@
+"""Reading experiments and writing tables."""

@@ -1,0 +1,259 @@
+"""The host's experiment runner with our command line, our classes and our checks.
+
+A config with a `pipeline` entry becomes the stages of self-training; any other config is one
+experiment of the host, run by the host's own code.
+"""
+
+import argparse
+import copy
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+from easy_module_attribute_getter import utils as emag_utils
+from powerful_benchmarker.runners.single_experiment_runner import SingleExperimentRunner
+
+from slade_plugin.api_parsers.seeded import seeded
+from slade_plugin.config.composition import compose
+from slade_plugin.config.validation import check_args, check_command_line
+from slade_plugin.errors import ConfigError, ExperimentError
+from slade_plugin.register import register_all
+
+DEFAULT_SEED = 0
+_AREAS_FILE = "config_foldernames"
+
+
+def config_root() -> Path:
+    """The shipped config root: beside the package in a checkout, inside it once installed."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / "bench_configs"
+    return beside if (beside / f"{_AREAS_FILE}.yaml").is_file() else package / "bench_configs"
+
+
+class SladeRunner(SingleExperimentRunner):
+    """Runs one experiment, or the stages of self-training.
+
+    Args:
+        root_config_folder: Config root; the shipped one by default. It replaces the host's.
+        **kwargs: Arguments of the host's runner: dataset_root, root_experiment_folder,
+            pytorch_home, global_db_path, merge_argparse_when_resuming.
+    """
+
+    def __init__(self, root_config_folder: str | None = None, **kwargs: Any) -> None:
+        super().__init__(root_config_folder=root_config_folder or str(config_root()), **kwargs)
+        self.requested: dict[str, Any] = {}
+
+    def init_pytorch_getter(self) -> None:
+        """Registers the host's classes and then ours."""
+        super().init_pytorch_getter()
+        register_all(self)
+
+    # ---- command line -------------------------------------------------------------------------
+
+    def setup_argparser(self) -> argparse.ArgumentParser:
+        """The host's flags with their meaning, and ours."""
+        parser = argparse.ArgumentParser(allow_abbrev=False, prog="run.py")
+        add = parser.add_argument
+        add("--experiment_name", type=str, default=default_experiment_name(sys.argv[1:]))
+        add("--resume_training", type=str, default=None, choices=["latest", "best"])
+        add("--evaluate", action="store_true")
+        add("--evaluate_ensemble", action="store_true")
+        add("--reproduce_results", type=str, default=None)
+        add("--seed", type=int, default=None)
+        add("--teacher_experiment", type=str, default=None)
+        add("--debug", action="store_true")
+        return parser
+
+    def setup_yaml_reader(self) -> Any:
+        """The host's reader, with config names made into the lists of files they stand for."""
+        try:
+            reader = super().setup_yaml_reader()
+        except ValueError as error:
+            raise ConfigError(f"the command line cannot be read: {error}") from error
+        check_command_line(reader.unknown_args, vars(reader.args), reader.args.config_foldernames)
+        seed = reader.args.seed
+        if seed is None:
+            del reader.args.seed  # the config's value holds
+        elif not 0 <= seed < 2**32:
+            raise ConfigError(f"--seed is {seed}; expected 0 to {2**32 - 1}.")
+        if reader.args.teacher_experiment is None:
+            del reader.args.teacher_experiment
+        areas = reader.args.config_foldernames
+        self.requested = {a: getattr(reader.args, a) for a in areas}
+        if self.starts_fresh(reader.args):
+            for area, names in self.compose(areas, self.requested).items():
+                setattr(reader.args, area, names)
+        return reader
+
+    def compose(self, areas: list[str], requested: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Config files by area; see `slade_plugin.config.composition`."""
+        return compose(Path(self.root_config_folder), areas, requested)
+
+    @staticmethod
+    def starts_fresh(args: Any) -> bool:
+        """Whether configs come from the config root rather than from a saved experiment."""
+        saved = args.resume_training or args.evaluate or args.evaluate_ensemble
+        return not (saved or args.reproduce_results)
+
+    # ---- running ------------------------------------------------------------------------------
+
+    def run(self) -> Any:
+        """Runs what the command line asks for: one experiment or a pipeline."""
+        from slade_plugin.self_training.pipeline import Pipeline, is_pipeline_folder
+
+        self.set_YR()
+        args = self.YR.args
+        folder = Path(args.experiment_folder)
+        if is_pipeline_folder(folder) and (args.evaluate or args.evaluate_ensemble):
+            stages = sorted(p.parent.parent.name for p in folder.glob("*/configs/config_loss.yaml"))
+            raise ExperimentError(
+                f"{folder} holds several experiments; expected the name of one of them, such as "
+                + ", ".join(f"--experiment_name {args.experiment_name}/{s}" for s in stages)
+            )
+        if self.starts_fresh(args) or (
+            args.resume_training
+            and (is_pipeline_folder(folder) or not (folder / "configs").is_dir())
+        ):
+            requested = self.reader_for(self.YR, fresh=True)
+            if self.read(copy.copy(requested)).__dict__.get("pipeline"):
+                return Pipeline(self, requested).run()
+        if args.reproduce_results:
+            return self.reproduce_results(self.YR)
+        return self.run_new_experiment_or_resume(self.YR)
+
+    def reader_for(self, reader: Any, fresh: bool = False) -> Any:
+        """An independent copy of a reader; with `fresh`, as if nothing were to be resumed."""
+        other = copy.copy(reader)
+        other.args = copy.deepcopy(reader.args)
+        if fresh and other.args.resume_training:
+            other.args.resume_training = None
+            for area, names in self.compose(other.args.config_foldernames, self.requested).items():
+                setattr(other.args, area, names)
+        return other
+
+    def read(self, reader: Any) -> SimpleNamespace:
+        """Loads and merges a reader's YAML files without running anything; the reader is kept."""
+        other = self.reader_for(reader)
+        args, _, dict_of_yamls = other.load_yamls(
+            self.determine_where_to_get_yamls(other.args),
+            max_merge_depth=float("inf"),
+            max_argparse_merge_depth=float("inf"),
+            merge_argparse=not other.args.resume_training or self.merge_argparse_when_resuming,
+        )
+        args.dict_of_yamls = dict_of_yamls
+        return args
+
+    def run_new_experiment_or_resume(self, YR: Any) -> Any:
+        """The host's, after checking the folder and the whole config."""
+        args = YR.args
+        folder = Path(args.experiment_folder)
+        if self.starts_fresh(args):
+            check_folder_is_free(folder)
+        else:
+            check_saved_configs(folder, args.config_foldernames)
+        return super().run_new_experiment_or_resume(YR)
+
+    def reproduce_results(self, YR: Any, *args: Any, **kwargs: Any) -> Any:
+        """The host's, with the saved experiment's own areas, and an error where one is missing."""
+        source = Path(YR.args.reproduce_results)
+        areas_file = source / "configs" / f"{_AREAS_FILE}.yaml"
+        if not areas_file.is_file():
+            raise ExperimentError(
+                f"--reproduce_results {source}: there is no {areas_file}; expected the folder of "
+                "an experiment of the benchmarker."
+            )
+        YR.args.config_foldernames = yaml.safe_load(areas_file.read_text())[_AREAS_FILE]
+        check_saved_configs(source, YR.args.config_foldernames)
+        check_folder_is_free(Path(YR.args.experiment_folder))
+        for area in YR.args.config_foldernames:
+            setattr(YR.args, area, ["default"])  # the host lists them before it takes the saved
+        return super().reproduce_results(YR, *args, **kwargs)
+
+    def start_experiment(self, args: Any) -> Any:
+        """The host's, after the checks that take no time."""
+        if not hasattr(args, "seed"):
+            args.seed = DEFAULT_SEED
+        check_args(args, self.pytorch_getter)
+        return super().start_experiment(args)
+
+    def get_api_parser(self, args: Any) -> Any:
+        """The host's choice of API parser, seeded; a missing one is an error, never a fallback."""
+        from slade_plugin.config.lookup import find_class
+
+        name = next(iter(args.api_parser or {}), f"API{next(iter(args.trainer))}")
+        parser_class = find_class(self.pytorch_getter, "api_parser", name)
+        params = {
+            "args": args,
+            "pytorch_getter": self.pytorch_getter,
+            "global_db_path": self.global_db_path,
+        }
+        own = (args.api_parser or {}).get(name) or {}
+        return seeded(parser_class)(**emag_utils.merge_two_dicts(params, own))
+
+
+def default_experiment_name(argv: list[str]) -> str:
+    """A readable name: the loss config and the seed, such as ``slade_seed0``.
+
+    Args:
+        argv: The command line without the program's name.
+    """
+
+    def value(flag: str, default: str) -> str:
+        if flag not in argv[:-1]:
+            return default
+        start = argv.index(flag) + 1
+        end = next((i for i in range(start, len(argv)) if argv[i].startswith("--")), len(argv))
+        return " ".join(argv[start:end])
+
+    names = value("--config_loss", "default").strip("[]").replace(",", " ").split()
+    chosen = [n for n in names if n != "default"] or ["default"]
+    return f"{'_'.join(chosen)}_seed{value('--seed', str(DEFAULT_SEED))}"
+
+
+def check_folder_is_free(folder: Path) -> None:
+    """Checks that a new experiment does not meet an old one.
+
+    Raises:
+        ExperimentError: If the folder holds files or cannot be written.
+    """
+    taken = next((p for p in sorted(folder.rglob("*")) if p.is_file()), None)
+    if taken is not None:
+        raise ExperimentError(
+            f"the experiment folder {folder} is taken (it holds {taken.relative_to(folder)}); "
+            "expected a new name. Give another --experiment_name, go on with "
+            "--resume_training latest, or remove the folder."
+        )
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK) or not existing.is_dir():
+        raise ExperimentError(
+            f"{existing} is not a folder that can be written; expected one for {folder}. Change "
+            "--root_experiment_folder."
+        )
+
+
+def check_saved_configs(folder: Path, areas: list[str]) -> None:
+    """Checks that a saved experiment has all its configs.
+
+    Raises:
+        ExperimentError: If a file is missing or cannot be read as YAML.
+    """
+    for name in [*areas, _AREAS_FILE]:
+        path = folder / "configs" / f"{name}.yaml"
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ExperimentError(
+                f"the saved config {path} cannot be read: {error}; expected the config of an "
+                "experiment that was started. Check --experiment_name, or start anew."
+            ) from error
+        if not isinstance(content, dict):
+            raise ExperimentError(
+                f"the saved config {path} is empty or damaged; expected keys and values. Restore "
+                "it or start the experiment anew."
+            )

@@ -1,0 +1,143 @@
+"""Builds every part of a stage once, in seconds, so that hours of training do not end in an error.
+
+Nothing is written and nothing is trained. What a config says is checked by
+`slade_plugin.config.validation`; here is checked what its parts say of each other.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slade_plugin.api_parsers import APISladeStudent
+from slade_plugin.datasets.pseudo_labeled_dataset import IMAGE
+from slade_plugin.errors import ConfigError, DataError, SladeError
+from slade_plugin.miners import BasisSimilarityMiner
+from slade_plugin.pseudo_labels.clustering import ClusteringSettings, check_num_clusters
+from slade_plugin.self_training.teacher import Teacher
+from slade_plugin.testers import SladeTester
+
+
+def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
+    """Builds the parts of one stage for its first split scheme and checks that they fit.
+
+    Args:
+        parser: An API parser of the host or ours, made but not run.
+        teacher_experiment: A teacher that exists already, to be checked against the student.
+
+    Raises:
+        SladeError: Whatever does not fit.
+    """
+    parser.transforms = parser.get_transforms()
+    parser.split_manager = _explained(parser.get_split_manager, "data set or split manager")
+    scheme = parser.split_manager.split_scheme_names[0]
+    parser.split_manager.set_curr_split_scheme(scheme)
+    parser.models = _explained(parser.get_model, "models (config_models)")
+    parser.loss_funcs = _explained(parser.get_loss_funcs, "losses (config_loss)")
+    parser.mining_funcs = _explained(parser.get_mining_funcs, "miners (config_loss)")
+    _explained(parser.get_sampler, "sampler (config_loss)")
+    _explained(parser.get_optimizers, "optimizers (config_optimizers)")
+    image = parser.split_manager.get_dataset("train", "train")[0][IMAGE]
+    embedding = _embed(parser.models, image)
+    if isinstance(parser, APISladeStudent):
+        _check_student(parser, image, embedding)
+        if teacher_experiment is not None:
+            for name in parser.split_manager.split_scheme_names:
+                Teacher(teacher_experiment, name).load_into(parser.models, "cpu")
+
+
+def _explained(build: Any, what: str) -> Any:
+    """Builds a part; an error of the host's, often bare, becomes one that says what was built."""
+    try:
+        return build()
+    except SladeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the user needs to know what failed
+        reason = str(error) or type(error).__name__
+        raise ConfigError(f"the {what} cannot be built: {reason}") from error
+
+
+def _embed(models: dict[str, torch.nn.Module], image: torch.Tensor) -> torch.Tensor:
+    if not torch.is_tensor(image):
+        raise DataError(f"an image is {type(image).__name__} after its transform; expected a tensor.")
+    for model in models.values():
+        model.eval()
+    try:
+        with torch.no_grad():
+            return models["embedder"](models["trunk"](image.unsqueeze(0)))
+    except RuntimeError as error:
+        raise DataError(
+            f"the models cannot take an image of shape {tuple(image.shape)}: {error}. Check "
+            "config_models and config_transforms."
+        ) from error
+
+
+def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torch.Tensor) -> None:
+    settings = ClusteringSettings.from_config(parser.args.pseudo_labels)
+    pool = parser.split_manager.get_unlabeled_dataset("train")
+    check_num_clusters(settings.num_clusters, len(pool))
+    pool_image = pool[0][IMAGE]
+    if pool_image.shape != image.shape:
+        raise DataError(
+            f"labeled images have the shape {tuple(image.shape)}, images of the pool "
+            f"{tuple(pool_image.shape)} (channels, height, width); expected equal, since both go "
+            "through one forward pass. Change config_transforms or unlabeled_dataset."
+        )
+    parser.split_manager.check_labeled_classes()
+    tester = next(iter(parser.args.tester))
+    if tester != SladeTester.__name__:
+        raise ConfigError(
+            f"tester is {tester}; expected {SladeTester.__name__}, which also embeds the pool. "
+            "Change it in config_eval; its metrics are the host's."
+        )
+    losses, miners = parser.loss_funcs, parser.mining_funcs
+    miner = miners.get("unlabeled_tuple_miner")
+    if isinstance(miner, BasisSimilarityMiner) and "basis_loss" not in losses:
+        raise ConfigError(
+            "unlabeled_tuple_miner is BasisSimilarityMiner, but there is no basis_loss whose "
+            "similarity it could use; add one in config_loss or take PseudoLabelPairMiner."
+        )
+    if "unlabeled_metric_loss" in losses:
+        check_takes_pairs(losses["unlabeled_metric_loss"], embedding.shape[1])
+    basis = losses.get("basis_loss")
+    if basis is not None and basis.embedding_size != embedding.shape[1]:
+        raise ConfigError(
+            f"basis_loss: embedding_size is {basis.embedding_size}, but the embedder gives "
+            f"{embedding.shape[1]}; expected equal. Change loss_funcs in config_loss or "
+            "config_models."
+        )
+
+
+def check_takes_pairs(loss: Any, embedding_size: int) -> None:
+    """Checks that a loss depends on the mined pairs alone, not on labels of its own.
+
+    Proxy and classification losses compare labels with weights of known classes; pseudo labels are
+    none. A pair or triplet loss gives the same value whatever the labels, once pairs are given.
+
+    Args:
+        loss: A loss of the host.
+        embedding_size: D of the embedder.
+
+    Raises:
+        ConfigError: If the loss cannot take mined pairs.
+    """
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(6, embedding_size, generator=generator)
+    a1, p = torch.tensor([0, 1, 2, 3]), torch.tensor([1, 0, 3, 2])
+    a2, n = torch.tensor([0, 1, 2, 3]), torch.tensor([4, 5, 4, 5])
+    values = []
+    try:
+        with torch.no_grad():
+            for labels in (torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([5, 4, 3, 2, 1, 0])):
+                values.append(float(loss(embeddings, labels, (a1, p, a2, n))))
+            swapped = float(loss(embeddings, labels, (a2, n, a1, p)))
+    except Exception as error:  # noqa: BLE001 - whichever way it refuses, it cannot take pairs
+        values, reason = [], f"it fails: {error or type(error).__name__}"
+    else:
+        reason = "its value depends on labels or not on the pairs"
+    if len(values) != 2 or values[0] != values[1] or swapped == values[0]:
+        raise ConfigError(
+            f"unlabeled_metric_loss is {type(loss).__name__}, which cannot take mined pairs "
+            f"({reason}); expected a pair or triplet loss such as ContrastiveLoss, "
+            "MultiSimilarityLoss or TripletMarginLoss (config_loss)."
+        )

@@ -1,0 +1,60 @@
+"""What a run has to say about where its numbers come from."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import slade_plugin
+
+_PACKAGES = (
+    "torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-gpu", "matplotlib", "pillow",
+    "powerful-benchmarker", "pytorch-metric-learning", "record-keeper",
+    "easy-module-attribute-getter",
+)  # fmt: skip
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions, git commit, machine kind and command line of this process, ready for JSON."""
+    return {
+        "slade_plugin": slade_plugin.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "torch_threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        },
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout, marked where files differ from it; None once installed."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(root, "status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(root: Path, *args: str) -> str:
+    command = ["git", "-C", str(root), *args]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

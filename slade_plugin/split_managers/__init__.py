@@ -1,0 +1,5 @@
+"""Split managers on the host's base classes."""
+
+from slade_plugin.split_managers.unlabeled_pool_split_manager import UnlabeledPoolSplitManager
+
+__all__ = ["UnlabeledPoolSplitManager"]

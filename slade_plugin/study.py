@@ -1,0 +1,253 @@
+"""A study: several settings x several seeds, resumable, ending in one table.
+
+    python -m slade_plugin.study ladder --seeds 5 --jobs 2
+
+Each run is a `run.py` of its own process; a run that has its table is not done again, one that was
+stopped goes on. Rungs of one seed share the teacher, so their differences are paired.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from slade_plugin.errors import ConfigError, ExperimentError, SladeError
+from slade_plugin.files import atomic_write, write_json
+from slade_plugin.results.table import METRICS, mean_and_interval
+from slade_plugin.self_training.pipeline import STATE_FILE
+from slade_plugin.self_training.provenance import describe_environment
+
+# setting -> seed -> split -> metric -> mean over split schemes, percent
+Scores = dict[str, dict[int, dict[str, dict[str, float]]]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study compares.
+
+    Attributes:
+        name: Name of its file in bench_configs/studies.
+        rungs: config_loss names from the lowest rung; the last one also trains teacher and
+            baseline.
+        flags: Further flags of run.py for every run.
+    """
+
+    name: str
+    rungs: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path) -> "Study":
+        """Reads a study file.
+
+        Raises:
+            ConfigError: If it is missing or malformed.
+        """
+        if not path.is_file():
+            names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+            raise ConfigError(f"there is no study {path.stem!r}; expected one of {names}.")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        unknown = set(content) - {"rungs", "flags"}
+        if unknown or not content.get("rungs"):
+            raise ConfigError(f"{path} holds {sorted(content)}; expected rungs and flags.")
+        return cls(path.stem, tuple(content["rungs"]), tuple(map(str, content.get("flags") or ())))
+
+    def commands(self, seed: int, folder: Path) -> list[tuple[Path, list[str]]]:
+        """The runs of one seed in order: experiment folder and flags of run.py."""
+        *lower, top = self.rungs
+        runs = [(folder / f"seed{seed}" / top, ["--config_loss", top])]
+        teacher = folder / f"seed{seed}" / top / "teacher"
+        for rung in lower:
+            flags = ["--teacher_experiment", str(teacher), "--pipeline", "{baseline: false}"]
+            runs.append((folder / f"seed{seed}" / rung, ["--config_loss", rung, *flags]))
+        return [
+            (
+                path,
+                [
+                    *flags, "--seed", str(seed), "--root_experiment_folder", str(path.parent),
+                    "--experiment_name", path.name, *self.flags,
+                ],
+            )
+            for path, flags in runs
+        ]  # fmt: skip
+
+    def scores(self, folder: Path, seeds: Sequence[int]) -> Scores:
+        """Reads what the runs left behind.
+
+        Raises:
+            ExperimentError: If a table is missing.
+        """
+        scores: Scores = {}
+        for seed in seeds:
+            for path, _ in self.commands(seed, folder):
+                table = path / "results" / "table.json"
+                if not table.is_file():
+                    raise ExperimentError(f"{table} is missing; expected a finished run.")
+                for row in json.loads(table.read_text(encoding="utf-8"))["rows"]:
+                    name = path.name if row["experiment"] == "student" else row["experiment"]
+                    if row["split_scheme"] == "mean":
+                        by_split = scores.setdefault(name, {}).setdefault(seed, {})
+                        by_split[row["split"]] = {m: row[m] for m in METRICS}
+        order = ["baseline", "teacher", *self.rungs]
+        return {name: scores[name] for name in order if name in scores}
+
+
+def run_seed(study: Study, seed: int, folder: Path, run: Callable[[list[str], Path], int]) -> None:
+    """Does the runs of one seed that are not done yet.
+
+    Args:
+        study: What to compare.
+        seed: Of every run.
+        folder: Of the study.
+        run: Takes flags of run.py and a log file, returns an exit code.
+
+    Raises:
+        ExperimentError: If a run fails.
+    """
+    for path, flags in study.commands(seed, folder):
+        if (path / "results" / "table.json").is_file():
+            continue
+        resume = ["--resume_training", "latest"] if (path / STATE_FILE).is_file() else []
+        log = folder / "logs" / f"seed{seed}_{path.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        print(f"seed {seed}: {path.name} ...", flush=True)
+        code = run([*flags, *resume], log)
+        if code != 0:
+            raise ExperimentError(f"{path} ended with exit code {code}; its log is {log}.")
+
+
+def run_command(flags: list[str], log: Path, threads: int = 1) -> int:
+    """One `run.py` as a process of its own; its output goes to a log file."""
+    command = [sys.executable, "-c", "import sys; from slade_plugin.cli import main; "
+               "sys.exit(main())", *flags]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with open(log, "ab") as file:
+        return subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
+        ).returncode
+
+
+def summarise(scores: Scores, split: str, metric: str) -> list[dict[str, Any]]:
+    """Mean and 95 % interval over seeds, and paired differences with theirs.
+
+    Args:
+        scores: What `Study.scores` gives.
+        split: "val" or "test".
+        metric: Key of METRICS.
+
+    Returns:
+        A row a setting: mean, half width of its interval, the difference to the baseline and to
+        the setting above it in the list (paired by seed), each with its half width.
+    """
+    rows: list[dict[str, Any]] = []
+    values = {
+        name: np.array([by_seed[s][split][metric] for s in sorted(by_seed)])
+        for name, by_seed in scores.items()
+    }
+    previous = None
+    for name, x in values.items():
+        mean, half = mean_and_interval(list(x))
+        row: dict[str, Any] = {"setting": name, "seeds": len(x), "mean": mean, "interval95": half}
+        others = {"to_baseline": "baseline", "to_previous": previous}
+        for key, other in others.items():
+            if other in values and other != name and len(values[other]) == len(x):
+                row[key], row[f"{key}_interval95"] = mean_and_interval(list(x - values[other]))
+        rows.append(row)
+        previous = name
+    return rows
+
+
+def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """A Markdown table of `summarise`'s rows, in percent."""
+    lines = [
+        f"| setting | {METRICS[metric]} | minus baseline | minus the row above | seeds |",
+        "|---|---|---|---|---|",
+    ]
+
+    def cell(row: Mapping[str, Any], key: str, interval: str, sign: str) -> str:
+        if key not in row:
+            return ""
+        return f"{row[key]:{sign}.2f} ± {row[interval]:.2f}"
+
+    for row in rows:
+        cells = [
+            row["setting"],
+            cell(row, "mean", "interval95", ""),
+            cell(row, "to_baseline", "to_baseline_interval95", "+"),
+            cell(row, "to_previous", "to_previous_interval95", "+"),
+            str(row["seeds"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write_report(study: Study, scores: Scores, out: Path, command: str) -> str:
+    """Writes NAME.md and NAME.json: all metrics on val and test, command, versions, machine."""
+    out.mkdir(parents=True, exist_ok=True)
+    environment = describe_environment()
+    machine = environment["machine"]
+    parts = [
+        f"# Study: {study.name}",
+        f"`{command}`",
+        f"slade-plugin {environment['slade_plugin']}, commit {environment['git_commit']}, torch "
+        f"{environment['packages']['torch']}, {machine['cores']} cores {machine['processor']}, "
+        f"GPU: {machine['gpu']}. Percent; mean over seeds of the mean over split schemes, ± half "
+        "width of the 95 % interval (Student's t); differences are paired by seed.",
+    ]
+    summary: dict[str, Any] = {}
+    for split in ("test", "val"):
+        for metric in METRICS:
+            rows = summarise(scores, split, metric)
+            summary.setdefault(split, {})[metric] = rows
+            parts.append(f"## {METRICS[metric]} on {split}\n\n{to_markdown(rows, metric)}")
+    text = "\n\n".join(parts) + "\n"
+    with atomic_write(out / f"{study.name}.md") as file:
+        file.write(text.encode())
+    write_json(
+        out / f"{study.name}.json",
+        {"command": command, "environment": environment, "summary": summary, "scores": scores},
+    )
+    return text
+
+
+def main() -> int:
+    """Runs a study from the command line."""
+    from slade_plugin.runner import config_root
+
+    parser = argparse.ArgumentParser(prog="python -m slade_plugin.study", description=__doc__)
+    parser.add_argument("study", help="name of a file in bench_configs/studies")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N-1")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, one thread each")
+    parser.add_argument("--folder", type=Path, default=Path("studies"), help="where the runs go")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"), help="for the tables")
+    args = parser.parse_args()
+    try:
+        study = Study.load(config_root() / "studies" / f"{args.study}.yaml")
+        folder = args.folder.resolve() / study.name
+        with ThreadPoolExecutor(max_workers=args.jobs) as pool:
+            futures = [
+                pool.submit(run_seed, study, seed, folder, run_command)
+                for seed in range(args.seeds)
+            ]
+            for future in futures:
+                future.result()
+        command = f"python -m slade_plugin.study {study.name} --seeds {args.seeds}"
+        scores = study.scores(folder, range(args.seeds))
+        print(write_report(study, scores, args.out, f"{command} --jobs {args.jobs}"))
+    except SladeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

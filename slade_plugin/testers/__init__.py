@@ -1,0 +1,5 @@
+"""Testers on the host's base classes."""
+
+from slade_plugin.testers.slade_tester import SladeTester
+
+__all__ = ["SladeTester"]

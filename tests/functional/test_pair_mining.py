@@ -1,0 +1,264 @@
+import math
+
+import pytest
+import torch
+from pytorch_metric_learning.losses import ContrastiveLoss, MultiSimilarityLoss
+from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
+from torch import Tensor
+
+from slade_plugin.errors import ShapeError
+from slade_plugin.functional import (
+    PairIndices,
+    mine_by_similarity,
+    pair_precision,
+    pair_recall,
+    pairs_by_label,
+    thresholds_apart,
+)
+
+# By hand: 0-1 is very similar, 0-2 and 1-3 are dissimilar, the others are in between.
+SIMILARITY = torch.tensor(
+    [
+        [1.0, 0.9, 0.1, 0.5],
+        [0.9, 1.0, 0.4, -0.3],
+        [0.1, 0.4, 1.0, 0.6],
+        [0.5, -0.3, 0.6, 1.0],
+    ]
+)
+NAN = math.nan
+
+
+def as_sets(pairs: PairIndices) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+    lists = [index.tolist() for index in pairs]
+    return (
+        set(zip(lists[0], lists[1], strict=True)),
+        set(zip(lists[2], lists[3], strict=True)),
+    )
+
+
+def random_similarity(size: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    half = 2 * torch.rand(size, size, generator=generator) - 1
+    return (half + half.t()) / 2
+
+
+def random_embeddings(size: int, seed: int = 0) -> Tensor:
+    return torch.randn(size, 5, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 0, 1, 1, 2], [3, 3, 3], [0, 1, 2], [5], [], [9, 2, 9, 2, 2, 9]]
+)
+def test_pairs_by_label_are_those_of_the_host(labels: list[int]) -> None:
+    given = torch.tensor(labels, dtype=torch.int64)
+    for ours, theirs in zip(pairs_by_label(given), get_all_pairs_indices(given), strict=True):
+        assert ours.dtype == torch.int64
+        assert torch.equal(ours, theirs)
+
+
+def test_pairs_by_label_equal_the_loop() -> None:
+    labels = [4, 2, 4, 7, 2]
+    ordered = [(i, j) for i in range(5) for j in range(5) if i != j]
+    positive, negative = as_sets(pairs_by_label(torch.tensor(labels)))
+    assert positive == {(i, j) for i, j in ordered if labels[i] == labels[j]}
+    assert negative == {(i, j) for i, j in ordered if labels[i] != labels[j]}
+
+
+def test_mining_by_hand() -> None:
+    """T1 = 0.9 takes 0-1 (the threshold belongs to P), T2 = 0.1 takes 0-2 (to N) and 1-3."""
+    positive, negative = as_sets(mine_by_similarity(SIMILARITY, 0.9, 0.1))
+    assert positive == {(0, 1), (1, 0)}
+    assert negative == {(0, 2), (2, 0), (1, 3), (3, 1)}
+
+
+@pytest.mark.parametrize("labels", [None, [0, 1, 0, 1, 2, 2, 0]])
+@pytest.mark.parametrize(("high", "low"), [(0.3, 0.0), (0.0, -0.4), (-0.2, -0.3)])
+def test_mining_equals_the_loop(labels: list[int] | None, high: float, low: float) -> None:
+    similarity = random_similarity(7).double()
+    expected: tuple[set[tuple[int, int]], set[tuple[int, int]]] = (set(), set())
+    for i in range(7):
+        for j in range(7):
+            same = labels is not None and labels[i] == labels[j]
+            if i != j and float(similarity[i, j]) >= high and (labels is None or same):
+                expected[0].add((i, j))
+            if i != j and float(similarity[i, j]) <= low and (labels is None or not same):
+                expected[1].add((i, j))
+    given = None if labels is None else torch.tensor(labels)
+    mined = mine_by_similarity(similarity, high, low, given)
+    assert as_sets(mined) == expected
+    assert len(mined[0]) == len(expected[0])  # no pair twice
+    assert len(mined[2]) == len(expected[1])
+
+
+def test_agreement_by_hand() -> None:
+    """0-1 is similar but of two pseudo labels, 0-2 dissimilar but of one: both are dropped."""
+    labels = torch.tensor([8, 9, 8, 8])
+    positive, negative = as_sets(mine_by_similarity(SIMILARITY, 0.6, 0.1, labels))
+    assert positive == {(2, 3), (3, 2)}
+    assert negative == {(1, 3), (3, 1)}
+
+
+def test_agreement_only_removes_pairs() -> None:
+    similarity, labels = random_similarity(12), torch.arange(12) % 3
+    free = as_sets(mine_by_similarity(similarity, 0.1, -0.1))
+    agreed = as_sets(mine_by_similarity(similarity, 0.1, -0.1, labels))
+    by_label = as_sets(pairs_by_label(labels))
+    assert agreed == (free[0] & by_label[0], free[1] & by_label[1])
+    assert agreed[0] < free[0]
+
+
+def test_mining_follows_a_permutation() -> None:
+    similarity, order = random_similarity(8), torch.tensor([3, 7, 1, 0, 6, 2, 5, 4])
+    mined = mine_by_similarity(similarity[order][:, order], 0.2, -0.2)
+    back = tuple(order[index] for index in mined)
+    assert as_sets(back) == as_sets(mine_by_similarity(similarity, 0.2, -0.2))  # type: ignore[arg-type]
+
+
+def test_mining_is_blind_to_a_common_monotone_map() -> None:
+    similarity = random_similarity(8).double()
+    mapped = mine_by_similarity(3 * similarity + 1, 3 * 0.2 + 1, 3 * -0.2 + 1)
+    assert as_sets(mapped) == as_sets(mine_by_similarity(similarity, 0.2, -0.2))
+
+
+def test_mining_is_detached_and_leaves_the_input_alone() -> None:
+    similarity = SIMILARITY.clone().requires_grad_()
+    for index in mine_by_similarity(similarity, 0.9, 0.1):
+        assert not index.requires_grad
+    assert torch.equal(similarity, SIMILARITY)
+
+
+def test_nan_is_never_mined() -> None:
+    similarity = SIMILARITY.clone()
+    similarity[0, 1] = similarity[1, 0] = similarity[0, 2] = similarity[2, 0] = NAN
+    positive, negative = as_sets(mine_by_similarity(similarity, 0.9, 0.1))
+    assert positive == set()
+    assert negative == {(1, 3), (3, 1)}
+
+
+def test_duplicates_are_positive_but_never_with_themselves() -> None:
+    positive, negative = as_sets(mine_by_similarity(torch.ones(3, 3), 1.0, 0.0))
+    assert positive == {(i, j) for i in range(3) for j in range(3) if i != j}
+    assert negative == set()
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_too_small_a_batch_gives_nothing(size: int) -> None:
+    assert [len(index) for index in mine_by_similarity(torch.ones(size, size), 0.5, 0.1)] == [0] * 4
+
+
+def test_trap_01_both_directions_of_every_pair() -> None:
+    similarity = random_similarity(10)
+    similarity[2, 5], similarity[5, 2] = 0.3, 0.1  # rounding on two sides of a threshold
+    for pairs in as_sets(mine_by_similarity(similarity, 0.2, -0.2)):
+        assert len(pairs) > 0
+        assert {(j, i) for i, j in pairs} == pairs
+    assert (2, 5) in as_sets(mine_by_similarity(similarity, 0.2, -0.2))[0]
+
+
+def test_trap_01_one_direction_loses_half_of_the_multi_similarity_loss() -> None:
+    """The host averages rows (anchors): the row of the lacking direction counts as zero."""
+    embeddings, loss = random_embeddings(2), MultiSimilarityLoss()
+    labels, nothing = torch.tensor([0, 0]), torch.empty(0, dtype=torch.int64)
+    both = mine_by_similarity(torch.ones(2, 2), 0.5, 0.1)
+    # Twice the same direction: the host takes a list of one index for "no pairs".
+    one = (torch.tensor([0, 0]), torch.tensor([1, 1]), nothing, nothing)
+    assert loss(embeddings, labels, both).item() > 0
+    expected = loss(embeddings, labels, both).item() / 2
+    assert loss(embeddings, labels, one).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_trap_01_one_direction_of_a_single_pair_is_dropped_by_the_contrastive_loss() -> None:
+    """The host takes up to one index a list for "no pairs": a loss of exactly 0."""
+    embeddings, loss = random_embeddings(4), ContrastiveLoss()
+    labels, nothing = torch.arange(4), torch.empty(0, dtype=torch.int64)
+    both = mine_by_similarity(SIMILARITY, 0.9, -0.9)
+    assert as_sets(both) == ({(0, 1), (1, 0)}, set())
+    one = (both[0][:1], both[1][:1], nothing, nothing)
+    assert loss(embeddings, labels, one).item() == 0
+    unit = torch.nn.functional.normalize(embeddings, dim=1)
+    distance = (unit[0] - unit[1]).norm().item()
+    assert loss(embeddings, labels, both).item() == pytest.approx(distance, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("high", "low"), [(0.5, 0.5), (0.1, 0.9), (NAN, 0.1), (0.9, NAN), (NAN, NAN)]
+)
+def test_trap_02_nothing_is_mined_until_the_means_separate(high: float, low: float) -> None:
+    mined = mine_by_similarity(SIMILARITY, high, low)
+    assert not thresholds_apart(high, low)
+    assert len(mined) == 4
+    for index in mined:
+        assert index.shape == (0,)
+        assert index.dtype == torch.int64
+        assert index.device == SIMILARITY.device
+
+
+def test_trap_02_no_pair_is_positive_and_negative_at_once() -> None:
+    similarity = random_similarity(10)
+    for high in (-0.5, -0.1, 0.0, 0.1, 0.5):
+        for low in (-0.5, -0.1, 0.0, 0.1, 0.5):
+            positive, negative = as_sets(mine_by_similarity(similarity, high, low))
+            assert positive.isdisjoint(negative)
+
+
+@pytest.mark.parametrize("loss", [ContrastiveLoss(), MultiSimilarityLoss()])
+def test_trap_02_a_host_loss_of_no_pairs_is_a_differentiable_zero(
+    loss: ContrastiveLoss | MultiSimilarityLoss,
+) -> None:
+    embeddings = random_embeddings(4).requires_grad_()
+    value = loss(embeddings, torch.tensor([0, 0, 1, 1]), mine_by_similarity(SIMILARITY, NAN, 0.1))
+    value.backward()
+    assert value.item() == 0
+    assert embeddings.grad is not None
+    assert torch.equal(embeddings.grad, torch.zeros_like(embeddings))
+
+
+def test_precision_and_recall_by_hand() -> None:
+    """P: 0-1 right, 2-3 wrong. N: 0-2 right, 1-3 wrong. Of one class: 0-1, 0-3, 1-3; P has 0-1."""
+    true_labels = torch.tensor([1, 1, 0, 1])
+    mined = mine_by_similarity(SIMILARITY, 0.6, 0.1)
+    assert pair_precision(mined, true_labels) == (1 / 2, 1 / 2)
+    assert pair_recall(mined, true_labels) == pytest.approx(1 / 3)
+
+
+def test_precision_and_recall_equal_the_loop() -> None:
+    truth = [0, 1, 0, 2, 1, 0, 2, 2]
+    mined = mine_by_similarity(random_similarity(8), 0.1, -0.1)
+    positive, negative = as_sets(mined)
+    right = sum(truth[i] == truth[j] for i, j in positive)
+    apart = sum(truth[i] != truth[j] for i, j in negative)
+    total = sum(truth[i] == truth[j] for i in range(8) for j in range(8) if i != j)
+    precision = pair_precision(mined, torch.tensor(truth))
+    assert precision == (right / len(positive), apart / len(negative))
+    assert pair_recall(mined, torch.tensor(truth)) == right / total
+
+
+def test_pairs_by_true_label_are_perfect() -> None:
+    labels = torch.tensor([0, 0, 1, 1, 2])
+    assert pair_precision(pairs_by_label(labels), labels) == (1.0, 1.0)
+    assert pair_recall(pairs_by_label(labels), labels) == 1.0
+
+
+def test_recall_counts_a_repeated_pair_once() -> None:
+    once = pairs_by_label(torch.tensor([0, 0, 1, 1]))
+    thrice = tuple(index.repeat(3) for index in once)
+    assert pair_recall(thrice, torch.tensor([0, 0, 0, 0])) == pytest.approx(4 / 12)  # type: ignore[arg-type]
+
+
+def test_precision_and_recall_of_nothing_are_nan() -> None:
+    nothing = mine_by_similarity(SIMILARITY, NAN, NAN)
+    assert all(math.isnan(share) for share in pair_precision(nothing, torch.arange(4)))
+    assert math.isnan(pair_recall(nothing, torch.arange(4)))
+    assert pair_recall(nothing, torch.zeros(4)) == 0.0
+
+
+def test_wrong_shapes_are_named() -> None:
+    with pytest.raises(ShapeError, match=r"similarity has shape \(2, 3\)"):
+        mine_by_similarity(torch.zeros(2, 3), 0.5, 0.1)
+    with pytest.raises(ShapeError, match=r"labels have shape \(3,\); expected \(4,\)"):
+        mine_by_similarity(SIMILARITY, 0.5, 0.1, torch.zeros(3))
+    with pytest.raises(ShapeError, match=r"labels have shape \(2, 2\)"):
+        pairs_by_label(torch.zeros(2, 2))
+    triplets = (torch.tensor([0]), torch.tensor([1]), torch.tensor([2]))
+    with pytest.raises(ShapeError, match=r"holds 3 tensors; expected 4"):
+        pair_precision(triplets, torch.arange(3))  # type: ignore[arg-type]

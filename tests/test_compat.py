@@ -1,0 +1,294 @@
+"""Each shim is needed: without it the host shows the symptom, with it the host works."""
+
+import importlib
+import importlib.util
+import sqlite3
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from easy_module_attribute_getter import PytorchGetter
+from powerful_benchmarker.ensembles import ConcatenateEmbeddings
+from powerful_benchmarker.factories import SamplerFactory
+from pytorch_metric_learning import samplers
+from pytorch_metric_learning.utils import common_functions as pml_cf
+from record_keeper.db_utils import DBManager
+
+from slade_plugin import compat
+from slade_plugin.errors import DataError
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(autouse=True)
+def applied() -> Iterator[None]:
+    compat.apply()
+    yield
+    compat.apply()
+
+
+def test_apply_twice_installs_once() -> None:
+    write = DBManager.write
+    compat.apply()
+    assert DBManager.write is write
+
+
+def test_undo_restores_what_was_there() -> None:
+    with_shim = DBManager.write
+    compat.undo("lists_in_records")
+    assert DBManager.write is with_shim.__wrapped__
+    compat.apply()
+
+
+def test_undo_of_a_shim_that_is_not_in_place_does_nothing() -> None:
+    compat.undo("no such shim")
+
+
+def test_names_are_unique_and_reasons_given() -> None:
+    assert len({shim.name for shim in compat.SHIMS}) == len(compat.SHIMS)
+    assert all(len(shim.reason) > 40 for shim in compat.SHIMS)
+
+
+def test_importing_the_module_is_light() -> None:
+    code = (
+        "import sys, slade_plugin.compat; "
+        "print([m for m in ('torch', 'numpy', 'pandas', 'gdown', 'powerful_benchmarker') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---- gdown --------------------------------------------------------------------------------------
+
+
+def load_cub200_again() -> types.ModuleType:
+    """Runs the host's source file, as its first import would."""
+    spec = importlib.util.find_spec("powerful_benchmarker.datasets.cub200")
+    assert spec is not None
+    module = types.ModuleType("powerful_benchmarker.datasets.again")
+    module.__package__ = "powerful_benchmarker.datasets"
+    source = Path(str(spec.origin)).read_text(encoding="utf-8")
+    exec(compile(source, str(spec.origin), "exec"), module.__dict__)
+    return module
+
+
+def test_cub200_imports_without_assert_md5sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    compat.undo("gdown_md5")
+    module = importlib.import_module("gdown.cached_download")
+    monkeypatch.delattr(module, "assert_md5sum", raising=False)
+    with pytest.raises(ImportError, match="cannot import name 'assert_md5sum'"):
+        load_cub200_again()
+    compat.apply()
+    assert load_cub200_again().assert_md5sum is compat.assert_md5sum
+    compat.undo("gdown_md5")
+
+
+def test_cub200_imports_without_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    compat.undo("gdown_md5")
+    monkeypatch.delitem(sys.modules, "gdown.cached_download")
+    real_import = importlib.import_module
+
+    def missing(name: str, package: str | None = None) -> types.ModuleType:
+        if name == "gdown.cached_download":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real_import(name, package)
+
+    monkeypatch.setattr("slade_plugin.compat.importlib.import_module", missing)
+    compat.apply()
+    assert load_cub200_again().assert_md5sum is compat.assert_md5sum
+    compat.undo("gdown_md5")
+    assert "gdown.cached_download" not in sys.modules
+
+
+def test_present_assert_md5sum_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    compat.undo("gdown_md5")
+    module: Any = importlib.import_module("gdown.cached_download")
+    monkeypatch.setattr(module, "assert_md5sum", len, raising=False)
+    compat.apply()
+    assert module.assert_md5sum is len
+    compat.undo("gdown_md5")
+    assert module.assert_md5sum is len
+
+
+def test_md5_of_abc(tmp_path: Path) -> None:
+    """The sum of "abc" is the test value of RFC 1321."""
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    assert compat.assert_md5sum(str(path), "md5:900150983cd24fb0d6963f7d28e17f72")
+    assert compat.assert_md5sum(str(path), "900150983cd24fb0d6963f7d28e17f72", blocksize=1)
+    with pytest.raises(DataError, match=r"abc has MD5 9001.*expected 0000; the download"):
+        compat.assert_md5sum(str(path), "0000")
+
+
+# ---- numpy --------------------------------------------------------------------------------------
+
+
+def test_sampler_needs_np_int() -> None:
+    compat.undo("numpy_int")
+    with pytest.raises(AttributeError, match="has no attribute 'int'"):
+        samplers.MPerClassSampler([0, 0, 1, 1], m=2)
+    compat.apply()
+    sampler = samplers.MPerClassSampler([0, 0, 1, 1], m=2, length_before_new_iter=4)
+    assert sorted(sampler) == [0, 1, 2, 3]
+
+
+def test_label_mapper_needs_np_int() -> None:
+    compat.undo("numpy_int")
+    mapper = pml_cf.LabelMapper(set_min_label_to_zero=True, dataset_labels=[5, 7])
+    with pytest.raises(AttributeError, match="has no attribute 'int'"):
+        mapper.map([7, 5], 0)
+    compat.apply()
+    assert mapper.map([7, 5], 0).tolist() == [1, 0]
+
+
+# ---- pandas -------------------------------------------------------------------------------------
+
+
+def write_online_products(root: Path) -> None:
+    folder = root / "Stanford_Online_Products"
+    folder.mkdir()
+    for name, class_id in (("train", 1), ("test", 2)):
+        (folder / f"Ebay_{name}.txt").write_text(
+            f"image_id class_id super_class_id path\n1 {class_id} 1 chair/a_{name}.JPG\n",
+            encoding="utf-8",
+        )
+
+
+def write_celeb_a(root: Path) -> None:
+    folder = root / "celeb_a"
+    folder.mkdir()
+    (folder / "list_eval_partition.txt").write_text("1.jpg 0\n2.jpg 2\n", encoding="utf-8")
+    (folder / "list_attr_celeba.txt").write_text(
+        "2\nBald  Male\n1.jpg -1  1\n2.jpg  1 -1\n", encoding="utf-8"
+    )
+
+
+def load_labels(module: str, name: str, folder: str, root: Path) -> Any:
+    dataset = getattr(importlib.import_module(f"powerful_benchmarker.datasets.{module}"), name)
+    instance = dataset.__new__(dataset)
+    instance.dataset_folder = str(root / folder)
+    instance.load_labels()
+    return instance
+
+
+def test_online_products_read_their_lists(tmp_path: Path) -> None:
+    write_online_products(tmp_path)
+    case = ("stanford_online_products", "StanfordOnlineProducts", "Stanford_Online_Products")
+    compat.undo("pandas_whitespace")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'delim_whitespace'"):
+        load_labels(*case, tmp_path)
+    compat.apply()
+    assert load_labels(*case, tmp_path).labels.tolist() == [0, 1]
+
+
+def test_celeb_a_reads_its_lists(tmp_path: Path) -> None:
+    write_celeb_a(tmp_path)
+    case = ("celeb_a", "CelebA", "celeb_a")
+    compat.undo("pandas_whitespace")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'delim_whitespace'"):
+        load_labels(*case, tmp_path)
+    compat.apply()
+    loaded = load_labels(*case, tmp_path)
+    assert loaded.labels.tolist() == [[0, 1], [1, 0]]
+    assert loaded.predefined_splits["test"].tolist() == [1]
+
+
+def test_pandas_itself_stays_as_it_is(tmp_path: Path) -> None:
+    read_csv = pd.read_csv
+    with pytest.raises(FileNotFoundError):
+        load_labels("celeb_a", "CelebA", "nowhere", tmp_path)
+    assert pd.read_csv is read_csv
+
+
+# ---- names the host forgot to import ------------------------------------------------------------
+
+
+def test_sampler_factory_logs() -> None:
+    getter = PytorchGetter()
+    getter.register("sampler", samplers)
+    spec = {"MPerClassSampler": {"m": 2, "length_before_new_iter": "dataset_length"}}
+    kwargs = {"labels": [0, 0, 1, 1], "length_before_new_iter": 4}
+    compat.undo("sampler_logging")
+    with pytest.raises(NameError, match="name 'logging' is not defined"):
+        SamplerFactory(getter=getter).create(spec, kwargs=kwargs)
+    compat.apply()
+    assert len(SamplerFactory(getter=getter).create(spec, kwargs=kwargs)) == 4
+
+
+class Doubled(torch.nn.Module):
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return torch.cat([batch, batch], dim=1)
+
+
+def test_cascaded_ensemble_sums_its_sizes() -> None:
+    ensemble = ConcatenateEmbeddings.__new__(ConcatenateEmbeddings)
+    ensemble.normalize_embeddings, ensemble.use_trunk_output = True, False
+    models = ([Doubled()], [torch.nn.Identity()])
+    compat.undo("ensemble_numpy")
+    ensemble.embedder_input_sizes = [[2, 2]]
+    with pytest.raises(NameError, match="name 'np' is not defined"):
+        ensemble.create_ensemble_model(*models)
+    compat.apply()
+    trunk, embedder = ensemble.create_ensemble_model(*models)
+    embeddings = embedder(trunk(torch.tensor([[3.0, 4.0]])))
+    expected = torch.tensor([[0.6, 0.8, 0.6, 0.8]]) / 2**0.5
+    assert torch.allclose(embeddings, expected)
+    assert ensemble.embedder_input_sizes == [np.int64(4)]
+
+
+# ---- records that are lists ---------------------------------------------------------------------
+
+
+def test_lists_are_stored_and_read_back(tmp_path: Path) -> None:
+    database = DBManager(str(tmp_path / "logs.db"))
+    records = {"beta": [[1.0, 2.0], [3.0, 4.0]], "loss": [0.5, 0.25], "note": ["a", "b"]}
+    compat.undo("lists_in_records")
+    with pytest.raises(KeyError, match="beta_list"):
+        database.write("metric_loss", records)
+    compat.apply()
+    database.write("metric_loss", records)
+    database.write("metric_loss", {name: rows[:1] for name, rows in records.items()})
+    rows = database.query("SELECT beta_list, loss, note FROM metric_loss")
+    assert [tuple(row) for row in rows] == [
+        ([1.0, 2.0], 0.5, "a"),
+        ([3.0, 4.0], 0.25, "b"),
+        ([1.0, 2.0], 0.5, "a"),
+    ]
+
+
+def test_list_that_appears_later_gets_a_column(tmp_path: Path) -> None:
+    database = DBManager(str(tmp_path / "logs.db"))
+    database.write("metric_loss", {"loss": [0.5]})
+    database.write("metric_loss", {"loss": [0.25], "beta": [[1.0, 2.0]]})
+    rows = database.query("SELECT loss, beta_list FROM metric_loss")
+    assert [tuple(row) for row in rows] == [(0.5, None), (0.25, [1.0, 2.0])]
+
+
+def test_lists_in_a_global_database_belong_to_their_experiment(tmp_path: Path) -> None:
+    database = DBManager(str(tmp_path / "global.db"), is_global=True)
+    for name in ("first", "second"):
+        database.new_experiment(name)
+        database.write("metric_loss", {"beta": [[1.0]]}, experiment_name=name)
+    rows = database.query("SELECT experiment_id, beta_list FROM metric_loss")
+    assert [tuple(row) for row in rows] == [(1, [1.0]), (2, [1.0])]
+    with sqlite3.connect(tmp_path / "global.db") as connection:
+        keys = connection.execute("PRAGMA foreign_key_list(metric_loss)").fetchall()
+    connection.close()
+    assert keys[0][2:4] == ("experiment_ids", "experiment_id")
+
+
+def test_records_without_lists_take_the_hosts_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compat, "_ensure_columns", lambda *_: pytest.fail("not the host's way"))
+    database = DBManager(str(tmp_path / "logs.db"))
+    database.write("losses", {"loss": [0.5]})
+    assert database.query("SELECT loss FROM losses")[0]["loss"] == 0.5
