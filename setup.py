@@ -39,7 +39,6 @@ INSTALL_REQUIRES = [
     "scipy",
     "scikit-learn",
     "matplotlib",
-    "fonttools",
     "pillow",
     "pyyaml",
     "tensorboard",

@@ -108,6 +108,14 @@ def test_cub200_imports_without_the_module(monkeypatch: pytest.MonkeyPatch) -> N
     assert "gdown.cached_download" not in sys.modules
 
 
+def test_missing_gdown_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    compat.undo("gdown_md5")
+    monkeypatch.setitem(sys.modules, "gdown", None)
+    monkeypatch.delitem(sys.modules, "gdown.cached_download")
+    with pytest.raises(ModuleNotFoundError, match="gdown"):
+        compat.apply()
+
+
 def test_present_assert_md5sum_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     compat.undo("gdown_md5")
     module: Any = importlib.import_module("gdown.cached_download")

@@ -70,6 +70,7 @@ COMPARE_SIZE = 32
 # are scaled to one size. At 0.05 letters differing by a breathing mark of 3 pixels are one class,
 # letters differing by the kind of accent (grave, acute) stay two.
 SAME_SHAPE = 0.05
+# Less than this is one drawing. Not SAME_SHAPE: in a bold face even H and Greek Pi differ by less.
 IDENTICAL = 0.005
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -82,8 +83,8 @@ class Distortion:
 
     The defaults are ours, tuned so that a ``conv4`` trained for 3,000 batches of 32 from scratch
     (contrastive loss, three quarters of the first half of the labeled classes) reaches a MAP@R
-    near 0.26 on the second half: hard, with much room above and far above the 0.002 of an
-    untrained one.
+    of 0.26 to 0.29 on the second half: much room above, and far above the 0.002 of an untrained
+    one.
 
     Attributes:
         rotation: Largest turn to either side, in degrees.
@@ -140,7 +141,7 @@ class GlyphClass:
     letters: str
 
 
-Glyphs = Mapping[tuple[str, str], Image.Image]
+CleanGlyphs = Mapping[tuple[str, str], Image.Image]
 """(letter, face name) -> clean glyph: mode "L", cropped to its ink, 255 = ink."""
 
 
@@ -241,7 +242,7 @@ def normalized_shape(glyph: Image.Image) -> npt.NDArray[np.float32]:
 
 
 def compare_letters(
-    letters: Sequence[str], glyphs: Glyphs, faces: Sequence[Face]
+    letters: Sequence[str], glyphs: CleanGlyphs, faces: Sequence[Face]
 ) -> tuple[BoolArray, BoolArray]:
     """Compares every pair of letters, face by face, up to position and size.
 
@@ -289,7 +290,7 @@ def _groups(same: BoolArray) -> Iterator[list[int]]:
 
 
 def find_classes(
-    candidates: Mapping[str, Sequence[str]], glyphs: Glyphs, faces: Sequence[Face]
+    candidates: Mapping[str, Sequence[str]], glyphs: CleanGlyphs, faces: Sequence[Face]
 ) -> tuple[list[GlyphClass], list[GlyphClass]]:
     """Groups letters into classes and drops pool letters that look like a labeled one.
 
@@ -385,7 +386,7 @@ def distort(
 
 
 def render_class(
-    item: GlyphClass, glyphs: Glyphs, faces: Sequence[Face], instances_per_face: int
+    item: GlyphClass, glyphs: CleanGlyphs, faces: Sequence[Face], instances_per_face: int
 ) -> list[UInt8Array]:
     """Returns ``instances_per_face`` images for each face that draws the class.
 

@@ -4,9 +4,11 @@ The host's ``HookContainer`` writes records first and then file after file, so a
 stopped in between leaves half a checkpoint and records of an epoch without one. Here:
 
 - A checkpoint is committed by its ``trunk`` file. Every file is written under a temporary name;
-  then come, by rename, a manifest of SHA-256 sums, the other files, and ``trunk`` last. The
-  previous checkpoint loses its ``trunk`` first. The host finds checkpoints by ``trunk_*.pth``, so
-  neither it nor this class ever sees half of one. Names and contents of the files are the host's.
+  then come, by rename, a manifest of SHA-256 sums, the other files, and ``trunk``. The host finds
+  checkpoints by ``trunk_*.pth``, which also fits ``trunk_optimizer_2.pth``: such files are renamed
+  after ``trunk``, and a run that is stopped in between is finished when it is resumed. Removal is
+  the same in reverse. So neither the host nor this class ever sees half of a checkpoint. Names and
+  contents of the files are the host's.
 - Loading checks the sums and refuses damaged, incomplete and foreign checkpoints by name.
 - Resuming removes the records of epochs after the one resumed, so that no epoch counts twice.
 - The untrained model (epoch 0) is never the best one, unless `untrained_model_can_be_best`.
@@ -40,10 +42,12 @@ logger = logging.getLogger(__name__)
 UNTRAINED_TRUNK_EPOCH = -1
 UNTRAINED_EPOCH = 0
 COMMIT_KEY = "trunk"  # the file whose presence means that the checkpoint is complete
+COMPANION_PREFIX = f"{COMMIT_KEY}_"  # names which the host takes for a trunk as well
 MANIFEST_FORMAT = 1
 TEMPORARY = ".part"
 
-_COMMITTED = re.compile(rf"{COMMIT_KEY}_(best)?(\d+)\.pth")
+_SUFFIX = re.compile(r"(?:best)?\d+")
+_COMMITTED = re.compile(rf"{COMMIT_KEY}_({_SUFFIX.pattern})\.pth")
 
 # What torch.load raises for files that are cut short, overwritten or no checkpoints at all.
 _UNREADABLE = (
@@ -216,26 +220,40 @@ class CheckpointedHookContainer(HookContainer):
             CheckpointError: If the checkpoint is damaged, incomplete or of other models.
             ExperimentError: If the records cannot be rewritten.
         """
+        if device is None:
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         folder = Path(model_folder)
-        entries = self._entries(trainer)
+        try:
+            epoch = self._load_and_tidy_up(self._entries(trainer), folder, device, best)
+        except OSError as error:
+            raise CheckpointError(
+                f"{error.filename or folder} could not be read or changed: {_reason(error)}; "
+                f"expected permission to read and write {folder}. Mend that and resume again"
+            ) from error
+        return 1 if epoch is None else epoch + 1
+
+    def _load_and_tidy_up(
+        self, entries: Mapping[str, Any], folder: Path, device: torch.device, best: bool
+    ) -> int | None:
+        """Loads one checkpoint; returns its epoch, or None if there is none."""
+        for suffix in _committed_suffixes(folder):
+            _finish_interrupted(folder, suffix)
         self._repair_best(folder, list(entries))
         found = _find_checkpoint(folder, best)
         if found is None:
-            return 1
+            return None
         suffix, epoch = found
         _verify(folder, suffix)
-        if device is None:
-            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         for name, entry in entries.items():
             path = _path(folder, name, suffix)
             _load_state(entry, path, device)
             logger.info("LOAD %s", path)
-        _sweep(folder)
+        _sweep(folder, suffix)
         if max(_numbered(folder), default=epoch) > epoch:
             self._branch = (folder, epoch)
         else:
             self._remove_records_after(epoch)
-        return epoch + 1
+        return epoch
 
     def _entries(self, trainer: Any) -> dict[str, Any]:
         """Everything that is saved, by file name; in the trainer's order."""
@@ -319,7 +337,7 @@ def _manifest_path(folder: Path, suffix: str) -> Path:
 def _committed_suffixes(folder: Path) -> list[str]:
     """Suffixes of complete checkpoints."""
     matches = (_COMMITTED.fullmatch(p.name) for p in folder.glob(f"{COMMIT_KEY}_*.pth"))
-    return sorted(f"{m[1] or ''}{m[2]}" for m in matches if m)
+    return sorted(match[1] for match in matches if match)
 
 
 def _numbered(folder: Path) -> list[int]:
@@ -376,10 +394,13 @@ def _save_state(entry: Any, path: Path) -> None:
 def _write_checkpoint(
     folder: Path, suffix: str, writers: Mapping[str, Callable[[Path], object]]
 ) -> None:
-    """Writes all files under temporary names, then commits them by renaming, ``trunk`` last."""
+    """Writes all files under temporary names, then commits them by renaming."""
     manifest = _manifest_path(folder, suffix)
     targets = {name: _path(folder, name, suffix) for name in writers}
-    order = [manifest, *(p for n, p in targets.items() if n != COMMIT_KEY), targets[COMMIT_KEY]]
+    commit = targets[COMMIT_KEY]
+    companions = [path for name, path in targets.items() if name.startswith(COMPANION_PREFIX)]
+    others = [path for path in targets.values() if path != commit and path not in companions]
+    order = [manifest, *others, commit, *companions]
     placed: list[Path] = []
     path = folder
     try:
@@ -394,7 +415,8 @@ def _write_checkpoint(
         _temporary(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         _flush_to_disk(_temporary(path))
         # Only the untrained model is ever written twice; it is whole or absent as well.
-        targets[COMMIT_KEY].unlink(missing_ok=True)
+        for path in (commit, *companions):
+            path.unlink(missing_ok=True)
         for path in order:
             os.replace(_temporary(path), path)
             placed.append(path)
@@ -419,17 +441,29 @@ def _temporary(path: Path) -> Path:
     return path.with_name(path.name + TEMPORARY)
 
 
+def _finish_interrupted(folder: Path, suffix: str) -> None:
+    """Renames what a stopped run left under temporary names after committing a checkpoint."""
+    for temporary in folder.glob(f"{COMPANION_PREFIX}*_{suffix}.pth{TEMPORARY}"):
+        target = temporary.with_name(temporary.name.removesuffix(TEMPORARY))
+        if not target.exists():
+            os.replace(temporary, target)
+
+
 def _delete_checkpoint(folder: Path, suffix: str, names: Iterable[str]) -> None:
-    """Removes a checkpoint: first the file that makes it one, the manifest last.
+    """Removes a checkpoint in the reverse order of writing, the manifest last.
 
     Raises:
         CheckpointError: If a file cannot be removed.
     """
     parts = {*(_path(folder, name, suffix) for name in names), *_listed_files(folder, suffix)}
-    commit = _path(folder, COMMIT_KEY, suffix)
-    path = commit
+    path = commit = _path(folder, COMMIT_KEY, suffix)
+    companions = sorted(p for p in parts - {commit} if p.name.startswith(COMPANION_PREFIX))
     try:
-        for path in [commit, *sorted(parts - {commit}), _manifest_path(folder, suffix)]:
+        for path in companions:
+            if path.exists():
+                os.replace(path, _temporary(path))
+        others = sorted(parts - {commit, *companions})
+        for path in [commit, *map(_temporary, companions), *others, _manifest_path(folder, suffix)]:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(
@@ -447,15 +481,28 @@ def _listed_files(folder: Path, suffix: str) -> list[Path]:
         return []
 
 
-def _sweep(folder: Path) -> None:
-    """Removes what a stopped run left: temporary files and checkpoints that were not committed."""
-    committed = set(_committed_suffixes(folder))
+def _sweep(folder: Path, loaded: str) -> None:
+    """Removes what a stopped run left.
+
+    That is temporary files, files without the one that commits them, and predecessors of the
+    checkpoint that was just loaded. The untrained model stays, and so does what the host wrote.
+    """
+    committed = _committed_suffixes(folder)
     for path in folder.glob(f"*{TEMPORARY}"):
         path.unlink(missing_ok=True)
     for manifest in folder.glob("checkpoint_*.json"):
         suffix = manifest.stem.removeprefix("checkpoint_")
-        if suffix not in committed:
+        ours = _SUFFIX.fullmatch(suffix)
+        if ours and (suffix not in committed or _precedes(suffix, loaded)):
             _delete_checkpoint(folder, suffix, ())
+
+
+def _precedes(suffix: str, other: str) -> bool:
+    """Whether a checkpoint is an earlier one of the same kind, other than the untrained model."""
+    if suffix.startswith("best") != other.startswith("best"):
+        return False
+    epoch, other_epoch = (int(s.removeprefix("best")) for s in (suffix, other))
+    return UNTRAINED_EPOCH < epoch < other_epoch
 
 
 # ---- checking and loading ---------------------------------------------------------------------

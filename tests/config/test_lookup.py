@@ -132,8 +132,10 @@ def test_the_hosts_losses_are_closed(getter: PytorchGetter) -> None:
     for kind, module in (("loss", losses), ("miner", miners)):
         checked = 0
         for name in registered_names(getter, kind):
-            if hasattr(module, name):
-                assert not constructor(find_class(getter, kind, name)).open_ended, name
+            cls = find_class(getter, kind, name)
+            # Mixins stand alone in the same module; they are no losses.
+            if hasattr(module, name) and issubclass(cls, torch.nn.Module):
+                assert not constructor(cls).open_ended, name
                 checked += 1
         assert checked >= 8
 
@@ -150,10 +152,7 @@ def test_a_class_without_constructor_takes_nothing() -> None:
 
 
 def test_builtin_without_signature_accepts_anything() -> None:
-    class Native(dict[str, int]):
-        pass
-
-    check_arguments(Native, {"x": 1}, "here")
+    check_arguments(min, {"x": 1}, "here")
 
 
 def test_unknown_argument_names_class_argument_and_nearest() -> None:

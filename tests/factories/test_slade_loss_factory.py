@@ -38,7 +38,9 @@ WORKING_ENTRIES: dict[str, dict[str, Any]] = {
         "ProxyAnchorLoss": {
             "embedding_size": EMBEDDING_SIZE,
             "weight_init_func": {"uniform_": {"a": -1.0, "b": 1.0}},
-            "weight_regularizer": {"RegularFaceRegularizer": {"distance": {"CosineSimilarity": {}}}},
+            "weight_regularizer": {
+                "RegularFaceRegularizer": {"distance": {"CosineSimilarity": {}}}
+            },
             "embedding_regularizer": {"LpRegularizer": {"p": 2}},
         }
     },
@@ -233,9 +235,7 @@ WRONG_ENTRIES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"), WRONG_ENTRIES.values(), ids=WRONG_ENTRIES.keys()
-)
+@pytest.mark.parametrize(("spec", "message"), WRONG_ENTRIES.values(), ids=WRONG_ENTRIES.keys())
 def test_wrong_entry_is_explained(getter: Any, spec: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(getter, spec)
