@@ -45,9 +45,7 @@ def split_quoted_values(argv: list[str]) -> list[str]:
 
     ``"{iterations_per_epoch: 10}"`` and ``{iterations_per_epoch: 10}`` then mean the same.
     """
-    return [
-        word for arg in argv for word in (arg.split() if arg[:1] in "[{" and arg else [arg])
-    ]
+    return [word for arg in argv for word in (arg.split() if arg[:1] in "[{" and arg else [arg])]
 
 
 def _main() -> None:

@@ -98,7 +98,8 @@ class Glyphs(Dataset[dict[str, Any]]):
         manifest = _read_manifest(manifest_path)
 
         self._path = folder / manifest["images_file"]
-        _verify(self._path, manifest["images_sha256"], manifest_path)
+        self._sha256 = manifest["images_sha256"]
+        _verify(self._path, self._sha256, manifest_path)
         self._images: npt.NDArray[np.uint8] | None = None
 
         counts = {name: [c["images"] for c in manifest["classes"][name]] for name in SUBSETS}
@@ -121,6 +122,11 @@ class Glyphs(Dataset[dict[str, Any]]):
         if self.transform is not None:
             image = self.transform(image)
         return {"data": image, "label": label}
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that changes with the images and the subset, for manifests and records."""
+        return hashlib.sha256(f"{self._sha256} {self.subset}".encode()).hexdigest()
 
     @property
     def images(self) -> npt.NDArray[np.uint8]:

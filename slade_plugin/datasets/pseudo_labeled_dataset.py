@@ -10,7 +10,7 @@ from slade_plugin.errors import DataError
 IMAGE, LABEL, POOL_INDEX = "data", "label", "pool_index"
 
 
-class PseudoLabeledDataset(Dataset):
+class PseudoLabeledDataset(Dataset[dict[str, Any]]):
     """Images of the pool that take part in training, each with its pseudo label.
 
     Args:

@@ -167,7 +167,7 @@ def compare_with_true_labels(cluster_ids: np.ndarray, true_labels: np.ndarray) -
         )
     _, classes = np.unique(true_labels, return_inverse=True)
     _, clusters = np.unique(cluster_ids, return_inverse=True)
-    table = np.zeros((clusters.max() + 1, classes.max() + 1), dtype=np.int64)
+    table = np.zeros((int(clusters.max()) + 1, int(classes.max()) + 1), dtype=np.int64)
     np.add.at(table, (clusters, classes), 1)
     sizes = table.sum(axis=1)
     pairs = (sizes * (sizes - 1)).sum()

@@ -59,7 +59,9 @@ def _explained(build: Any, what: str) -> Any:
 
 def _embed(models: dict[str, torch.nn.Module], image: torch.Tensor) -> torch.Tensor:
     if not torch.is_tensor(image):
-        raise DataError(f"an image is {type(image).__name__} after its transform; expected a tensor.")
+        raise DataError(
+            f"an image is {type(image).__name__} after its transform; expected a tensor."
+        )
     for model in models.values():
         model.eval()
     try:

@@ -41,10 +41,10 @@ class Teacher:
                 f"{', '.join(found) or 'none'}. Teacher and student need the same split_manager "
                 "(config_dataset)."
             )
-        epoch, suffix = pml_cf.latest_version(str(self.model_folder), best=True) if any(
-            self.model_folder.glob("trunk_best*.pth")
-        ) else (0, None)
-        if suffix is None or epoch == 0:
+        epoch, suffix = 0, None
+        if any(self.model_folder.glob("trunk_best*.pth")):
+            epoch, suffix = pml_cf.latest_version(str(self.model_folder), best=True)
+        if epoch == 0:
             raise ExperimentError(
                 f"{self.model_folder} holds no trained best model; expected trunk_best<epoch>.pth. "
                 "Train the teacher first, or resume it."
@@ -81,7 +81,7 @@ class Teacher:
         for part in _PARTS:
             try:
                 state = torch.load(self.paths[part], map_location=device, weights_only=True)
-            except Exception as error:  # noqa: BLE001 - torch raises many types for damaged files
+            except Exception as error:  # noqa: BLE001 - many types for damaged files
                 raise CheckpointError(
                     f"the teacher's {part} {self.paths[part]} is damaged: {error}"
                 ) from error

@@ -53,7 +53,9 @@ class SladeTester(GlobalEmbeddingSpaceTester):
             )
         trunk.eval()
         embedder.eval()
-        loader = pml_cf.get_eval_dataloader(pool, self.batch_size, self.dataloader_num_workers, None)
+        loader = pml_cf.get_eval_dataloader(
+            pool, self.batch_size, self.dataloader_num_workers, None
+        )
         array: np.ndarray | None = None
         start = 0
         with torch.no_grad():
