@@ -30,6 +30,9 @@ INSTALL_REQUIRES = [
     # The host imports gdown.cached_download.assert_md5sum, which gdown 6 no longer has; versions
     # before 4.5.3 need pkg_resources, which setuptools no longer has.
     "gdown>=4.5.3,<6",
+    # pretrainedmodels, which the host imports, needs six and does not say so; python-dateutil 4 no
+    # longer brings it.
+    "six",
     # The host asks for faiss-gpu by this name; its wheels also run without a GPU.
     "faiss-gpu",
     # Used by the plugin itself. Not pinned: compat.py mends the host on the newest ones.

@@ -114,7 +114,7 @@ def _run_bayes_opt(kwargs: dict[str, Any], iterations: int, reproductions: int) 
 
 HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config values]
 
-  --config_loss NAME            what to run: slade, slade_basis, slade_pseudo_label, contrastive, ...
+  --config_loss NAME            what to run: slade, slade_basis, contrastive, ...
   --config_AREA NAME|[A, B]     any other config area; a bare name means [default, NAME]
   --experiment_name NAME        default: the loss config and the seed, such as slade_seed0
   --seed N                      seeds everything (default 0)

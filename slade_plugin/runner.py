@@ -185,7 +185,7 @@ class SladeRunner(SingleExperimentRunner):
         from slade_plugin.config.lookup import find_class
 
         name = next(iter(args.api_parser or {}), f"API{next(iter(args.trainer))}")
-        parser_class = find_class(self.pytorch_getter, "api_parser", name)
+        parser_class: Any = find_class(self.pytorch_getter, "api_parser", name)
         params = {
             "args": args,
             "pytorch_getter": self.pytorch_getter,

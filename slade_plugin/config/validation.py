@@ -108,7 +108,7 @@ def _numbers(args: Any) -> list[str]:
     problems = []
     for name, low in {"num_epochs_train": 1, "save_interval": 1, "patience": 0}.items():
         value = getattr(args, name, low)
-        if value is None and name == "patience" or isinstance(value, dict):
+        if (value is None and name == "patience") or isinstance(value, dict):
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             problems.append(f"{name} is {value!r}; expected an integer >= {low} (config_general)")

@@ -129,15 +129,16 @@ def cluster_embeddings(
         max_points_per_centroid=len(x),  # never cluster a subsample
     )
     kmeans.train(x)
+    index: Any = kmeans.index
     cluster_ids = np.concatenate(
-        [kmeans.index.search(x[i : i + _CHUNK], 1)[1][:, 0] for i in range(0, len(x), _CHUNK)]
+        [index.search(x[i : i + _CHUNK], 1)[1][:, 0] for i in range(0, len(x), _CHUNK)]
     ).astype(np.int64)
     sizes = np.bincount(cluster_ids, minlength=settings.num_clusters)
     report = {
         **asdict(settings),
         "seed": used_seed,
         "backend": f"faiss {faiss.__version__} {'GPU' if on_gpu else 'CPU'}",
-        "objective": float(kmeans.obj[-1]),
+        "objective": float(np.asarray(kmeans.obj)[-1]),
         "cluster_sizes": sizes.tolist(),
         "empty_clusters": int((sizes == 0).sum()),
         "clusters_below_min_size": int((sizes < settings.min_cluster_size).sum()),

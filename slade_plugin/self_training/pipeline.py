@@ -183,7 +183,7 @@ class Pipeline:
         plan = {name: _plain(args.dict_of_yamls) for name, args in self.args.items()}
         if not fresh:
             self.state = self._read_state(plan)
-        for name, args in self.args.items():
+        for args in self.args.values():
             check_args(args, self.runner.pytorch_getter)
         data = self._preflight()
         if fresh:

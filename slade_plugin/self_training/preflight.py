@@ -52,7 +52,7 @@ def _explained(build: Any, what: str) -> Any:
         return build()
     except SladeError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the user needs to know what failed
+    except Exception as error:
         reason = str(error) or type(error).__name__
         raise ConfigError(f"the {what} cannot be built: {reason}") from error
 

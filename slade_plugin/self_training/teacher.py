@@ -81,7 +81,7 @@ class Teacher:
         for part in _PARTS:
             try:
                 state = torch.load(self.paths[part], map_location=device, weights_only=True)
-            except Exception as error:  # noqa: BLE001 - many types for damaged files
+            except Exception as error:
                 raise CheckpointError(
                     f"the teacher's {part} {self.paths[part]} is damaged: {error}"
                 ) from error

@@ -56,7 +56,7 @@ class SladeTester(GlobalEmbeddingSpaceTester):
         loader = pml_cf.get_eval_dataloader(
             pool, self.batch_size, self.dataloader_num_workers, None
         )
-        array: np.ndarray | None = None
+        array: Any = None
         start = 0
         with torch.no_grad():
             for batch in tqdm.tqdm(loader, desc="embedding the pool", unit="batch"):
