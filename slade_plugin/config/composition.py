@@ -34,7 +34,7 @@ def load_config(root: Path, area: str, name: str) -> dict[str, Any]:
     if not path.is_file():
         names = available_configs(root, area)
         raise ConfigError(
-            f"{area} has no config {name!r} in {root / area}; {nearest(str(name), names)} It has "
+            f"{area} has no config {name!r} in {root / area}{nearest(str(name), names)}; it has "
             f"{', '.join(names) or 'nothing'}."
         )
     try:
@@ -118,7 +118,7 @@ def _brings(
     for other in brings:
         if other not in areas:
             raise ConfigError(
-                f"{area}/{name}.yaml brings files of {other!r}; {nearest(str(other), areas)} "
-                f"The areas are {', '.join(areas)}."
+                f"{area}/{name}.yaml brings files of {other!r}{nearest(str(other), areas)}; "
+                f"the areas are {', '.join(areas)}."
             )
     return {k: [v] if isinstance(v, str) else list(v) for k, v in brings.items()}

@@ -53,7 +53,7 @@ def check_command_line(
         for prefix in STAGE_PREFIXES:
             key = key.removeprefix(prefix)
         if key not in known:
-            problems.append(f"{flag} is no flag and no key of a config; {nearest(key, known)}")
+            problems.append(f"{flag} is no flag and no key of a config{nearest(key, known)}")
     if problems:
         raise ConfigError("; ".join(problems) + ". run.py --list prints the configs.")
 
@@ -98,7 +98,7 @@ def _unknown_keys(args: Mapping[str, Any]) -> list[str]:
     loaded = {k for area in (args.get("dict_of_yamls") or {}).values() for k in area}
     areas = set(args.get("config_foldernames") or ())
     return [
-        f"{key} is no key of a config; {nearest(key, known)}"
+        f"{key} is no key of a config{nearest(key, known)}"
         for key in sorted(map(plain_key, loaded))
         if key not in known | areas | {"config_foldernames"}
     ]
@@ -131,7 +131,7 @@ def _evaluation(args: Any) -> list[str]:
     if not isinstance(splits, list) or not splits:
         return [f"splits_to_eval is {splits!r}; expected a list such as [val] (config_dataset)"]
     problems += [
-        f"splits_to_eval holds {s!r}; {nearest(str(s), known)} Expected train, val or test"
+        f"splits_to_eval holds {s!r}{nearest(str(s), known)}; expected train, val or test"
         for s in splits
         if s not in known
     ]
