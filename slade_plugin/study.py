@@ -38,11 +38,13 @@ class Study:
         name: Name of its file in bench_configs/studies.
         rungs: config_loss names from the lowest rung; the last one also trains teacher and
             baseline.
+        controls: config_loss names of students that are no rung; they run last.
         flags: Further flags of run.py for every run.
     """
 
     name: str
     rungs: tuple[str, ...]
+    controls: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
     @classmethod
@@ -55,10 +57,13 @@ class Study:
         if not path.is_file():
             names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
             raise ConfigError(f"there is no study {path.stem!r}; expected one of {names}.")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        unknown = set(content) - {"rungs", "flags"}
-        if unknown or not content.get("rungs"):
-            raise ConfigError(f"{path} holds {sorted(content)}; expected rungs and flags.")
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is no YAML: {error}; expected rungs and flags.") from error
+        known = isinstance(content, dict) and not set(content) - {"rungs", "flags"}
+        if not known or not content.get("rungs") or not isinstance(content["rungs"], list):
+            raise ConfigError(f"{path} holds {content!r}; expected rungs (a list) and flags.")
         return cls(path.stem, tuple(content["rungs"]), tuple(map(str, content.get("flags") or ())))
 
     def commands(self, seed: int, folder: Path) -> list[tuple[Path, list[str]]]:
@@ -66,7 +71,7 @@ class Study:
         *lower, top = self.rungs
         runs = [(folder / f"seed{seed}" / top, ["--config_loss", top])]
         teacher = folder / f"seed{seed}" / top / "teacher"
-        for rung in lower:
+        for rung in (*lower, *self.controls):
             flags = ["--teacher_experiment", str(teacher), "--pipeline", "{baseline: false}"]
             runs.append((folder / f"seed{seed}" / rung, ["--config_loss", rung, *flags]))
         return [
@@ -97,32 +102,45 @@ class Study:
                     if row["split_scheme"] == "mean":
                         by_split = scores.setdefault(name, {}).setdefault(seed, {})
                         by_split[row["split"]] = {m: row[m] for m in METRICS}
-        order = ["baseline", "teacher", *self.rungs]
+        order = ["baseline", "teacher", *self.rungs, *self.controls]
         return {name: scores[name] for name in order if name in scores}
 
 
-def run_seed(study: Study, seed: int, folder: Path, run: Callable[[list[str], Path], int]) -> None:
-    """Does the runs of one seed that are not done yet.
+def run_setting(path: Path, flags: list[str], run: Callable[[list[str], Path], int]) -> None:
+    """Does one run unless it has its table; goes on with it if it was stopped.
 
     Args:
-        study: What to compare.
-        seed: Of every run.
-        folder: Of the study.
+        path: Its experiment folder, `<study>/seed<N>/<setting>`.
+        flags: Of run.py.
         run: Takes flags of run.py and a log file, returns an exit code.
 
     Raises:
-        ExperimentError: If a run fails.
+        ExperimentError: If the run fails.
     """
-    for path, flags in study.commands(seed, folder):
-        if (path / "results" / "table.json").is_file():
-            continue
-        resume = ["--resume_training", "latest"] if (path / STATE_FILE).is_file() else []
-        log = folder / "logs" / f"seed{seed}_{path.name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        print(f"seed {seed}: {path.name} ...", flush=True)
-        code = run([*flags, *resume], log)
-        if code != 0:
-            raise ExperimentError(f"{path} ended with exit code {code}; its log is {log}.")
+    if (path / "results" / "table.json").is_file():
+        return
+    resume = ["--resume_training", "latest"] if (path / STATE_FILE).is_file() else []
+    log = path.parents[1] / "logs" / f"{path.parent.name}_{path.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{path.parent.name}: {path.name} ...", flush=True)
+    code = run([*flags, *resume], log)
+    if code != 0:
+        raise ExperimentError(f"{path} ended with exit code {code}; its log is {log}.")
+
+
+def run_study(
+    study: Study, seeds: Sequence[int], folder: Path, jobs: int, run: Callable[..., int]
+) -> None:
+    """Does all runs that are not done yet, setting by setting, `jobs` seeds at a time.
+
+    Raises:
+        ExperimentError: If a run fails; runs of other seeds end first.
+    """
+    for commands in zip(*(study.commands(seed, folder) for seed in seeds), strict=True):
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            futures = [pool.submit(run_setting, path, flags, run) for path, flags in commands]
+        for future in futures:
+            future.result()
 
 
 def run_command(flags: list[str], log: Path, threads: int = 1) -> int:
@@ -146,7 +164,8 @@ def summarise(scores: Scores, split: str, metric: str) -> list[dict[str, Any]]:
 
     Returns:
         A row a setting: mean, half width of its interval, the difference to the baseline and to
-        the setting above it in the list (paired by seed), each with its half width.
+        the setting above it in the list (paired by seed, where they have the same seeds), each
+        with its half width; no half width for a single seed.
     """
     rows: list[dict[str, Any]] = []
     values = {
@@ -155,15 +174,20 @@ def summarise(scores: Scores, split: str, metric: str) -> list[dict[str, Any]]:
     }
     previous = None
     for name, x in values.items():
-        mean, half = mean_and_interval(list(x))
-        row: dict[str, Any] = {"setting": name, "seeds": len(x), "mean": mean, "interval95": half}
+        row: dict[str, Any] = {"setting": name, "seeds": len(x)}
+        row |= _mean_with_interval("mean", "interval95", x)
         others = {"to_baseline": "baseline", "to_previous": previous}
         for key, other in others.items():
-            if other in values and other != name and len(values[other]) == len(x):
-                row[key], row[f"{key}_interval95"] = mean_and_interval(list(x - values[other]))
+            if other in values and other != name and scores[other].keys() == scores[name].keys():
+                row |= _mean_with_interval(key, f"{key}_interval95", x - values[other])
         rows.append(row)
         previous = name
     return rows
+
+
+def _mean_with_interval(key: str, interval: str, values: np.ndarray) -> dict[str, float]:
+    mean, half = mean_and_interval(list(values))
+    return {key: mean} if np.isnan(half) else {key: mean, interval: half}
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
@@ -176,7 +200,8 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     def cell(row: Mapping[str, Any], key: str, interval: str, sign: str) -> str:
         if key not in row:
             return ""
-        return f"{row[key]:{sign}.2f} ± {row[interval]:.2f}"
+        half = f" ± {row[interval]:.2f}" if interval in row else ""
+        return f"{row[key]:{sign}.2f}{half}"
 
     for row in rows:
         cells = [
@@ -233,13 +258,7 @@ def main() -> int:
     try:
         study = Study.load(config_root() / "studies" / f"{args.study}.yaml")
         folder = args.folder.resolve() / study.name
-        with ThreadPoolExecutor(max_workers=args.jobs) as pool:
-            futures = [
-                pool.submit(run_seed, study, seed, folder, run_command)
-                for seed in range(args.seeds)
-            ]
-            for future in futures:
-                future.result()
+        run_study(study, range(args.seeds), folder, args.jobs, run_command)
         command = f"python -m slade_plugin.study {study.name} --seeds {args.seeds}"
         scores = study.scores(folder, range(args.seeds))
         print(write_report(study, scores, args.out, f"{command} --jobs {args.jobs}"))

@@ -7,8 +7,8 @@ unlabeled pool the Greek, Cyrillic, Armenian and Georgian ones that look like no
 
 The images are rendered once (about ten seconds) and kept beside their labels:
 
-    dataset_root/glyphs/v1_all_x3.json             classes, image counts, versions, hashes
-    dataset_root/glyphs/v1_all_x3_<hash>.npy       (N, 32, 32) uint8, both subsets, memory-mapped
+    dataset_root/glyphs/v2_all_x3.json             classes, image counts, versions, hashes
+    dataset_root/glyphs/v2_all_x3_<hash>.npy       (N, 32, 32) uint8, both subsets, memory-mapped
 
 The manifest is written last and names the array by its hash, so processes that render at the same
 time cannot mix their files. The hash is that of the array rendered here, not one fixed in the code:
