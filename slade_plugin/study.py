@@ -60,11 +60,16 @@ class Study:
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is no YAML: {error}; expected rungs and flags.") from error
-        known = isinstance(content, dict) and not set(content) - {"rungs", "flags"}
-        if not known or not content.get("rungs") or not isinstance(content["rungs"], list):
-            raise ConfigError(f"{path} holds {content!r}; expected rungs (a list) and flags.")
-        return cls(path.stem, tuple(content["rungs"]), tuple(map(str, content.get("flags") or ())))
+            raise ConfigError(f"{path} is no YAML: {error}; expected keys and values.") from error
+        known = ("rungs", "controls", "flags")
+        lists = {k: v or [] for k, v in content.items()} if isinstance(content, dict) else {}
+        valid = not set(lists) - set(known) and all(isinstance(v, list) for v in lists.values())
+        if not valid or not lists.get("rungs"):
+            raise ConfigError(
+                f"{path} holds {content!r}; expected rungs (a list of config_loss names) and, if "
+                "need be, the lists controls and flags."
+            )
+        return cls(path.stem, *(tuple(map(str, lists.get(key, ()))) for key in known))
 
     def commands(self, seed: int, folder: Path) -> list[tuple[Path, list[str]]]:
         """The runs of one seed in order: experiment folder and flags of run.py."""
