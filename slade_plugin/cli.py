@@ -1,10 +1,11 @@
 """The command line: ``python run.py`` in a checkout, ``slade-bench`` once installed."""
 
 import argparse
+import errno
 import logging
+import sqlite3
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 from slade_plugin import compat
@@ -12,6 +13,9 @@ from slade_plugin.errors import ConfigError, SladeError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# What the disk may refuse to the host, whose own files are written without our checks.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def main() -> int:
@@ -21,23 +25,46 @@ def main() -> int:
         0 if all went well, 2 for a mistake that a message explains, 130 if interrupted. Anything
         unexpected raises.
     """
-    debug = "--debug" in sys.argv
     try:
         _main()
     except SladeError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        if debug:
-            traceback.print_exc()
-        print(
-            "\nInterrupted. The same command with --resume_training latest goes on.",
-            file=sys.stderr,
+        return _end(f"{type(error).__name__}: {error}", EXIT_USER_ERROR)
+    except argparse.ArgumentError as error:
+        return _end(
+            f"ConfigError: the command line cannot be read: {error}. run.py --help prints the "
+            "flags.",
+            EXIT_USER_ERROR,
         )
-        return EXIT_INTERRUPTED
+    except (OSError, sqlite3.OperationalError) as error:
+        if not _is_disk_error(error):
+            raise
+        name = getattr(error, "filename", None) or "a file of the experiment"
+        return _end(
+            f"ExperimentError: {name} could not be written: {error}; expected free space and "
+            "permission to write. Mend that; the same command with --resume_training latest goes "
+            "on.",
+            EXIT_USER_ERROR,
+        )
+    except KeyboardInterrupt:
+        return _end(
+            "\nInterrupted. The same command with --resume_training latest goes on.",
+            EXIT_INTERRUPTED,
+        )
     return 0
+
+
+def _end(message: str, code: int) -> int:
+    """Prints why the program ends, below the traceback if that was asked for."""
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    return code
+
+
+def _is_disk_error(error: OSError | sqlite3.OperationalError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _DISK_ERRORS
+    return "full" in str(error) or "readonly" in str(error)
 
 
 def split_quoted_values(argv: list[str]) -> list[str]:
@@ -45,12 +72,14 @@ def split_quoted_values(argv: list[str]) -> list[str]:
 
     ``"{iterations_per_epoch: 10}"`` and ``{iterations_per_epoch: 10}`` then mean the same.
     """
-    return [word for arg in argv for word in (arg.split() if arg[:1] in "[{" and arg else [arg])]
+    return [w for arg in argv for w in (arg.split() if arg.startswith(("[", "{")) else [arg])]
 
 
 def _main() -> None:
     sys.argv[1:] = split_quoted_values(sys.argv[1:])
-    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    if "" in sys.argv[1:]:
+        raise ConfigError("the command line holds an empty value; expected a value or no flag.")
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False, exit_on_error=False)
     add = parser.add_argument
     add("--pytorch_home", type=str, default=None)
     add("--dataset_root", type=str, default="datasets")
@@ -66,7 +95,9 @@ def _main() -> None:
     if flags.help:
         print(HELP)
         return
-    logging.getLogger().setLevel(logging.INFO if "--debug" in sys.argv else logging.ERROR)
+    debug = "--debug" in sys.argv
+    logging.getLogger().setLevel(logging.INFO if debug else logging.ERROR)
+    logging.getLogger("slade_plugin").setLevel(logging.INFO if debug else logging.WARNING)
     compat.apply()
     if flags.list:
         from slade_plugin.listing import listing
@@ -81,11 +112,6 @@ def _main() -> None:
         "global_db_path": flags.global_db_path,
         "merge_argparse_when_resuming": flags.merge_argparse_when_resuming,
     }
-    if flags.root_config_folder and not Path(flags.root_config_folder).is_dir():
-        raise ConfigError(
-            f"--root_config_folder {flags.root_config_folder} is no folder; expected one with "
-            "config_foldernames.yaml and the eight config areas."
-        )
     if flags.bayes_opt_iters > 0:
         _run_bayes_opt(kwargs, flags.bayes_opt_iters, flags.reproductions)
         return
@@ -103,7 +129,7 @@ def _run_bayes_opt(kwargs: dict[str, Any], iterations: int, reproductions: int) 
             f"--bayes_opt_iters {iterations}: the host's search does not run on the installed "
             f"ax-platform ({error}); expected ax-platform==0.3.6 with pandas<3 and numpy<2."
         ) from error
-    from slade_plugin.register import register_all
+    from slade_plugin.registry import register_all
     from slade_plugin.runner import config_root
 
     kwargs["root_config_folder"] = kwargs["root_config_folder"] or str(config_root())

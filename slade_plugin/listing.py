@@ -3,26 +3,30 @@
 import inspect
 from pathlib import Path
 
-import yaml
-
-from slade_plugin.register import REGISTRY
+from slade_plugin.config.composition import available_configs, read_areas
+from slade_plugin.registry import REGISTRY
 from slade_plugin.runner import config_root
 
 
 def listing(root: str | None = None) -> str:
-    """Every registered class and every config file with the first line of its description."""
+    """Every registered class and every config file with the first line of its description.
+
+    Args:
+        root: The config root; the shipped one by default.
+
+    Raises:
+        ConfigError: If the root does not name its areas.
+    """
     folder = Path(root) if root else config_root()
     lines = ["Registered with the benchmarker:"]
     for kind, cls in REGISTRY:
         lines.append(f"  {kind:15} {cls.__name__:28} {_first_line(inspect.getdoc(cls) or '')}")
     lines += ["", f"Configs in {folder}:"]
-    areas = yaml.safe_load((folder / "config_foldernames.yaml").read_text())["config_foldernames"]
-    for area in areas:
-        for path in sorted((folder / area).glob("*.yaml")):
-            comment = next(
-                (t for t in path.read_text().splitlines() if t.startswith("# ")), "# "
-            ).removeprefix("# ")
-            lines.append(f"  --{area + ' ' + path.stem:45} {comment}")
+    for area in read_areas(folder):
+        for name in available_configs(folder, area):
+            text = (folder / area / f"{name}.yaml").read_text(encoding="utf-8")
+            comment = next((t for t in text.splitlines() if t.startswith("# ")), "")
+            lines.append(f"  --{area + ' ' + name:45} {comment.removeprefix('# ')}".rstrip())
     return "\n".join(lines)
 
 

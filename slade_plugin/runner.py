@@ -7,31 +7,44 @@ experiment of the host, run by the host's own code.
 import argparse
 import copy
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import yaml
 from easy_module_attribute_getter import utils as emag_utils
 from powerful_benchmarker.runners.single_experiment_runner import SingleExperimentRunner
+from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
+from slade_plugin.api_parsers import APISladeStudent
 from slade_plugin.api_parsers.seeded import seeded
-from slade_plugin.config.composition import compose
-from slade_plugin.config.validation import check_args, check_command_line
+from slade_plugin.config.composition import AREAS_FILE, compose, read_areas
+from slade_plugin.config.lookup import constructor_errors, find_class, nearest
+from slade_plugin.config.validation import (
+    HOST_KEYS,
+    OUR_KEYS,
+    check_args,
+    check_command_line,
+    plain_key,
+)
 from slade_plugin.errors import ConfigError, ExperimentError
-from slade_plugin.register import register_all
+from slade_plugin.pseudo_labels.clustering import ClusteringSettings
+from slade_plugin.pseudo_labels.record import PseudoLabels
+from slade_plugin.registry import register_all
+from slade_plugin.self_training.preflight import preflight
 
 DEFAULT_SEED = 0
-_AREAS_FILE = "config_foldernames"
 
 
 def config_root() -> Path:
     """The shipped config root: beside the package in a checkout, inside it once installed."""
     package = Path(__file__).resolve().parent
     beside = package.parent / "bench_configs"
-    return beside if (beside / f"{_AREAS_FILE}.yaml").is_file() else package / "bench_configs"
+    return beside if (beside / f"{AREAS_FILE}.yaml").is_file() else package / "bench_configs"
 
 
 class SladeRunner(SingleExperimentRunner):
@@ -56,7 +69,7 @@ class SladeRunner(SingleExperimentRunner):
 
     def setup_argparser(self) -> argparse.ArgumentParser:
         """The host's flags with their meaning, and ours."""
-        parser = argparse.ArgumentParser(allow_abbrev=False, prog="run.py")
+        parser = argparse.ArgumentParser(allow_abbrev=False, prog="run.py", exit_on_error=False)
         add = parser.add_argument
         add("--experiment_name", type=str, default=default_experiment_name(sys.argv[1:]))
         add("--resume_training", type=str, default=None, choices=["latest", "best"])
@@ -70,11 +83,20 @@ class SladeRunner(SingleExperimentRunner):
 
     def setup_yaml_reader(self) -> Any:
         """The host's reader, with config names made into the lists of files they stand for."""
+        read_areas(Path(self.root_config_folder))
         try:
             reader = super().setup_yaml_reader()
-        except ValueError as error:
-            raise ConfigError(f"the command line cannot be read: {error}") from error
-        check_command_line(reader.unknown_args, vars(reader.args), reader.args.config_foldernames)
+        except (ValueError, yaml.YAMLError, argparse.ArgumentError) as error:
+            raise ConfigError(
+                f"the command line cannot be read: {str(error).strip()}. Values are words, "
+                "[lists] or {keys: and values}, with a space after each colon."
+            ) from error
+        if not reader.args.experiment_name.strip("/. "):
+            raise ConfigError(
+                f"--experiment_name is {reader.args.experiment_name!r}; expected the name of a "
+                "folder, or no such flag."
+            )
+        check_command_line(reader.unknown_args, reader.args.config_foldernames)
         seed = reader.args.seed
         if seed is None:
             del reader.args.seed  # the config's value holds
@@ -119,8 +141,14 @@ class SladeRunner(SingleExperimentRunner):
             and (is_pipeline_folder(folder) or not (folder / "configs").is_dir())
         ):
             requested = self.reader_for(self.YR, fresh=True)
-            if self.read(copy.copy(requested)).__dict__.get("pipeline"):
+            if vars(self.read(requested)).get("pipeline"):
                 return Pipeline(self, requested).run()
+            if is_pipeline_folder(folder):
+                raise ExperimentError(
+                    f"{folder} holds the stages of self-training, but config_loss is "
+                    f"{self.requested.get('config_loss')}; expected the command that started it, "
+                    f"which is on record in {folder / 'pipeline.json'}, and --resume_training."
+                )
         if args.reproduce_results:
             return self.reproduce_results(self.YR)
         return self.run_new_experiment_or_resume(self.YR)
@@ -138,13 +166,22 @@ class SladeRunner(SingleExperimentRunner):
     def read(self, reader: Any) -> SimpleNamespace:
         """Loads and merges a reader's YAML files without running anything; the reader is kept."""
         other = self.reader_for(reader)
-        args, _, dict_of_yamls = other.load_yamls(
-            self.determine_where_to_get_yamls(other.args),
-            max_merge_depth=float("inf"),
-            max_argparse_merge_depth=float("inf"),
-            merge_argparse=not other.args.resume_training or self.merge_argparse_when_resuming,
-        )
+        try:
+            args, _, dict_of_yamls = other.load_yamls(
+                self.determine_where_to_get_yamls(other.args),
+                max_merge_depth=float("inf"),
+                max_argparse_merge_depth=float("inf"),
+                merge_argparse=not other.args.resume_training or self.merge_argparse_when_resuming,
+            )
+        except (KeyError, AssertionError) as error:
+            # The host's keywords fail without a text on what does not exist.
+            raise ConfigError(
+                f"a value of the command line does not fit the config: {error or 'one class'}; "
+                "~APPLY~2 and ~SWAP~1 need a key that exists and a value {in: braces}, ~SWAP~1 an "
+                "entry with one class. run.py --list prints the configs."
+            ) from error
         args.dict_of_yamls = dict_of_yamls
+        keep_unsaved_keys(args)
         return args
 
     def run_new_experiment_or_resume(self, YR: Any) -> Any:
@@ -155,35 +192,63 @@ class SladeRunner(SingleExperimentRunner):
             check_folder_is_free(folder)
         else:
             check_saved_configs(folder, args.config_foldernames)
+        if args.evaluate or args.evaluate_ensemble:
+            check_is_trained(folder)
+        self.read(YR)  # the host's own reading, below, fails without a text
         return super().run_new_experiment_or_resume(YR)
 
     def reproduce_results(self, YR: Any, *args: Any, **kwargs: Any) -> Any:
         """The host's, with the saved experiment's own areas, and an error where one is missing."""
         source = Path(YR.args.reproduce_results)
-        areas_file = source / "configs" / f"{_AREAS_FILE}.yaml"
+        areas_file = source / "configs" / f"{AREAS_FILE}.yaml"
         if not areas_file.is_file():
             raise ExperimentError(
                 f"--reproduce_results {source}: there is no {areas_file}; expected the folder of "
                 "an experiment of the benchmarker."
             )
-        YR.args.config_foldernames = yaml.safe_load(areas_file.read_text())[_AREAS_FILE]
+        YR.args.config_foldernames = yaml.safe_load(areas_file.read_text())[AREAS_FILE]
         check_saved_configs(source, YR.args.config_foldernames)
         check_folder_is_free(Path(YR.args.experiment_folder))
         for area in YR.args.config_foldernames:
             setattr(YR.args, area, ["default"])  # the host lists them before it takes the saved
         return super().reproduce_results(YR, *args, **kwargs)
 
-    def start_experiment(self, args: Any) -> Any:
-        """The host's, after the checks that take no time."""
+    def start_experiment(self, args: Any, built_before: bool = False) -> Any:
+        """The host's, after the checks that take no time and, for a new one, a trial of its parts.
+
+        Args:
+            args: The merged config.
+            built_before: Whether `try_to_build` has been called already.
+        """
         if not hasattr(args, "seed"):
             args.seed = DEFAULT_SEED
+        keep_unsaved_keys(args)
         check_args(args, self.pytorch_getter)
+        if self.starts_fresh(args) and not built_before:
+            self.try_to_build(args)
         return super().start_experiment(args)
+
+    def try_to_build(self, args: Any, teacher_experiment: Path | None = None) -> Any:
+        """Builds every part of an experiment once, so that a mistake shows before any training.
+
+        Args:
+            args: The merged config; it is left as it is.
+            teacher_experiment: A teacher that exists already, to be checked against a student.
+
+        Returns:
+            The API parser that built the parts.
+
+        Raises:
+            SladeError: Whatever does not fit.
+        """
+        parser = self.get_api_parser(copy.deepcopy(args))  # the host's factories empty configs
+        preflight(parser, teacher_experiment)
+        build_trainer(parser)
+        build_evaluation(parser)
+        return parser
 
     def get_api_parser(self, args: Any) -> Any:
         """The host's choice of API parser, seeded; a missing one is an error, never a fallback."""
-        from slade_plugin.config.lookup import find_class
-
         name = next(iter(args.api_parser or {}), f"API{next(iter(args.trainer))}")
         parser_class: Any = find_class(self.pytorch_getter, "api_parser", name)
         params = {
@@ -195,6 +260,66 @@ class SladeRunner(SingleExperimentRunner):
         return seeded(parser_class)(**emag_utils.merge_two_dicts(params, own))
 
 
+def keep_unsaved_keys(args: Any) -> None:
+    """Puts config keys that no loaded file has among those that are saved.
+
+    The host uses such a key of the command line, but saves only keys of its files: a resumed or
+    evaluated experiment would lack it.
+
+    Args:
+        args: The merged config; its `dict_of_yamls` is extended.
+    """
+    saved = args.dict_of_yamls
+    loaded = {plain_key(key) for area in saved.values() for key in area}
+    home = "config_general" if "config_general" in saved else next(iter(saved))
+    for key in sorted((HOST_KEYS | OUR_KEYS) & vars(args).keys() - loaded):
+        saved[home][key] = getattr(args, key)
+
+
+def build_trainer(parser: Any) -> None:
+    """Builds the trainer as a run does, but with hooks that do nothing.
+
+    Args:
+        parser: An API parser with models, losses and miners.
+
+    Raises:
+        SladeError: If the trainer refuses something.
+    """
+    if isinstance(parser, APISladeStudent):  # stand-ins: the clusters are not known yet
+        k = ClusteringSettings.from_config(parser.args.pseudo_labels).num_clusters
+        pool = parser.split_manager.get_unlabeled_dataset("train")
+        manifest = {"num_clusters": k, "min_cluster_size": 1}
+        parser.pseudo_labels = PseudoLabels(np.arange(len(pool)) % k, manifest)
+    with constructor_errors(next(iter(parser.args.trainer)), "trainer (config_general)"):
+        parser.sampler = parser.get_sampler()
+        parser.optimizers, parser.lr_schedulers, parser.gradient_clippers = parser.get_optimizers()
+        nothing = {"end_of_iteration_hook": _no_hook, "end_of_epoch_hook": _no_hook}
+        parser.trainer = parser.get_trainer(**nothing)
+
+
+def build_evaluation(parser: Any) -> None:
+    """Builds hooks and tester, and checks that the metric that chooses the best epoch is computed.
+
+    Raises:
+        ConfigError: If a part cannot be built or the metric is not computed.
+    """
+    with constructor_errors("the evaluation", "config_eval"):
+        hooks, tester = parser.get_dummy_hook_and_tester()
+        parser.get_aggregator()
+        parser.get_ensemble()
+        metrics = tester.accuracy_calculator.get_curr_metrics()
+    if hooks.primary_metric not in metrics:
+        raise ConfigError(
+            f"hook_container: primary_metric is {hooks.primary_metric!r}"
+            f"{nearest(str(hooks.primary_metric), metrics)}; expected one of the metrics that are "
+            f"computed: {', '.join(metrics)} (config_eval)"
+        )
+
+
+def _no_hook() -> None:
+    """Stands for a hook in a trainer that is never run."""
+
+
 def default_experiment_name(argv: list[str]) -> str:
     """A readable name: the loss config and the seed, such as ``slade_seed0``.
 
@@ -203,6 +328,9 @@ def default_experiment_name(argv: list[str]) -> str:
     """
 
     def value(flag: str, default: str) -> str:
+        joined = [a for a in argv if a.startswith(f"{flag}=")]
+        if joined:
+            return joined[-1].removeprefix(f"{flag}=")
         if flag not in argv[:-1]:
             return default
         start = argv.index(flag) + 1
@@ -237,13 +365,30 @@ def check_folder_is_free(folder: Path) -> None:
         )
 
 
+def check_is_trained(folder: Path) -> None:
+    """Checks that every split scheme of an experiment has a model to evaluate.
+
+    Raises:
+        ExperimentError: If one has none beyond the untrained model.
+    """
+    schemes = sorted(p for p in folder.glob("*/saved_models") if p.parent.name != META_LOGS)
+    for scheme in schemes or [folder]:
+        names = " ".join(sorted(p.name for p in scheme.glob("trunk_*.pth")))
+        best, trained = r"trunk_best\d+\.pth", r"trunk_(best)?[1-9]\d*\.pth"
+        if not (re.search(best, names) and re.search(trained, names)):
+            raise ExperimentError(
+                f"{scheme} holds no trained model; expected a finished experiment. Go on with "
+                "--resume_training latest first."
+            )
+
+
 def check_saved_configs(folder: Path, areas: list[str]) -> None:
     """Checks that a saved experiment has all its configs.
 
     Raises:
         ExperimentError: If a file is missing or cannot be read as YAML.
     """
-    for name in [*areas, _AREAS_FILE]:
+    for name in [*areas, AREAS_FILE]:
         path = folder / "configs" / f"{name}.yaml"
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from slade_plugin.errors import ConfigError, ExperimentError, SladeError
 from slade_plugin.files import atomic_write, write_json
 from slade_plugin.results.table import METRICS, mean_and_interval
 from slade_plugin.self_training.pipeline import STATE_FILE
-from slade_plugin.self_training.provenance import describe_environment
 
 # setting -> seed -> split -> metric -> mean over split schemes, percent
 Scores = dict[str, dict[int, dict[str, dict[str, float]]]]
@@ -70,6 +69,36 @@ class Study:
                 "need be, the lists controls and flags."
             )
         return cls(path.stem, *(tuple(map(str, lists.get(key, ()))) for key in known))
+
+    def without(self, names: Sequence[str]) -> "Study":
+        """The study with some settings left out.
+
+        Raises:
+            ConfigError: If a name is no setting of the study or its last rung, which trains the
+                teacher of all others.
+        """
+        free = (*self.rungs[:-1], *self.controls)
+        for name in names:
+            if name not in free:
+                raise ConfigError(
+                    f"--without {name}: expected settings of the study other than its last rung, "
+                    f"of {', '.join(free)}."
+                )
+        return replace(
+            self,
+            rungs=tuple(r for r in self.rungs if r not in names),
+            controls=tuple(c for c in self.controls if c not in names),
+        )
+
+    def environment(self, folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
+        """What the runs recorded of themselves; `git_commit` names every commit among them."""
+        found = []
+        for seed in seeds:
+            for path, _ in self.commands(seed, folder):
+                state = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+                found += state["environment"]
+        commits = sorted({str(e["git_commit"]) for e in found})
+        return {**found[0], "command": None, "git_commit": ", ".join(commits)}
 
     def commands(self, seed: int, folder: Path) -> list[tuple[Path, list[str]]]:
         """The runs of one seed in order: experiment folder and flags of run.py."""
@@ -220,10 +249,11 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     return "\n".join(lines)
 
 
-def write_report(study: Study, scores: Scores, out: Path, command: str) -> str:
+def write_report(
+    study: Study, scores: Scores, out: Path, command: str, environment: Mapping[str, Any]
+) -> str:
     """Writes NAME.md and NAME.json: all metrics on val and test, command, versions, machine."""
     out.mkdir(parents=True, exist_ok=True)
-    environment = describe_environment()
     machine = environment["machine"]
     parts = [
         f"# Study: {study.name}",
@@ -257,16 +287,23 @@ def main() -> int:
     parser.add_argument("study", help="name of a file in bench_configs/studies")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N-1")
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, one thread each")
+    parser.add_argument("--without", action="append", default=[], help="a setting to leave out")
     parser.add_argument("--folder", type=Path, default=Path("studies"), help="where the runs go")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="for the tables")
     args = parser.parse_args()
     try:
+        for flag, value in (("--seeds", args.seeds), ("--jobs", args.jobs)):
+            if value < 1:
+                raise ConfigError(f"{flag} is {value}; expected 1 or more.")
         study = Study.load(config_root() / "studies" / f"{args.study}.yaml")
+        study = study.without(args.without)
         folder = args.folder.resolve() / study.name
         run_study(study, range(args.seeds), folder, args.jobs, run_command)
         command = f"python -m slade_plugin.study {study.name} --seeds {args.seeds}"
+        command += f" --jobs {args.jobs}" + " --without ".join(["", *args.without])
         scores = study.scores(folder, range(args.seeds))
-        print(write_report(study, scores, args.out, f"{command} --jobs {args.jobs}"))
+        environment = study.environment(folder, range(args.seeds))
+        print(write_report(study, scores, args.out, command, environment))
     except SladeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -5,16 +5,26 @@ A class is made from the host's (or our) API parser by `seeded`; nothing of the 
 
 from typing import Any
 
+from slade_plugin.api_parsers.growing_records import let_records_grow
 from slade_plugin.errors import ExperimentError
 from slade_plugin.seeding import derive_seed, seed_everything
 
 
 class _Seeded:
-    """Seeds each split scheme, and lets errors keep their text."""
+    """Seeds each split scheme, lets records grow, and lets errors keep their text."""
 
     args: Any
     epoch: int
     curr_split_count: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """The host's, which makes an unseeded generator, and then a seeded one.
+
+        Splits that are drawn at random and untrained models of an ensemble come before the first
+        split scheme is set up.
+        """
+        super().__init__(*args, **kwargs)
+        seed_everything(self.args.seed)
 
     def set_models_optimizers_losses(self) -> None:
         """Seeds before anything of a split scheme draws, so that each scheme stands alone.
@@ -22,21 +32,31 @@ class _Seeded:
         A resumed scheme gets a stream of its own: the host saves no generator states, and the
         first epoch's batches must not come again.
         """
-        seed_everything(self.args.seed + self.curr_split_count)
+        seed_everything((self.args.seed + self.curr_split_count) % 2**32)
         super().set_models_optimizers_losses()  # type: ignore[misc]
         epoch = getattr(self, "epoch", 1)
         if epoch > 1:
             seed_everything(derive_seed(self.args.seed, self.curr_split_count, epoch))
 
-    def run_train_or_eval(self) -> Any:
-        """The host's, with the text of a ValueError kept (the host raises it again empty)."""
+    def get_record_keeper(self, **kwargs: Any) -> Any:
+        """The host's, which otherwise dies of a series that begins later than others."""
+        keeper = super().get_record_keeper(**kwargs)  # type: ignore[misc]
+        let_records_grow(keeper)
+        return keeper
+
+    def run_for_each_split_scheme(self) -> None:
+        """The host's; a ValueError ends the run with its text.
+
+        The host would raise it again without text or, if the text holds "NaN", report an accuracy
+        of 0 as if the run had gone well.
+        """
         try:
-            return super().run_train_or_eval()  # type: ignore[misc]
+            super().run_for_each_split_scheme()  # type: ignore[misc]
         except ValueError as error:
-            original = error.__context__
-            if str(error) or not isinstance(original, ValueError):
-                raise
-            raise ExperimentError(f"the run stopped: {original}") from original
+            raise ExperimentError(
+                f"the run stopped: {error}; expected finite numbers all the way. Training may have "
+                "diverged: try a lower learning rate (config_optimizers), or see --debug."
+            ) from error
 
 
 def seeded(api_parser: type) -> type:

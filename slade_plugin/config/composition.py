@@ -17,6 +17,32 @@ from slade_plugin.config.lookup import nearest
 from slade_plugin.errors import ConfigError
 
 BRINGS = "brings"
+AREAS_FILE = "config_foldernames"
+
+
+def read_areas(root: Path) -> list[str]:
+    """The areas of a config root, in the order of its ``config_foldernames.yaml``.
+
+    Raises:
+        ConfigError: If the file is missing or does not name each area and its default files.
+    """
+    path = root / f"{AREAS_FILE}.yaml"
+    if not path.is_file():
+        raise ConfigError(
+            f"{root} holds no {path.name}; expected a config root with that file and a folder for "
+            "each area it names (--root_config_folder)."
+        )
+    content = _read_mapping(path)
+    areas = content.get(AREAS_FILE)
+    if not isinstance(areas, list) or not areas or not all(isinstance(a, str) for a in areas):
+        raise ConfigError(
+            f"{path}: {AREAS_FILE} is {areas!r}; expected a list of areas such as [config_loss]."
+        )
+    for area in areas:
+        if area not in content:
+            raise ConfigError(f"{path} lacks {area}; expected its files, such as [default].")
+        requested_names(content[area], area)
+    return areas
 
 
 def available_configs(root: Path, area: str) -> list[str]:
@@ -25,22 +51,28 @@ def available_configs(root: Path, area: str) -> list[str]:
 
 
 def load_config(root: Path, area: str, name: str) -> dict[str, Any]:
-    """Reads one config file.
+    """Reads one config file; as in the host, an area may also be one file beside its folder.
 
     Raises:
         ConfigError: If there is no such file (with the nearest name) or it is not a mapping.
     """
-    path = root / area / f"{name}.yaml"
+    path = root / f"{area}.yaml"
+    if not path.is_file():
+        path = root / area / f"{name}.yaml"
     if not path.is_file():
         names = available_configs(root, area)
         raise ConfigError(
             f"{area} has no config {name!r} in {root / area}{nearest(str(name), names)}; it has "
             f"{', '.join(names) or 'nothing'}."
         )
+    return _read_mapping(path)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; expected YAML.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__}; expected keys and values.")
     return content
@@ -82,11 +114,16 @@ def compose(root: Path, areas: Iterable[str], requested: Mapping[str, Any]) -> d
 
     def expand(area: str, name: str, seen: tuple[tuple[str, str], ...]) -> list[str]:
         if (area, name) in seen:
-            raise ConfigError(f"{area}/{name}.yaml brings itself, by way of {seen}.")
+            way = " -> ".join(f"{a}/{n}" for a, n in (*seen, (area, name)))
+            raise ConfigError(
+                f"{area}/{name}.yaml brings itself: {way}. Take one of these `brings` out."
+            )
         seen = (*seen, (area, name))
         own: list[str] = []
-        for other, names in _brings(load_config(root, area, name), area, name, areas).items():
-            for n in names:
+        brings = _brings(load_config(root, area, name), area, name, areas)
+        # What this file builds on first, with all that brings, however the keys are ordered.
+        for other in sorted(brings, key=lambda other: other != area):
+            for n in brings[other]:
                 (own if other == area else brought[other]).extend(expand(other, n, seen))
         return [*own, name]
 
@@ -121,4 +158,11 @@ def _brings(
                 f"{area}/{name}.yaml brings files of {other!r}{nearest(str(other), areas)}; "
                 f"the areas are {', '.join(areas)}."
             )
-    return {k: [v] if isinstance(v, str) else list(v) for k, v in brings.items()}
+    files = {k: [v] if isinstance(v, str) else v for k, v in brings.items()}
+    for other, names in files.items():
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            raise ConfigError(
+                f"{area}/{name}.yaml brings {names!r} of {other}; expected the names of files, "
+                "such as [slade]."
+            )
+    return files

@@ -1,6 +1,7 @@
 """Pseudo labels as a small checked record on disk: ids in a .npy file, the rest in a manifest.
 
-The manifest is written last and holds the hash of the ids, so a half-written record is never read.
+The manifest is written last and holds the hash of the ids and its own, so that neither half a
+record nor a damaged one is ever read.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from slade_plugin.errors import PseudoLabelError
 from slade_plugin.files import atomic_write, sha256_of_file, write_json
 
 _FORMAT = 1
+_OWN_HASH = "manifest_sha256"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def save_pseudo_labels(pseudo_labels: PseudoLabels, folder: Path, split_scheme: 
         "num_images": len(pseudo_labels.cluster_ids),
         "ids_sha256": sha256_of_file(ids_path),
     }
-    write_json(manifest_path, manifest)
+    write_json(manifest_path, manifest | {_OWN_HASH: _manifest_hash(manifest)})
 
 
 def load_pseudo_labels(
@@ -122,6 +124,11 @@ def load_pseudo_labels(
         raise PseudoLabelError(f"{manifest_path} cannot be read: {error}. {remedy}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise PseudoLabelError(f"{manifest_path} is not a pseudo-label manifest. {remedy}")
+    # A record of an early version has no hash of its own.
+    if manifest.get(_OWN_HASH) not in (None, _manifest_hash(manifest)):
+        raise PseudoLabelError(
+            f"{manifest_path} is damaged: its content does not match its own hash. {remedy}"
+        )
     if digest != manifest.get("ids_sha256"):
         raise PseudoLabelError(
             f"{ids_path} is damaged: its hash is {digest[:12]}, the manifest says "
@@ -134,6 +141,12 @@ def load_pseudo_labels(
                 f"{remedy}"
             )
     return PseudoLabels(np.load(ids_path), manifest)
+
+
+def _manifest_hash(manifest: Mapping[str, Any]) -> str:
+    """The hash of everything in a manifest but the hash itself."""
+    rest = {key: value for key, value in manifest.items() if key != _OWN_HASH}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def pool_fingerprint(pool: Any) -> str:

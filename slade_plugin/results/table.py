@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_metric_learning.utils.common_functions as pml_cf
+from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME
 from scipy import stats
 
 from slade_plugin.errors import ExperimentError
@@ -48,11 +49,17 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
     Raises:
         ExperimentError: If a split scheme has no best model or was not evaluated on a split.
     """
-    schemes = sorted(p.parent for p in folder.glob("*/saved_models") if any(p.glob("trunk_*.pth")))
+    schemes = sorted(p.parent for p in folder.glob("*/saved_models"))
+    schemes = [scheme for scheme in schemes if scheme.name != META_LOGS_FOLDER_NAME]
     if not schemes:
         raise ExperimentError(f"{folder} holds no trained split scheme; expected an experiment.")
     results: Results = {split: {metric: {} for metric in METRICS} for split in splits}
     for scheme in schemes:
+        if not any(scheme.glob("saved_models/trunk_best*.pth")):
+            raise ExperimentError(
+                f"{scheme} has no best model; expected trunk_best<epoch>.pth. Train it to the end: "
+                "run.py --experiment_name <name> --resume_training latest"
+            )
         epoch, _ = pml_cf.latest_version(str(scheme / "saved_models"), best=True)
         for split in splits:
             row = _row_of_epoch(scheme / "saved_csvs" / "logs.db", split, epoch)
@@ -108,7 +115,9 @@ def build_rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
             row = {"experiment": name, "split": split, "split_scheme": "mean"}
             for metric in METRICS:
                 mean, half = mean_and_interval(list(metrics[metric].values()))
-                row |= {metric: mean, f"{metric}_interval95": half}
+                row[metric] = mean
+                if not np.isnan(half):  # which JSON does not know
+                    row[f"{metric}_interval95"] = half
             rows.append(row)
     return rows
 

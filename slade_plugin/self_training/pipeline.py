@@ -9,17 +9,21 @@ import math
 import shutil
 import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from slade_plugin.config.lookup import find_class
+import yaml
+from easy_module_attribute_getter import utils as emag_utils
+
+from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.validation import OUR_KEYS, STAGE_PREFIXES, check_args, plain_key
 from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.files import write_json
+from slade_plugin.pseudo_labels.clustering import ClusteringSettings
 from slade_plugin.pseudo_labels.record import pool_fingerprint
 from slade_plugin.results.table import STAGE_TITLES, read_experiment, write_tables
-from slade_plugin.self_training.preflight import preflight
 from slade_plugin.self_training.provenance import describe_environment
 
 STATE_FILE = "pipeline.json"
@@ -30,6 +34,8 @@ STUDENT_KEYS = frozenset(
     "loss_funcs mining_funcs sampler trainer optimizers num_epochs_train api_parser".split()
 ) | (OUR_KEYS - {"seed", "unlabeled_dataset"})
 _EVALUATED = ["val", "test"]
+_NONE: Mapping[str, Any] = MappingProxyType({})
+_STATE_TYPES = {"plan": dict, "data": dict, "environment": list, "stages": dict}
 
 
 def is_pipeline_folder(folder: Path) -> bool:
@@ -51,10 +57,12 @@ class Pipeline:
         self.reader = reader
         self.folder = Path(reader.args.experiment_folder)
         self.resuming = bool(runner.YR.args.resume_training)
-        given = getattr(reader.args, "teacher_experiment", None)
-        self.given_teacher = Path(given).resolve() if given else None
+        config = runner.read(reader)
+        check_args(config, runner.pytorch_getter)
+        given = getattr(config, "teacher_experiment", None)
+        self.given_teacher = _teacher_folder(given) if given else None
         self.teacher_folder = self.given_teacher or (self.folder / TEACHER).resolve()
-        self.settings = runner.read(reader).pipeline
+        self.settings = config.pipeline
         self.trained = [
             name
             for name in (TEACHER, STUDENT, BASELINE)
@@ -73,12 +81,10 @@ class Pipeline:
         if TEACHER in self.trained:
             plan[TEACHER] = self.runner.read(self._teacher_reader(TEACHER))
         if BASELINE in self.trained:
-            reader = self._teacher_reader(BASELINE)
-            longer = self._baseline_epochs(self._read_teacher(reader), student)
-            reader.args.num_epochs_train = longer
-            for key, value in self._flags("baseline."):
-                setattr(reader.args, key, value)
-            plan[BASELINE] = self._read_teacher(reader)
+            teacher = self._read_teacher(self._teacher_reader(BASELINE))
+            longer = self._baseline_epochs(teacher, student)
+            own = [("num_epochs_train", longer), *self._flags("baseline.")]
+            plan[BASELINE] = self._read_teacher(self._teacher_reader(BASELINE, own))
         return plan
 
     def _read_teacher(self, reader: Any) -> Any:
@@ -86,6 +92,9 @@ class Pipeline:
         if not self.given_teacher:
             return self.runner.read(reader)
         other = self.runner.reader_for(reader)
+        for area in other.args.config_foldernames:
+            delattr(other.args, area)
+        other.args.config_foldernames = saved_areas(self.given_teacher)
         paths = self.runner.get_saved_config_paths(other.args, self.given_teacher / "configs")
         args, _, args.dict_of_yamls = other.load_yamls(
             paths, max_merge_depth=math.inf, max_argparse_merge_depth=math.inf
@@ -111,12 +120,35 @@ class Pipeline:
         flags = vars(self.reader.args)
         return [(k.removeprefix(prefix), v) for k, v in flags.items() if k.startswith(prefix)]
 
-    def _stage_reader(self, stage: str) -> Any:
+    def _stage_reader(
+        self, stage: str, own: Iterable[tuple[str, Any]] = (), settings: Mapping[str, Any] = _NONE
+    ) -> Any:
+        """A reader with the values that are meant for one stage.
+
+        Args:
+            stage: Name of the stage.
+            own: Values for this stage alone; they win over those for every stage.
+            settings: Values of the config files; any flag wins over them.
+        """
         reader = self.runner.reader_for(self.reader)
-        for key in [k for k in vars(reader.args) if k.startswith(STAGE_PREFIXES)]:
-            delattr(reader.args, key)
-        for key, value in self._flags("every."):
-            setattr(reader.args, key, value)
+        for key in list(vars(reader.args)):
+            students = stage != STUDENT and plain_key(key) in STUDENT_KEYS
+            if students or key.startswith(STAGE_PREFIXES):
+                delattr(reader.args, key)
+        requested = dict(self.runner.requested)
+        areas = {k: v for k, v in settings.items() if k in requested}
+        requested |= areas
+        for key in (k for k in settings if k not in areas):
+            shared = getattr(reader.args, key, settings[key])
+            setattr(reader.args, key, _merged(settings[key], shared))
+        for key, value in [*self._flags("every."), *own]:
+            if key in reader.args.config_foldernames:
+                requested[key] = value
+            else:
+                setattr(reader.args, key, _merged(getattr(reader.args, key, None), value))
+        if requested != self.runner.requested:
+            composed = self.runner.compose(reader.args.config_foldernames, requested)
+            vars(reader.args).update(composed)
         vars(reader.args).update(self._places(stage))
         return reader
 
@@ -130,39 +162,22 @@ class Pipeline:
 
     def _student_reader(self) -> Any:
         reader = self._stage_reader(STUDENT)
-        own = getattr(reader.args, "pseudo_labels", {})
-        if not isinstance(own, Mapping):
-            raise ConfigError(
-                f"--pseudo_labels is {own!r}; expected keys and values such as "
-                "{num_clusters: 400}."
-            )
+        own = getattr(reader.args, "pseudo_labels", None) or {}
         folder = str((self.folder / PSEUDO_LABELS).resolve())
         reader.args.pseudo_labels = {**own, "folder": folder}
         reader.args.teacher_experiment = str(self.teacher_folder)
         return reader
 
-    def _teacher_reader(self, stage: str) -> Any:
-        reader = self._stage_reader(stage)
-        aimed_at_all = {k for k, _ in self._flags("every.")}
-        for key in [k for k in vars(reader.args) if plain_key(k) in STUDENT_KEYS]:
-            if key not in aimed_at_all:
-                delattr(reader.args, key)
+    def _teacher_reader(self, stage: str, own: Iterable[tuple[str, Any]] = ()) -> Any:
+        if self.given_teacher:  # its saved config says how it was trained
+            return self._stage_reader(stage, own)
         settings = self.settings.get(TEACHER) or {}
-        requested = dict(self.runner.requested)
-        for key, value in [*settings.items(), *self._flags("teacher.")]:
-            if key in reader.args.config_foldernames:
-                requested[key] = value
-            else:
-                setattr(reader.args, key, value)
-        if requested["config_loss"] == self.runner.requested["config_loss"]:
+        if settings.get("config_loss") in (None, self.runner.requested["config_loss"]):
             raise ConfigError(
                 "pipeline: teacher names no config_loss of its own; expected a supervised one such "
                 "as {config_loss: contrastive} (config_general)."
             )
-        composed = self.runner.compose(reader.args.config_foldernames, requested)
-        for area, names in composed.items():
-            setattr(reader.args, area, names)
-        return reader
+        return self._stage_reader(stage, [*self._flags("teacher."), *own], settings)
 
     # ---- running ------------------------------------------------------------------------------
 
@@ -178,14 +193,24 @@ class Pipeline:
         from slade_plugin.runner import check_folder_is_free
 
         fresh = not is_pipeline_folder(self.folder)
+        if fresh and self.resuming and any(self.folder.glob("*/configs")):
+            raise ExperimentError(
+                f"{self.folder} holds experiments but no {STATE_FILE}, so what is done is not "
+                f"known; expected that file. Restore it or give another --experiment_name."
+            )
         if fresh or not self.resuming:
             check_folder_is_free(self.folder)
         plan = {name: _plain(args.dict_of_yamls) for name, args in self.args.items()}
         if not fresh:
             self.state = self._read_state(plan)
-        for args in self.args.values():
+        for stage, args in self.args.items():
             check_args(args, self.runner.pytorch_getter)
+            check_saves_models(stage, args)
+        if self.given_teacher:
+            check_given_teacher(self.given_teacher, self.args[STUDENT])
         data = self._preflight()
+        if self.given_teacher:
+            read_experiment(self.given_teacher, _EVALUATED)  # the table needs its scores
         if fresh:
             self.state = {
                 "format": 1,
@@ -222,8 +247,8 @@ class Pipeline:
         """Builds every stage once; returns hashes of the data."""
         data = {}
         for name, args in self.args.items():
-            parser = self.runner.get_api_parser(Namespace(**vars(args)))
-            preflight(parser, self.given_teacher if name == STUDENT else None)
+            given = self.given_teacher if name == STUDENT else None
+            parser = self.runner.try_to_build(args, given)
             if name == STUDENT:
                 labeled = parser.split_manager.get_dataset("eval", "train")
                 data = {
@@ -239,7 +264,8 @@ class Pipeline:
         if self._done(stage):
             return "done before"
         if stage == PSEUDO_LABELS:
-            return f"{self.args[STUDENT].pseudo_labels['num_clusters']} clusters"
+            settings = ClusteringSettings.from_config(self.args[STUDENT].pseudo_labels)
+            return f"{settings.num_clusters} clusters"
         args = self.args[stage]
         return f"{next(iter(args.trainer))}, {args.num_epochs_train} epochs a split scheme"
 
@@ -253,18 +279,16 @@ class Pipeline:
             if folder.exists():
                 shutil.rmtree(folder)  # ours, and stopped before its first checkpoint
             args = Namespace(**vars(self.args[stage]))
-        self.runner.start_experiment(args)
+        self.runner.start_experiment(args, built_before=True)
         evaluation = self._saved_reader(stage, evaluate=True, splits_to_eval=_EVALUATED)
         self.runner.start_experiment(self.runner.read(evaluation))
         self.state["stages"].setdefault(stage, {})["done"] = True
 
     def _can_resume(self, folder: Path) -> bool:
         """Whether a stage was stopped after a checkpoint and can go on from there."""
-        from slade_plugin.runner import check_saved_configs
-
         if not any(folder.glob("*/saved_models/trunk_[0-9]*.pth")):
             return False
-        check_saved_configs(folder, self.reader.args.config_foldernames)
+        saved_areas(folder)
         return True
 
     def _saved_reader(self, stage: str, **flags: Any) -> Any:
@@ -277,7 +301,7 @@ class Pipeline:
                 "evaluate_ensemble": False,
                 "reproduce_results": None,
                 "dataset_root": self.reader.args.dataset_root,
-                "config_foldernames": self.reader.args.config_foldernames,
+                "config_foldernames": self.args[stage].config_foldernames,
                 **self._places(stage),
                 **flags,
             }
@@ -287,7 +311,6 @@ class Pipeline:
     def _make_pseudo_labels(self) -> None:
         args = Namespace(**vars(self.args[STUDENT]))
         args.api_parser = {"APISladePseudoLabels": {}}
-        find_class(self.runner.pytorch_getter, "api_parser", "APISladePseudoLabels")
         manifests = self.runner.get_api_parser(args).run()
         entry = self.state["stages"].setdefault(PSEUDO_LABELS, {})
         entry["done"] = True
@@ -314,13 +337,12 @@ class Pipeline:
         path = self.folder / STATE_FILE
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
-            saved = state["plan"]
+            wrong = [k for k, kind in _STATE_TYPES.items() if not isinstance(state[k], kind)]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ExperimentError(
-                f"{path} is damaged: {error}; expected the state of a pipeline. Restore it or "
-                "start anew under another --experiment_name."
-            ) from error
-        difference = first_difference(saved, plan)
+            raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        if wrong:
+            raise _damaged(path, f"{', '.join(wrong)} cannot be read")
+        difference = first_difference(state["plan"], plan)
         if difference is not None:
             where, old, new = difference
             raise ExperimentError(
@@ -344,6 +366,65 @@ class Pipeline:
         return table
 
 
+def saved_areas(folder: Path) -> list[str]:
+    """The config areas of a saved experiment, which are the host's own if its runner made it.
+
+    Raises:
+        ExperimentError: If a config is missing or damaged, or the areas are not named.
+    """
+    from slade_plugin.runner import check_saved_configs
+
+    check_saved_configs(folder, [])
+    path = folder / "configs" / f"{AREAS_FILE}.yaml"
+    areas = yaml.safe_load(path.read_text(encoding="utf-8")).get(AREAS_FILE)
+    if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
+        raise ExperimentError(
+            f"{path} names no areas ({areas!r}); expected a list. Restore it from a copy."
+        )
+    check_saved_configs(folder, areas)
+    return areas
+
+
+def check_given_teacher(teacher: Path, student: Any) -> None:
+    """Checks what a trained teacher has to be, besides its architecture.
+
+    Args:
+        teacher: Its experiment folder, which is only read.
+        student: The student's merged config.
+
+    Raises:
+        ExperimentError: If its configs are missing or say that it was trained on other labeled
+            data or splits.
+    """
+    saved: dict[str, Any] = {}
+    for area in saved_areas(teacher):
+        path = teacher / "configs" / f"{area}.yaml"
+        saved |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    for key in ("dataset", "split_manager"):
+        difference = first_difference(_no_null(saved.get(key)), _no_null(getattr(student, key)))
+        if difference is not None:
+            where, theirs, ours = difference
+            raise ExperimentError(
+                f"the teacher {teacher} was trained with another {key}: {where} is {theirs!r} "
+                f"there and {ours!r} for the student; expected the same labeled data and splits. "
+                "Change config_dataset or train another teacher."
+            )
+
+
+def check_saves_models(stage: str, args: Any) -> None:
+    """Checks that a stage leaves the models that the next one and the table need.
+
+    Raises:
+        ConfigError: If `save_models` is off.
+    """
+    ((name, hooks),) = args.hook_container.items()
+    if (hooks or {}).get("save_models") is False:
+        raise ConfigError(
+            f"{stage}: hook_container.{name}.save_models is False, but self-training needs the "
+            "best models; expected True (config_eval)."
+        )
+
+
 def first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
     """The first place at which two nested configs differ, or None.
 
@@ -359,6 +440,43 @@ def first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any
                 return found
         return None
     return None if old == new else (where, old, new)
+
+
+def _teacher_folder(given: str) -> Path:
+    folder = Path(given).resolve()
+    if is_pipeline_folder(folder):
+        raise ExperimentError(
+            f"--teacher_experiment {given} holds several experiments; expected one of them, "
+            f"{Path(given) / TEACHER}"
+        )
+    if not (folder / "configs").is_dir():
+        raise ExperimentError(
+            f"there is no teacher in {folder}; expected the folder of a trained experiment, with "
+            "its configs (--teacher_experiment)."
+        )
+    return folder
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """A later value for the same key; two mappings are merged, unless keywords say how."""
+    both = isinstance(old, Mapping) and isinstance(new, Mapping)
+    if not both or "~" in str(new):
+        return new
+    return emag_utils.merge_two_dicts(old, new, max_merge_depth=math.inf)
+
+
+def _no_null(config: Any) -> Any:
+    """The host reads an empty entry and an empty mapping alike."""
+    if isinstance(config, Mapping):
+        return {k: _no_null(v) for k, v in config.items()}
+    return {} if config is None else config
+
+
+def _damaged(path: Path, reason: str) -> ExperimentError:
+    return ExperimentError(
+        f"{path} is damaged: {reason}; expected the state of a pipeline. Restore it or start anew "
+        "under another --experiment_name."
+    )
 
 
 def _plain(config: Any) -> Any:

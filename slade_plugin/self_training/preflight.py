@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.losses import ContrastiveLoss
 
 from slade_plugin.api_parsers import APISladeStudent
 from slade_plugin.datasets.pseudo_labeled_dataset import IMAGE
@@ -28,7 +30,9 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
     Raises:
         SladeError: Whatever does not fit.
     """
-    parser.transforms = parser.get_transforms()
+    # The host builds a trunk to know the transforms.
+    what = "trunk (config_models) or transforms (config_transforms)"
+    parser.transforms = _explained(parser.get_transforms, what)
     parser.split_manager = _explained(parser.get_split_manager, "data set or split manager")
     scheme = parser.split_manager.split_scheme_names[0]
     parser.split_manager.set_curr_split_scheme(scheme)
@@ -93,6 +97,8 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
             "Change it in config_eval; its metrics are the host's."
         )
     losses, miners = parser.loss_funcs, parser.mining_funcs
+    for name, loss in losses.items():
+        check_margins(name, loss)
     miner = miners.get("unlabeled_tuple_miner")
     if isinstance(miner, BasisSimilarityMiner) and "basis_loss" not in losses:
         raise ConfigError(
@@ -100,7 +106,8 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
             "similarity it could use; add one in config_loss or take PseudoLabelPairMiner."
         )
     if "unlabeled_metric_loss" in losses:
-        check_takes_pairs(losses["unlabeled_metric_loss"], embedding.shape[1])
+        num_labels = parser.split_manager.get_num_labels("train", "train") + settings.num_clusters
+        check_takes_pairs(losses["unlabeled_metric_loss"], embedding.shape[1], num_labels)
     basis = losses.get("basis_loss")
     if basis is not None and basis.embedding_size != embedding.shape[1]:
         raise ConfigError(
@@ -110,7 +117,34 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
         )
 
 
-def check_takes_pairs(loss: Any, embedding_size: int) -> None:
+def check_margins(name: str, loss: Any) -> None:
+    """Checks that the negative margin of a contrastive loss can be reached.
+
+    Embeddings of unit length are at most 2 apart, and unrelated ones near sqrt(2) = 1.41: a pair
+    never satisfies a negative margin above 2, and one of 0 never fires.
+
+    Args:
+        name: Key of the loss in `loss_funcs`.
+        loss: Any loss; only a `ContrastiveLoss` on normalised distances is looked at.
+
+    Raises:
+        ConfigError: If no pair of unit vectors could satisfy the margin or none could violate it.
+    """
+    distance = getattr(loss, "distance", None)
+    on_unit_length = (
+        isinstance(loss, ContrastiveLoss)
+        and isinstance(distance, LpDistance)
+        and distance.normalize_embeddings
+        and (distance.p, distance.power) == (2, 1)
+    )
+    if on_unit_length and not 0 < loss.neg_margin <= 2:
+        raise ConfigError(
+            f"{name}: neg_margin is {loss.neg_margin}; expected above 0 and at most 2, the largest "
+            "distance of unit vectors. Change it in config_loss."
+        )
+
+
+def check_takes_pairs(loss: Any, embedding_size: int, num_labels: int = 10**6) -> None:
     """Checks that a loss depends on the mined pairs alone, not on labels of its own.
 
     Proxy and classification losses compare labels with weights of known classes; pseudo labels are
@@ -119,6 +153,8 @@ def check_takes_pairs(loss: Any, embedding_size: int) -> None:
     Args:
         loss: A loss of the host.
         embedding_size: D of the embedder.
+        num_labels: c + k; the pseudo labels reach c + k - 1, beyond what a loss knows that has a
+            number for each class.
 
     Raises:
         ConfigError: If the loss cannot take mined pairs.
@@ -130,7 +166,8 @@ def check_takes_pairs(loss: Any, embedding_size: int) -> None:
     values = []
     try:
         with torch.no_grad():
-            for labels in (torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([5, 4, 3, 2, 1, 0])):
+            largest = max(num_labels, len(embeddings)) - 1
+            for labels in (torch.tensor([0, 0, 1, 1, 2, 2]), largest - torch.arange(6)):
                 values.append(float(loss(embeddings, labels, (a1, p, a2, n))))
             swapped = float(loss(embeddings, labels, (a2, n, a1, p)))
     except Exception as error:  # noqa: BLE001 - whichever way it refuses, it cannot take pairs

@@ -35,7 +35,9 @@ class Teacher:
                 "trained host experiment (--teacher_experiment)."
             )
         if not self.model_folder.is_dir():
-            found = sorted(p.parent.name for p in self.experiment.glob("*/saved_models"))
+            # With a model in it: the host makes the same folders for its logs over all schemes.
+            trunks = self.experiment.glob("*/saved_models/trunk_*.pth")
+            found = sorted({p.parents[1].name for p in trunks})
             raise ExperimentError(
                 f"the teacher {self.experiment} has no split scheme {split_scheme}; it has "
                 f"{', '.join(found) or 'none'}. Teacher and student need the same split_manager "
@@ -87,7 +89,7 @@ class Teacher:
                 ) from error
             try:
                 models[part].load_state_dict(state)
-            except RuntimeError as error:
+            except (RuntimeError, TypeError) as error:
                 raise CheckpointError(
                     f"the teacher's {part} {self.paths[part]} is of another architecture than the "
                     f"student's: {error}. Teacher and student need the same config_models."

@@ -62,14 +62,15 @@ class SladeTester(GlobalEmbeddingSpaceTester):
             for batch in tqdm.tqdm(loader, desc="embedding the pool", unit="batch"):
                 output = self.get_embeddings_for_eval(trunk, embedder, batch[IMAGE])
                 embeddings = output.float().cpu().numpy()
-                if self.normalize_embeddings:
-                    embeddings = normalize(embeddings)
+                # First, since normalize itself meets NaN with a ValueError.
                 if not np.isfinite(embeddings).all():
                     raise DataError(
                         f"the teacher's embeddings of pool images {start} to "
                         f"{start + len(embeddings) - 1} are not finite; expected numbers. The "
                         "teacher has diverged or an image is damaged."
                     )
+                if self.normalize_embeddings:
+                    embeddings = normalize(embeddings)
                 if array is None:
                     array = np.lib.format.open_memmap(
                         path, mode="w+", dtype=np.float32, shape=(len(pool), embeddings.shape[1])

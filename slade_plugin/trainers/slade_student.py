@@ -45,7 +45,7 @@ class SladeStudent(MetricLossOnly):
 
     Raises:
         ConfigError: If a value is out of range or the settings contradict each other.
-        DataError: If the pool cannot fill a batch.
+        DataError: If the pool cannot fill a batch or a pseudo label is below c.
     """
 
     def __init__(
@@ -90,6 +90,19 @@ class SladeStudent(MetricLossOnly):
                 f"{self.unlabeled_batch_size}; expected a larger pool or a smaller "
                 f"unlabeled_batch_size. {where}"
             )
+        sampler = self.unlabeled_sampler
+        if hasattr(sampler, "__len__") and len(sampler) < self.unlabeled_batch_size:
+            raise ConfigError(
+                f"unlabeled_sampler gives {len(sampler)} images a pass, but unlabeled_batch_size "
+                f"is {self.unlabeled_batch_size}; expected at least one batch. Change "
+                "length_before_new_iter in config_loss under unlabeled_sampler."
+            )
+        smallest = self.unlabeled_dataset.labels.min()
+        if smallest < self.num_classes:
+            raise DataError(
+                f"a pseudo label is {smallest}; expected {self.num_classes} or more, past the "
+                f"{self.num_classes} labeled classes, so that the two kinds cannot be confused."
+            )
 
     def initialize_dataloader(self) -> None:
         """The host's loader for D^l and one of the same kind for D^u."""
@@ -120,7 +133,7 @@ class SladeStudent(MetricLossOnly):
     def calculate_loss(self, curr_batch: tuple[torch.Tensor, ...]) -> None:
         """All terms of the objective from one forward pass over D^l and D^u."""
         images, labels, unlabeled_images, pseudo_labels, pool_index = curr_batch
-        embeddings = self.compute_embeddings(torch.cat([images, unlabeled_images]))
+        embeddings = self.embed_together(images, unlabeled_images)
         labels = labels.to(embeddings.device)
         pseudo_labels = pseudo_labels.to(embeddings.device)
         labeled, unlabeled = embeddings[: len(labels)], embeddings[len(labels) :]
@@ -136,6 +149,11 @@ class SladeStudent(MetricLossOnly):
             self.losses["unlabeled_metric_loss"] = self.loss_funcs["unlabeled_metric_loss"](
                 unlabeled, pseudo_labels, pairs
             )
+
+    def embed_together(self, images: torch.Tensor, unlabeled_images: torch.Tensor) -> torch.Tensor:
+        """Embeddings (N + M, D) of (N, C, H, W) and (M, C, H, W) from one forward pass."""
+        halves = [half.to(self.data_device) for half in (images, unlabeled_images)]
+        return self.compute_embeddings(torch.cat(halves))  # joined there, not on the CPU
 
     def mine_unlabeled(
         self, embeddings: torch.Tensor, pseudo_labels: torch.Tensor, pool_index: torch.Tensor
@@ -173,7 +191,7 @@ class SladeStudent(MetricLossOnly):
         for _ in tqdm.tqdm(range(self.basis_warmup_iterations), desc="warming up the basis"):
             images, labels, unlabeled_images, pseudo_labels, _ = self.get_batch()
             with torch.no_grad():
-                embeddings = self.compute_embeddings(torch.cat([images, unlabeled_images]))
+                embeddings = self.embed_together(images, unlabeled_images)
             all_labels = torch.cat([labels, pseudo_labels]).to(embeddings.device)
             optimizer.zero_grad()
             basis_loss(embeddings, all_labels).backward()

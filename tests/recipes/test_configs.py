@@ -15,7 +15,7 @@ from easy_module_attribute_getter import utils as emag_utils
 from slade_plugin import compat
 from slade_plugin.config.composition import BRINGS, compose
 from slade_plugin.config.validation import check_args
-from slade_plugin.register import register_all
+from slade_plugin.registry import register_all
 
 ROOT = Path(__file__).resolve().parents[2] / "bench_configs"
 AREAS_FILE = ROOT / "config_foldernames.yaml"

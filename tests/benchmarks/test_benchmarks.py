@@ -1,0 +1,88 @@
+"""The benchmarks run and report what their README promises; what they measure is not judged."""
+
+import json
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import faiss
+import pytest
+import torch
+
+from slade_plugin.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
+    """Runs a benchmark as `python -m` does and reads the JSON it writes."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    threads = torch.get_num_threads(), faiss.omp_get_max_threads()
+
+    def run(name: str, *flags: str) -> dict[str, Any]:
+        path = tmp_path / f"{name}.json"
+        monkeypatch.setattr(sys, "argv", [name, *flags, "--json", str(path)])
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    yield run
+    torch.set_num_threads(threads[0])
+    faiss.omp_set_num_threads(threads[1])
+
+
+def check_common_fields(result: dict[str, Any], name: str, runs: int) -> None:
+    assert result["benchmark"] == name
+    assert len(result["ratios"]) == runs
+    for times in result["seconds"].values():
+        assert 0 < times["min"] <= times["median"] <= times["max"]
+    seconds = result["seconds"]
+    ratio = seconds["plugin"]["median"] / seconds["bare"]["median"]
+    assert result["ratio_of_medians"] == pytest.approx(ratio)
+    assert min(result["ratios"]) <= result["median_of_ratios"] <= max(result["ratios"])
+    assert torch.__version__.startswith(result["environment"]["packages"]["torch"])
+    assert result["settings"]["trunk"] == "conv4"
+
+
+def test_student_step(benchmark: Run) -> None:
+    result = benchmark(
+        "student_step", "--trunk", "conv4", "--pairs", "2", "--warmup", "1", "--threads", "1"
+    )
+    check_common_fields(result, "student_step", runs=2)
+    assert set(result["seconds"]) == {"bare", "plugin"}
+    assert result["settings"]["threads"] == 1
+    assert result["goal"] is None, "the goal is ResNet-50's"
+    mining = result["mining"]
+    assert mining["active_share"] == 1
+    # 8 clusters of 4 images: 48 pairs of one cluster, 448 others, each in both directions.
+    assert 0 < mining["positive_pairs"] < 96
+    assert 0 < mining["negative_pairs"] < 896
+
+
+def test_pseudo_labels(benchmark: Run) -> None:
+    flags = "--images 300 --clusters 10 --iterations 5 --repeat 2 --threads 1".split()
+    result = benchmark("pseudo_labels", *flags)
+    check_common_fields(result, "pseudo_labels", runs=2)
+    assert set(result["seconds"]) == {"bare", "plugin", "loading"}
+    assert result["goal"] == 1.1
+    assert result["same_ids"] == 1, "plugin and parts did different work"
+    assert 0 < result["ratio_with_loading"] < result["ratio_of_medians"]
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("student_step", "--pairs"),
+        ("student_step", "--warmup"),
+        ("pseudo_labels", "--images"),
+        ("pseudo_labels", "--repeat"),
+    ],
+)
+def test_too_small_a_number_is_named(name: str, flag: str, benchmark: Run) -> None:
+    with pytest.raises(ConfigError, match=f"{flag} is 0; expected an integer >="):
+        benchmark(name, flag, "0")

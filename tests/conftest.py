@@ -1,0 +1,446 @@
+"""Shared parts: tiny data sets and models, and tiny experiments of the host in seconds."""
+
+import copy
+import io
+import logging
+import os
+import sqlite3
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import closing, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from powerful_benchmarker.api_parsers import BaseAPIParser
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from slade_plugin import cli, compat
+from slade_plugin.api_parsers import APISladePseudoLabels, APISladeStudent
+from slade_plugin.api_parsers.seeded import seeded
+from slade_plugin.datasets import Glyphs
+from slade_plugin.files import sha256_of_file
+from slade_plugin.runner import SladeRunner
+from slade_plugin.self_training.pipeline import Pipeline
+
+compat.apply()
+
+DIM = 8  # of points and of embeddings
+
+
+class Blobs(Dataset[dict[str, Any]]):
+    """Points around centres at right angles, in the host's form: a data set that cannot be missed.
+
+    With little noise a class is separable; the pool has other centres than the labeled images.
+    """
+
+    def __init__(
+        self,
+        root: str = "",
+        transform: Any = None,
+        download: bool = False,
+        subset: str = "labeled",
+        classes: int = 8,
+        per_class: int = 12,
+        noise: float = 0.02,
+        seed: int = 0,
+    ) -> None:
+        self.transform = transform  # kept, as the host compares it; points need none
+        rng = np.random.default_rng([seed, ["labeled", "unlabeled"].index(subset)])
+        centres = np.linalg.qr(rng.normal(size=(DIM, DIM)))[0][:classes]
+        self.labels = np.repeat(np.arange(classes), per_class)
+        noises = noise * rng.normal(size=(len(self.labels), DIM))
+        self.points = torch.tensor(3 * centres[self.labels] + noises, dtype=torch.float32)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"data": self.points[index], "label": int(self.labels[index])}
+
+
+class TinyTrunk(nn.Module):
+    """A trunk with a batch norm, since its statistics are state beside the parameters."""
+
+    mean = (0.5,)
+    std = (0.5,)
+    input_space = None
+    input_range = (0, 1)
+
+    def __init__(self, hidden: int = 16) -> None:
+        super().__init__()
+        self.linear = nn.Linear(DIM, hidden, bias=False)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.fc: nn.Module = nn.Linear(hidden, 1)  # the host puts the identity in its place
+
+    def forward(self, points: Tensor) -> Tensor:
+        return self.fc(self.norm(self.linear(points)))  # without ReLU: no two blobs fall together
+
+
+@pytest.fixture(scope="session")
+def blobs() -> type[Blobs]:
+    return Blobs
+
+
+@pytest.fixture(scope="session")
+def tiny_trunk() -> Callable[[], nn.Module]:
+    """A trunk as the host's model factory leaves it: `fc` is the identity."""
+
+    def make() -> nn.Module:
+        trunk = TinyTrunk()
+        trunk.fc = nn.Identity()
+        return trunk
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def glyphs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set folder with the smallest Glyphs: 6 labeled classes, 24 in the pool."""
+    root = tmp_path_factory.mktemp("glyphs_root")
+    Glyphs(root, letters_per_script=6, instances_per_face=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def full_getter() -> Any:
+    """The getter of our runner, which also knows the tiny parts."""
+    runner = SladeRunner()
+    runner.register("dataset", Blobs)
+    runner.register("model", TinyTrunk)
+    return runner.pytorch_getter
+
+
+_COMMON: dict[str, Any] = {
+    "seed": 0,
+    "dataset": {"Blobs": {"subset": "labeled"}},
+    "dataset_root": "",
+    "splits_to_eval": ["val"],
+    "split_manager": {
+        "ClassDisjointSplitManager": {
+            "test_size": 0.5,
+            "test_start_idx": 0.5,
+            "num_training_partitions": 2,
+            "num_training_sets": 2,
+            "hierarchy_level": 0,
+            "data_and_label_getter_keys": ["data", "label"],
+        }
+    },
+    "transforms": {"train": {}, "eval": {}},
+    "models": {"trunk": {"TinyTrunk": {}}, "embedder": {"MLP": {"layer_sizes": [DIM]}}},
+    "sampler": {"MPerClassSampler": {"m": 4, "length_before_new_iter": 64}},
+    "mining_funcs": {},
+    "loss_funcs": {"metric_loss": {"ContrastiveLoss": {}}},
+    "optimizers": {
+        "trunk_optimizer": {"Adam": {"lr": 0.001}},
+        "embedder_optimizer": {"Adam": {"lr": 0.001}},
+    },
+    "trainer": {
+        "MetricLossOnly": {
+            "iterations_per_epoch": 2,
+            "dataloader_num_workers": 0,
+            "batch_size": 8,
+            "set_min_label_to_zero": True,
+        }
+    },
+    "tester": {
+        "SladeTester": {
+            "reference_set": "compared_to_self",
+            "normalize_embeddings": True,
+            "batch_size": 32,
+            "dataloader_num_workers": 0,
+            "accuracy_calculator": {"AccuracyCalculator": {}},
+            "label_hierarchy_level": 0,
+        }
+    },
+    "aggregator": {"MeanAggregator": {"split_to_aggregate": "val"}},
+    "ensemble": {"ConcatenateEmbeddings": {}},
+    "hook_container": {
+        "CheckpointedHookContainer": {
+            "primary_metric": "mean_average_precision_at_r",
+            "validation_split_name": "val",
+        }
+    },
+    "factories": {
+        "model": {"ModelFactory": {}},
+        "loss": {"SladeLossFactory": {}},
+        "miner": {"SladeMinerFactory": {}},
+        "sampler": {"SamplerFactory": {}},
+        "optimizer": {"SladeOptimizerFactory": {}},
+        "tester": {"TesterFactory": {}},
+        "trainer": {"TrainerFactory": {}},
+        "transform": {"TransformFactory": {}},
+        "split_manager": {"SladeSplitManagerFactory": {}},
+        "record_keeper": {"RecordKeeperFactory": {}},
+        "hook": {"HookFactory": {}},
+        "aggregator": {"AggregatorFactory": {}},
+        "ensemble": {"EnsembleFactory": {}},
+    },
+    "num_epochs_train": 2,
+    "save_interval": 1,
+    "patience": None,
+    "check_untrained_accuracy": False,
+    "skip_eval_if_already_done": True,
+    "log_data_to_tensorboard": False,
+    "save_figures_on_tensorboard": False,
+    "save_lists_in_db": False,
+    "override_required_compatible_factories": False,
+    "resume_training": None,
+    "evaluate": False,
+    "evaluate_ensemble": False,
+    "dict_of_yamls": {},
+}
+_STUDENT: dict[str, Any] = {
+    "unlabeled_dataset": {"Blobs": {"subset": "unlabeled"}},
+    "unlabeled_sampler": {"MPerClassSampler": {"m": 4, "length_before_new_iter": 96}},
+    "loss_funcs": {
+        "metric_loss": {"ContrastiveLoss": {}},
+        "unlabeled_metric_loss": {"ContrastiveLoss": {}},
+        "basis_loss": {"FeatureBasisLoss": {"embedding_size": DIM}},
+    },
+    "mining_funcs": {"unlabeled_tuple_miner": {"BasisSimilarityMiner": {}}},
+    "optimizers": {
+        **_COMMON["optimizers"],
+        "basis_loss_optimizer": {"Adam": {"lr": 0.001}},
+    },
+    "trainer": {
+        "SladeStudent": {
+            **_COMMON["trainer"]["MetricLossOnly"],
+            "unlabeled_batch_size": 16,
+            "loss_weights": {
+                "metric_loss": 1,
+                "unlabeled_metric_loss": 1,
+                "basis_loss": 0.25,
+            },
+        }
+    },
+    "pseudo_labels": {"folder": None, "num_clusters": 8, "num_restarts": 30},
+    "student_initialization": "pretrained",
+    "teacher_experiment": None,
+}
+
+
+@pytest.fixture(scope="session")
+def experiment_args() -> Callable[..., Namespace]:
+    """Makes the merged config of a teacher (`student=False`) or of a student on Blobs."""
+
+    def make(folder: Path, student: bool = True, **changes: Any) -> Namespace:
+        config = _COMMON | (_STUDENT if student else {}) | changes
+        return Namespace(
+            experiment_name=folder.name,
+            experiment_folder=str(folder),
+            place_to_save_configs=str(folder / "configs"),
+            **copy.deepcopy(config),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_parser(full_getter: Any) -> Callable[..., Any]:
+    """Makes an API parser as our runner does."""
+
+    def make(args: Namespace, cls: type = APISladeStudent) -> Any:
+        return seeded(cls)(args=args, pytorch_getter=full_getter)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def teacher_experiment(
+    tmp_path_factory: pytest.TempPathFactory,
+    experiment_args: Callable[..., Namespace],
+    make_parser: Callable[..., Any],
+) -> Path:
+    """A teacher on Blobs, trained for two epochs on two split schemes. Read only."""
+    folder = tmp_path_factory.mktemp("pipeline") / "teacher"
+    make_parser(experiment_args(folder, student=False), BaseAPIParser).run()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pseudo_label_folder(
+    teacher_experiment: Path,
+    experiment_args: Callable[..., Namespace],
+    make_parser: Callable[..., Any],
+) -> Path:
+    """The pseudo labels of `teacher_experiment` for both split schemes. Read only."""
+    folder = teacher_experiment.parent / "pseudo_labels"
+    pseudo_labels = _STUDENT["pseudo_labels"] | {"folder": str(folder)}
+    args = experiment_args(
+        folder, pseudo_labels=pseudo_labels, teacher_experiment=str(teacher_experiment)
+    )
+    make_parser(args, APISladePseudoLabels).run()
+    return folder
+
+
+# ---- whole commands -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Bench:
+    """Runs `run.py` in this process and reads what it leaves."""
+
+    def __init__(self, dataset_root: Path) -> None:
+        self.dataset_root = dataset_root
+
+    def __call__(self, *flags: str, root: Path | None) -> Outcome:
+        """Runs a command line.
+
+        Args:
+            *flags: Flags and values, several in one text or each on its own.
+            root: Folder of the experiments; None leaves it, and the data, to the command line.
+        """
+        argv = ["run.py", *(word for text in flags for word in text.split(" ") if word)]
+        if root is not None:
+            argv += ["--root_experiment_folder", str(root)]
+            argv += ["--dataset_root", str(self.dataset_root)]
+        loggers = [logging.getLogger(), logging.getLogger("slade_plugin")]
+        levels = [logger.level for logger in loggers]
+        out, err = io.StringIO(), io.StringIO()
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "argv", argv)
+                # Power cuts are not tested here; waiting for the disk is most of a tiny run.
+                patch.setattr(os, "fsync", lambda descriptor: None)
+                patch.setattr(sqlite3, "connect", _connect_without_waiting)
+                with redirect_stdout(out), redirect_stderr(err):
+                    code = cli.main()
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    @staticmethod
+    def config(*flags: str) -> SimpleNamespace:
+        """The merged config of a command line, without running anything."""
+        runner = _runner(flags)
+        return runner.read(runner.YR)
+
+    @staticmethod
+    def stages(*flags: str) -> dict[str, Any]:
+        """The merged configs of the stages of a self-training command, by name."""
+        runner = _runner(flags)
+        return Pipeline(runner, runner.reader_for(runner.YR)).args
+
+    @staticmethod
+    def tiny(schemes: int = 1, epochs: int = 1, iterations: int = 1) -> str:
+        """Flags that make any experiment a matter of a second."""
+        return (
+            "--dataset {Glyphs: {letters_per_script: 8, instances_per_face: 1}} "
+            f"--split_manager~APPLY~2 {{num_training_partitions: 2, num_training_sets: {schemes}}} "
+            "--models {trunk~OVERRIDE~: {conv4: {hidden_size: 8}}, "
+            "embedder~OVERRIDE~: {MLP: {layer_sizes: [16]}}} "
+            f"--log_data_to_tensorboard False --save_interval 1 --num_epochs_train {epochs} "
+            f"--trainer~APPLY~2 {{iterations_per_epoch: {iterations}, batch_size: 16}} "
+            "--sampler~APPLY~2 {length_before_new_iter: 64}"
+        )
+
+    @classmethod
+    def tiny_student(
+        cls, config: str = "slade", schemes: int = 1, epochs: int = 1, iterations: int = 1
+    ) -> str:
+        """The same for self-training."""
+        every = cls.tiny(schemes, epochs, iterations)
+        for key in ("num_epochs_train", "trainer", "sampler"):
+            every = every.replace(f"--{key}", f"--every.{key}")
+        basis = "--loss_funcs {basis_loss: {FeatureBasisLoss: {embedding_size: 16}}}"
+        warmup = int(config != "slade_pseudo_label")
+        return (
+            f"--config_loss {config} {every} --trainer~APPLY~2 "
+            f"{{unlabeled_batch_size: 16, basis_warmup_iterations: {warmup}}} "
+            "--unlabeled_dataset {Glyphs: {letters_per_script: 8, instances_per_face: 1}} "
+            "--unlabeled_sampler~APPLY~2 {length_before_new_iter: 64} "
+            "--pseudo_labels {num_clusters: 8} " + (basis if config != "slade_pseudo_label" else "")
+        )
+
+    @staticmethod
+    def records(folder: Path) -> dict[str, list[dict[str, Any]]]:
+        """Every row of every table of an experiment, without times, by database and table."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for path in sorted(folder.rglob("*.db")):
+            with closing(sqlite3.connect(path)) as database:
+                database.row_factory = sqlite3.Row
+                names = database.execute("SELECT name FROM sqlite_master WHERE type='table'")
+                for name in sorted(row["name"] for row in names.fetchall()):
+                    if name.startswith("sqlite_"):
+                        continue
+                    found = [dict(row) for row in database.execute(f"SELECT * FROM [{name}]")]
+                    for row in found:
+                        row.pop("timestamp", None)
+                    rows[f"{path.relative_to(folder)}: {name}"] = found
+        return rows
+
+    @staticmethod
+    def tensors(folder: Path) -> dict[str, Any]:
+        """The content of every checkpoint file, as something that == compares bit for bit."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, torch.Tensor):
+                return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
+            if isinstance(value, dict):
+                return {key: plain(inner) for key, inner in value.items()}
+            return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+        return {
+            str(path.relative_to(folder)): plain(torch.load(path, weights_only=True))
+            for path in sorted(folder.rglob("*.pth"))
+        }
+
+    @staticmethod
+    def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
+        """Every file with its time of change and the hash of its content."""
+        return {
+            str(path.relative_to(folder)): (path.stat().st_mtime_ns, sha256_of_file(path))
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+
+_connect = sqlite3.connect
+
+
+def _connect_without_waiting(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+    connection = _connect(*args, **kwargs)
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection
+
+
+def _runner(flags: Sequence[str]) -> SladeRunner:
+    words = [word for text in flags for word in text.split(" ") if word]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["run.py", *cli.split_quoted_values(words)])
+        runner = SladeRunner()
+        runner.set_YR()
+    return runner
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Runs commands on Glyphs so small that a whole pipeline takes a second."""
+    root = tmp_path_factory.mktemp("datasets")
+    Glyphs(root, letters_per_script=8, instances_per_face=1)
+    return Bench(root)
+
+
+@pytest.fixture(scope="session")
+def finished(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished pipeline `slade_seed0` of two split schemes and two epochs. Read only."""
+    root = tmp_path_factory.mktemp("finished")
+    outcome = bench(bench.tiny_student(schemes=2, epochs=2, iterations=2), root=root)
+    assert outcome.code == 0, outcome.err
+    return root / "slade_seed0"

@@ -1,0 +1,66 @@
+"""The documents say what is true: their commands are read by the real runner, their links exist."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from slade_plugin.cli import split_quoted_values
+from slade_plugin.config.validation import check_args
+from slade_plugin.runner import SladeRunner
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Their configs are saved in an experiment that a reader has and this test has not.
+NEEDS_EXPERIMENT = ("--evaluate", "--evaluate_ensemble", "--reproduce_results", "--list")
+
+
+def code_lines(document: Path) -> list[str]:
+    blocks = re.findall(r"```\w*\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.split("   #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+RUN_COMMANDS = sorted(
+    {
+        line
+        for document in DOCUMENTS
+        for line in code_lines(document)
+        if line.startswith("python run.py") and not any(f in line for f in NEEDS_EXPERIMENT)
+    }
+)
+
+
+def test_the_commands_are_found() -> None:
+    assert "python run.py --config_loss slade" in RUN_COMMANDS
+    assert len(RUN_COMMANDS) >= 6
+
+
+@pytest.mark.parametrize("command", RUN_COMMANDS)
+def test_every_command_is_read_and_valid(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["run.py", *split_quoted_values(shlex.split(command)[2:])]
+    monkeypatch.setattr(sys, "argv", argv)
+    runner = SladeRunner()
+    runner.set_YR()
+    args = runner.read(runner.reader_for(runner.YR, fresh=True))
+    check_args(args, runner.pytorch_getter)
+    wanted = argv[argv.index("--config_loss") + 1]
+    assert wanted in runner.YR.args.config_loss
+
+
+def test_links_lead_somewhere() -> None:
+    papers = [*DOCUMENTS, *ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md"]
+    missing = [
+        f"{document.name}: {target}"
+        for document in papers
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text(encoding="utf-8"))
+        if not target.startswith("http") and not (document.parent / target).exists()
+    ]
+    assert missing == []
+
+
+def test_no_placeholder_is_left() -> None:
+    for document in DOCUMENTS:
+        assert "@@" not in document.read_text(encoding="utf-8"), document

@@ -1,0 +1,906 @@
+"""Teacher, pseudo labels, student, baseline: planned, run, stopped at any moment, gone on with."""
+
+import errno
+import importlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slade_plugin.errors import ConfigError, ExperimentError
+from slade_plugin.results.table import METRICS, read_experiment
+from slade_plugin.self_training.pipeline import (
+    STUDENT_KEYS,
+    check_saves_models,
+    first_difference,
+    is_pipeline_folder,
+    saved_areas,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCHEMES = ["Test50_50_Partitions2_0", "Test50_50_Partitions2_1"]
+RESUME = "--resume_training latest"
+
+
+@pytest.fixture(scope="module")
+def command(bench: Any) -> str:
+    """The command of `finished`."""
+    return bench.tiny_student(schemes=2, epochs=2, iterations=2)
+
+
+@pytest.fixture(scope="module")
+def short(bench: Any) -> str:
+    """What the moments of interruption are tried on: teacher and student, every loop twice."""
+    return bench.tiny_student(schemes=2, epochs=2, iterations=2) + " --pipeline {baseline: false}"
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """The finished pipeline at the place it says it is at, to be changed."""
+    folder = shutil.copytree(finished, tmp_path / "experiments" / finished.name)
+    for path in [folder / "pipeline.json", *folder.glob("*/configs/*.yaml")]:
+        path.write_text(path.read_text().replace(str(finished), str(folder)))
+    return folder
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """(stage, "train" or "evaluate") of every experiment that is started from here on."""
+    from slade_plugin.runner import SladeRunner
+
+    seen = []
+    original = SladeRunner.start_experiment
+
+    def start(self: Any, args: Any, *rest: Any, **kwargs: Any) -> Any:
+        what = "evaluate" if args.evaluate else "train"
+        seen.append((Path(args.experiment_folder).name, what))
+        return original(self, args, *rest, **kwargs)
+
+    monkeypatch.setattr(SladeRunner, "start_experiment", start)
+    return seen
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / "results" / "table.json").read_text())["rows"]
+
+
+def state(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "pipeline.json").read_text())
+
+
+# ---- the plan -----------------------------------------------------------------------------------
+
+
+def steps(args: Any) -> int:
+    (trainer,) = args.trainer.values()
+    return args.num_epochs_train * trainer["iterations_per_epoch"]
+
+
+def test_stages_are_plain_experiments_of_their_own(bench: Any) -> None:
+    stages = bench.stages("--config_loss slade --experiment_name x/y")
+    assert list(stages) == ["student", "teacher", "baseline"]
+    for name, args in stages.items():
+        assert args.experiment_name == f"x/y/{name}"
+        assert args.experiment_folder == f"experiments/x/y/{name}"
+        assert args.place_to_save_configs == f"experiments/x/y/{name}/configs"
+    assert list(stages["student"].trainer) == ["SladeStudent"]
+    assert list(stages["teacher"].trainer) == ["MetricLossOnly"]
+    for name in ("teacher", "baseline"):
+        assert not hasattr(stages[name], "pipeline")
+        assert list(stages[name].loss_funcs) == ["metric_loss"]
+
+
+def test_the_student_is_told_where_teacher_and_pseudo_labels_are(bench: Any) -> None:
+    student = bench.stages("--config_loss slade --pseudo_labels {num_clusters: 7}")["student"]
+    assert student.teacher_experiment == str(Path("experiments/slade_seed0/teacher").resolve())
+    folder = Path("experiments/slade_seed0/pseudo_labels").resolve()
+    assert student.pseudo_labels["folder"] == str(folder)
+    assert student.pseudo_labels["num_clusters"] == 7
+    assert "num_restarts" in student.pseudo_labels  # the other settings stay
+
+
+def test_the_baseline_is_the_teacher_trained_as_long_as_both(bench: Any) -> None:
+    """To the step, rounded up to the teacher's epochs."""
+    flags = "--config_loss slade --num_epochs_train 5 --trainer~APPLY~2 {iterations_per_epoch: 7}"
+    stages = bench.stages(f"{flags} --teacher.trainer~APPLY~2 {{iterations_per_epoch: 10}}")
+    teacher, student, baseline = (stages[s] for s in ("teacher", "student", "baseline"))
+    both = steps(teacher) + steps(student)
+    assert both <= steps(baseline) < both + 10
+    differing = {k for k in vars(teacher) if getattr(teacher, k) != getattr(baseline, k)}
+    assert differing == {
+        "num_epochs_train", "experiment_name", "experiment_folder", "place_to_save_configs",
+        "dict_of_yamls",
+    }  # fmt: skip
+
+
+def test_the_shipped_lengths_are_the_teachers_and_the_students(bench: Any) -> None:
+    stages = bench.stages("--config_loss slade")
+    both = steps(stages["teacher"]) + steps(stages["student"])
+    assert steps(stages["baseline"]) >= both
+
+
+def test_what_is_measured_goes_to_every_stage(bench: Any) -> None:
+    flags = (
+        "--config_loss slade --models {trunk~OVERRIDE~: {conv4: {hidden_size: 4}}} --seed 3 "
+        "--split_manager~APPLY~2 {num_training_sets: 1} --tester~APPLY~2 {batch_size: 7} "
+        "--dataset {Glyphs: {letters_per_script: 8}} --save_interval 1"
+    )
+    for name, args in bench.stages(flags).items():
+        assert args.models["trunk"] == {"conv4": {"hidden_size": 4}}, name
+        assert args.split_manager["ClassDisjointSplitManager"]["num_training_sets"] == 1
+        assert next(iter(args.tester.values()))["batch_size"] == 7
+        assert args.dataset["Glyphs"]["letters_per_script"] == 8
+        assert (args.seed, args.save_interval) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "key", sorted(STUDENT_KEYS - {"brings", "pipeline", "api_parser", "teacher_experiment"})
+)
+def test_how_it_is_trained_goes_to_the_student(key: str, bench: Any) -> None:
+    values = {
+        "num_epochs_train": "9",
+        "student_initialization": "pretrained",
+        "trainer": "{SladeStudent: {batch_size: 9}}",
+        "optimizers": "{trunk_optimizer: {Adam: {lr: 9}}}",
+        "loss_funcs": "{metric_loss: {ContrastiveLoss: {pos_margin: 9}}}",
+        "mining_funcs": "{tuple_miner: {MultiSimilarityMiner: {epsilon: 9}}}",
+        "sampler": "{MPerClassSampler: {m: 9}}",
+        "unlabeled_sampler": "{MPerClassSampler: {m: 9}}",
+        "pseudo_labels": "{num_clusters: 9}",
+    }
+    plain = bench.stages("--config_loss slade")
+    value = values[key]
+    if key == "student_initialization" and plain["student"].student_initialization == value:
+        value = "teacher"
+    changed = bench.stages("--config_loss slade", f"--{key} {value}")
+    assert getattr(changed["student"], key) != getattr(plain["student"], key)
+    assert getattr(changed["teacher"], key, None) == getattr(plain["teacher"], key, None)
+
+
+def test_a_prefix_aims_at_one_stage(bench: Any) -> None:
+    plain = bench.stages("--config_loss slade")
+    rates = {"teacher": 0.25, "baseline": 0.5}
+    flags = [f"--{stage}.optimizers~APPLY~3 {{lr: {rate}}}" for stage, rate in rates.items()]
+    stages = bench.stages("--config_loss slade", *flags)
+    for stage in ("teacher", "baseline"):
+        optimizers = stages[stage].optimizers.values()
+        assert {o["Adam"]["lr"] for o in optimizers} == {rates[stage]}
+    assert stages["student"].optimizers == plain["student"].optimizers
+
+
+def test_the_baseline_follows_the_teacher_unless_told_otherwise(bench: Any) -> None:
+    stages = bench.stages("--config_loss slade --teacher.optimizers~APPLY~3 {lr: 0.25}")
+    assert stages["baseline"].optimizers == stages["teacher"].optimizers
+    stages = bench.stages("--config_loss slade --baseline.num_epochs_train 3")
+    assert stages["baseline"].num_epochs_train == 3
+    assert stages["teacher"].num_epochs_train != 3
+
+
+def test_every_aims_at_all_and_one_stage_wins_over_it(bench: Any) -> None:
+    flags = "--config_loss slade --every.sampler~APPLY~2 {m: 2} --teacher.sampler~APPLY~2 {m: 8}"
+    stages = bench.stages(flags)
+    found = {name: args.sampler["MPerClassSampler"]["m"] for name, args in stages.items()}
+    assert found == {"student": 2, "teacher": 8, "baseline": 8}
+
+
+def test_every_wins_over_the_files_settings_of_the_teacher(bench: Any) -> None:
+    stages = bench.stages("--config_loss slade --every.num_epochs_train 1")
+    assert (stages["teacher"].num_epochs_train, stages["student"].num_epochs_train) == (1, 1)
+
+
+def test_two_flags_for_the_same_key_are_merged(bench: Any) -> None:
+    """One for every stage and one without prefix, for the student: neither is lost."""
+    stages = bench.stages(
+        "--config_loss slade --every.trainer~APPLY~2 {batch_size: 9} "
+        "--trainer~APPLY~2 {iterations_per_epoch: 7}"
+    )
+    (student,), (teacher,) = (stages[s].trainer.values() for s in ("student", "teacher"))
+    assert (student["batch_size"], student["iterations_per_epoch"]) == (9, 7)
+    assert teacher["batch_size"] == 9
+    assert teacher["iterations_per_epoch"] != 7
+
+
+def test_a_flag_adds_to_the_files_settings_of_the_teacher(bench: Any) -> None:
+    loss = "{metric_loss: {ContrastiveLoss: {neg_margin: 3}}}"
+    setting = f"--pipeline {{teacher: {{loss_funcs: {loss}}}}}"
+    flag = "--teacher.loss_funcs {metric_loss: {ContrastiveLoss: {pos_margin: 2}}}"
+    teacher = bench.stages("--config_loss slade", setting, flag)["teacher"]
+    margins = {"pos_margin": 2, "neg_margin": 3}
+    assert teacher.loss_funcs["metric_loss"]["ContrastiveLoss"] == margins
+
+
+@pytest.mark.parametrize("prefix", ["teacher", "every"])
+def test_a_prefix_reaches_config_areas(prefix: str, bench: Any) -> None:
+    stages = bench.stages(f"--config_loss slade --{prefix}.config_optimizers mlrc")
+    rates = {name: args.optimizers["trunk_optimizer"] for name, args in stages.items()}
+    assert rates["teacher"] == rates["baseline"]
+    assert (rates["teacher"] == rates["student"]) is (prefix == "every")
+
+
+def test_the_teachers_loss_is_the_users_choice(bench: Any) -> None:
+    flags = "--config_loss slade --teacher.config_loss triplet --teacher.loss_funcs~OVERRIDE~"
+    stages = bench.stages(f"{flags} {{metric_loss: {{TripletMarginLoss: {{}}}}}}")
+    for stage in ("teacher", "baseline"):
+        assert list(stages[stage].loss_funcs["metric_loss"]) == ["TripletMarginLoss"]
+    assert list(stages["student"].loss_funcs["metric_loss"]) == ["ContrastiveLoss"]
+
+
+def test_without_baseline(bench: Any) -> None:
+    stages = bench.stages("--config_loss slade --pipeline {baseline: false}")
+    assert sorted(stages) == ["student", "teacher"]
+
+
+@pytest.mark.parametrize("value", ["null", "slade"])
+def test_a_teacher_without_a_loss_of_its_own_is_refused(value: str, bench: Any) -> None:
+    with pytest.raises(ConfigError, match="pipeline: teacher names no config_loss of its own"):
+        bench.stages(f"--config_loss slade --pipeline {{teacher: {{config_loss: {value}}}}}")
+
+
+def test_an_endless_teacher_has_no_baseline(bench: Any) -> None:
+    flags = "--config_loss slade --teacher.trainer~APPLY~2 {iterations_per_epoch: null}"
+    with pytest.raises(ConfigError, match="iterations_per_epoch is None; expected integers"):
+        bench.stages(flags)
+    assert "teacher" in bench.stages(flags, "--pipeline {baseline: false}")
+
+
+# ---- small functions ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "difference"),
+    [
+        ({"a": {"b": [1]}}, {"a": {"b": [1]}}, None),
+        ({"a": {"b": 1}}, {"a": {"b": 2}}, ("a/b", 1, 2)),
+        ({"a": 1}, {}, ("a", 1, "<absent>")),
+        ({}, {"a": {"b": 1}}, ("a", "<absent>", {"b": 1})),
+        ({"b": 1, "a": 1}, {"b": 2, "a": 2}, ("a", 1, 2)),
+        ({"a": None}, {"a": 0}, ("a", None, 0)),
+        (3, 4, ("", 3, 4)),
+    ],
+)
+def test_first_difference(old: Any, new: Any, difference: Any) -> None:
+    assert first_difference(old, new) == difference
+
+
+@pytest.mark.parametrize("content", ["config_foldernames: config_loss", "a: 1"])
+def test_saved_areas_must_be_a_list(tmp_path: Path, content: str) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "config_foldernames.yaml").write_text(content)
+    with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml names no areas"):
+        saved_areas(tmp_path)
+
+
+def test_a_stage_that_saves_no_models_is_refused(bench: Any) -> None:
+    flags = "--config_loss slade --hook_container~APPLY~2 {save_models: False}"
+    for stage, args in bench.stages(flags).items():
+        with pytest.raises(ConfigError, match=rf"{stage}: .*save_models is False"):
+            check_saves_models(stage, args)
+
+
+# ---- a finished run -----------------------------------------------------------------------------
+
+
+def test_the_table_holds_what_the_experiments_recorded(finished: Path) -> None:
+    rows = table(finished)
+    for stage in ("teacher", "student", "baseline"):
+        recorded = read_experiment(finished / stage, ["val", "test"])
+        for split in ("val", "test"):
+            for metric in METRICS:
+                found = {
+                    row["split_scheme"]: row[metric]
+                    for row in rows
+                    if (row["experiment"], row["split"]) == (stage, split)
+                }
+                mean = found.pop("mean")
+                assert found == recorded[split][metric]
+                assert sorted(found) == SCHEMES
+                assert mean == pytest.approx(sum(found.values()) / 2)
+
+
+def test_the_state_says_where_everything_comes_from(finished: Path, command: str) -> None:
+    content = state(finished)
+    assert is_pipeline_folder(finished)
+    assert list(content["stages"]) == ["teacher", "pseudo_labels", "student", "baseline"]
+    assert all(entry["done"] for entry in content["stages"].values())
+    (environment,) = content["environment"]
+    assert environment["command"][1:3] == ["--config_loss", "slade"]
+    assert environment["packages"]["powerful-benchmarker"] == "0.9.33"
+    manifests = content["stages"]["pseudo_labels"]["manifests"]
+    assert sorted(manifests) == SCHEMES
+    for scheme in SCHEMES:
+        assert manifests[scheme]["num_clusters"] == 8
+        assert {"NMI", "AMI", "purity"} <= manifests[scheme]["agreement"].keys()
+
+
+def test_the_student_has_its_own_copy_of_its_pseudo_labels(finished: Path) -> None:
+    for scheme in SCHEMES:
+        for suffix in ("json", "npy"):
+            name = f"{scheme}.{suffix}"
+            own = finished / "student" / scheme / name
+            assert own.read_bytes() == (finished / "pseudo_labels" / name).read_bytes()
+
+
+def test_the_loss_records_of_the_student_hold_every_term(bench: Any, finished: Path) -> None:
+    for scheme in SCHEMES:
+        rows = bench.records(finished / "student" / scheme)["saved_csvs/logs.db: loss_histories"]
+        assert len(rows) == 4  # two epochs of two iterations
+        for row in rows:
+            terms = {k: v for k, v in row.items() if k != "id"}
+            assert set(terms) == {
+                "metric_loss", "unlabeled_metric_loss", "basis_loss", "total_loss",
+            }  # fmt: skip
+            assert terms["basis_loss"] > 0
+
+
+def test_two_runs_of_one_seed_are_the_same_and_another_seed_is_not(
+    bench: Any, finished: Path, command: str, tmp_path: Path
+) -> None:
+    for seed, equal in ((0, True), (1, False)):
+        assert bench(f"{command} --seed {seed}", root=tmp_path).code == 0
+        again = tmp_path / f"slade_seed{seed}"
+        assert (bench.records(again) == bench.records(finished)) is equal
+        assert (bench.tensors(again) == bench.tensors(finished)) is equal
+        assert (table(again) == table(finished)) is equal
+    ids = [(f / "pseudo_labels" / f"{SCHEMES[0]}.npy").read_bytes() for f in (again, finished)]
+    assert ids[0] != ids[1]
+
+
+def test_a_finished_pipeline_is_not_run_again(
+    bench: Any, copied: Path, command: str, trained: list[Any]
+) -> None:
+    before = bench.snapshot(copied)
+    outcome = bench(command, RESUME, root=copied.parent)
+    assert outcome.code == 0, outcome.err
+    assert trained == []
+    assert outcome.out.count("done before") == 4
+    after = bench.snapshot(copied)
+    changed = {name for name in before if before[name] != after.get(name)}
+    assert {name.split("/")[0] for name in changed} == {"pipeline.json", "results"}
+    assert len(state(copied)["environment"]) == 2
+
+
+def test_a_taken_folder_is_refused(bench: Any, copied: Path, command: str) -> None:
+    before = bench.snapshot(copied)
+    outcome = bench(command, root=copied.parent)
+    assert outcome.code == 2
+    assert "slade_seed0 is taken" in outcome.err
+    assert bench.snapshot(copied) == before
+
+
+# ---- stopped and gone on with -------------------------------------------------------------------
+
+MODELS = "slade_plugin.hooks.checkpointed_hook_container"
+PIPELINE = "slade_plugin.self_training.pipeline"
+STUDENT_PARSER = "slade_plugin.api_parsers.api_slade_student"
+PSEUDO_LABELS = "slade_plugin.api_parsers.api_slade_pseudo_labels"
+TESTER = "pytorch_metric_learning.testers.BaseTester.test"
+STEP = "pytorch_metric_learning.trainers.BaseTrainer.forward_and_backward"
+RECORDS = "record_keeper.record_keeper.RecordKeeper.save_records"
+
+# What is called the n-th time when Control-C comes, and what is done by then. Teacher and student
+# train two split schemes for two epochs of two steps each: 8 steps and 4 evaluations a stage.
+MOMENTS = [
+    (f"{PIPELINE}.Pipeline._preflight", 1, []),
+    (f"{PIPELINE}.Pipeline._save_state", 1, []),
+    ("powerful_benchmarker.utils.common_functions.write_yaml", 3, []),
+    (STEP, 1, []),
+    (STEP, 4, []),  # epoch 2 of the first scheme
+    (STEP, 5, []),  # epoch 1 of the second scheme
+    (RECORDS, 2, []),
+    (f"{MODELS}._save_state", 2, []),  # of best0
+    (f"{MODELS}._save_state", 8, []),  # of epoch 1
+    (f"{MODELS}._delete_checkpoint", 1, []),
+    (TESTER, 5, []),  # the first evaluation on test, after training
+    (f"{PIPELINE}.Pipeline._save_state", 2, []),
+    (f"{PSEUDO_LABELS}.cluster_embeddings", 2, ["teacher"]),
+    ("slade_plugin.testers.SladeTester.embed_pool", 1, ["teacher"]),
+    (f"{STUDENT_PARSER}.shutil.copyfile", 2, ["teacher", "pseudo_labels"]),
+    ("slade_plugin.trainers.SladeStudent.calculate_loss", 3, ["teacher", "pseudo_labels"]),
+    ("slade_plugin.trainers.SladeStudent.calculate_loss", 8, ["teacher", "pseudo_labels"]),
+    (f"{PIPELINE}.write_tables", 1, ["teacher", "pseudo_labels", "student"]),
+]
+
+
+def raise_at(
+    monkeypatch: pytest.MonkeyPatch, target: str, call: int, error: type[BaseException] | Exception
+) -> Callable[[], bool]:
+    """Lets a function raise from its n-th call on; the returned function says whether it has."""
+    owner: Any = None
+    for part in target.split(".")[:-1]:
+        owner = getattr(owner, part) if owner else importlib.import_module(part)
+    name = target.rpartition(".")[2]
+    original = getattr(owner, name)
+    calls = [0]
+
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] >= call:
+            raise error
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, stand_in)
+    return lambda: calls[0] >= call
+
+
+@pytest.mark.parametrize(("target", "call", "done"), MOMENTS)
+def test_stopped_at_any_moment_it_goes_on_to_the_same_table(
+    target: str,
+    call: int,
+    done: list[str],
+    bench: Any,
+    finished: Path,
+    short: str,
+    trained: list[tuple[str, str]],
+    tmp_path: Path,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        came = raise_at(patch, target, call, KeyboardInterrupt)
+        outcome = bench(short, root=tmp_path)
+    assert came()
+    assert outcome.code == 130
+    assert "The same command with --resume_training latest goes on." in outcome.err
+    assert "Traceback" not in outcome.err
+    folder = tmp_path / "slade_seed0"
+    assert not (folder / "results").exists()
+    if is_pipeline_folder(folder):
+        assert [s for s, e in state(folder)["stages"].items() if e.get("done")] == done
+    before = {n: f for n, f in bench.snapshot(folder).items() if n.split("/")[0] in done}
+    trained.clear()
+
+    outcome = bench(short, RESUME, root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    rest = [s for s in ("teacher", "student") if s not in done]
+    assert trained == [(s, what) for s in rest for what in ("train", "evaluate")]
+    after = bench.snapshot(folder)
+    assert {name: after[name] for name in before} == before
+    assert sorted(state(folder)["stages"]) == ["pseudo_labels", "student", "teacher"]
+
+    columns = ("experiment", "split", "split_scheme")
+    found, whole = ([tuple(r[c] for c in columns) for r in table(f)] for f in (folder, finished))
+    assert found == [row for row in whole if row[0] != "baseline"]
+    tables = [
+        rows
+        for name, rows in bench.records(folder).items()
+        if name.endswith("_VAL") and "MeanAggregator" not in name
+    ]
+    assert len(tables) == 4
+    assert all([row["epoch"] for row in rows] == [1, 2] for rows in tables)
+    left = [n for n in after if n.endswith((".part", ".tmp")) or ".embeddings." in n]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    "target", [f"{PSEUDO_LABELS}.cluster_embeddings", f"{PIPELINE}.write_tables"]
+)
+def test_stopped_between_epochs_the_numbers_are_those_of_one_run(
+    target: str, bench: Any, finished: Path, short: str, tmp_path: Path
+) -> None:
+    """Only an epoch that is begun again may differ: the host saves no generators."""
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, target, 1, KeyboardInterrupt)
+        assert bench(short, root=tmp_path).code == 130
+    assert bench(short, RESUME, root=tmp_path).code == 0
+    folder = tmp_path / "slade_seed0"
+    assert table(folder) == [r for r in table(finished) if r["experiment"] != "baseline"]
+    for stage in ("teacher", "student"):
+        assert bench.tensors(folder / stage) == bench.tensors(finished / stage)
+
+
+def test_killed_for_good_it_goes_on(bench: Any, tmp_path: Path) -> None:
+    """SIGKILL to a process of its own, once the teacher has saved its first epoch."""
+    command = bench.tiny_student(schemes=1, epochs=12, iterations=1)
+    flags = [*command.split(), "--root_experiment_folder", str(tmp_path), "--pipeline",
+             "{baseline: false}", "--dataset_root", str(bench.dataset_root)]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, REPOSITORY / "run.py", *flags],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    models = tmp_path / "slade_seed0" / "teacher" / SCHEMES[0] / "saved_models"
+    try:
+        while process.poll() is None and not any(models.glob("trunk_[1-9].pth")):
+            time.sleep(0.01)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.wait()
+    assert state(tmp_path / "slade_seed0")["stages"] == {}
+    outcome = bench(command, "--pipeline {baseline: false}", RESUME, root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    name = f"{SCHEMES[0]}/saved_csvs/logs.db: loss_histories"
+    rows = bench.records(tmp_path / "slade_seed0" / "teacher")[name]
+    # From the checkpoint on, not from the start: some step may be repeated, but never all.
+    assert 12 <= len(rows) < 24
+    assert {row["experiment"] for row in table(tmp_path / "slade_seed0")} == {"teacher", "student"}
+
+
+@pytest.mark.parametrize(
+    ("target", "call", "error", "message"),
+    [
+        ("slade_plugin.files.os.replace", 3, OSError(errno.ENOSPC, "No space left on device"),
+         "No space left on device"),
+        (f"{MODELS}._save_state", 4, OSError(errno.ENOSPC, "No space left on device"),
+         "could not be written: No space left on device"),
+        ("powerful_benchmarker.utils.common_functions.write_yaml", 2,
+         OSError(errno.ENOSPC, "No space left on device", "x.yaml"), "x.yaml could not be written"),
+        ("record_keeper.db_utils.DBManager.execute", 9,
+         sqlite3.OperationalError("database or disk is full"), "database or disk is full"),
+    ],
+    ids=["atomic write", "checkpoint", "config", "database"],
+)  # fmt: skip
+def test_a_full_disk_is_one_message_and_nothing_is_lost(
+    target: str, call: int, error: Exception, message: str, bench: Any, tmp_path: Path
+) -> None:
+    command = bench.tiny_student()
+    with pytest.MonkeyPatch.context() as patch:
+        came = raise_at(patch, target, call, error)
+        outcome = bench(command, root=tmp_path)
+    assert came()
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+    outcome = bench(command, RESUME, root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert table(tmp_path / "slade_seed0")
+
+
+# ---- what does not fit what lies there ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flag", "where", "old", "new"),
+    [
+        ("--pseudo_labels {num_clusters: 6}",
+         "student/config_general/pseudo_labels/num_clusters", "8", "6"),
+        ("--optimizers {basis_loss_optimizer: {Adam: {lr: 0.5}}}",
+         "student/config_optimizers/optimizers/basis_loss_optimizer/Adam/lr", None, "0.5"),
+        ("--teacher.num_epochs_train 3", "baseline/config_general/num_epochs_train", "4", "5"),
+        ("--patience 3", "baseline/config_general/patience", "None", "3"),
+    ],
+)  # fmt: skip
+def test_another_config_is_named_with_both_values(
+    flag: str, where: str, old: str | None, new: str, bench: Any, copied: Path, command: str
+) -> None:
+    before = bench.snapshot(copied)
+    flags = command
+    if flag.startswith("--pseudo_labels"):
+        flags = command.replace("--pseudo_labels {num_clusters: 8}", "")
+    outcome = bench(flags, flag, RESUME, root=copied.parent)
+    assert outcome.code == 2
+    assert f"was started with another config: {where} was {old or ''}" in outcome.err
+    assert f" and is now {new}. Resume with the same command" in outcome.err
+    assert bench.snapshot(copied) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"plan": {}}',
+        '{"plan": {}, "data": {}, "environment": [], "stages": []}',
+        '{"plan": 3, "data": {}, "environment": [], "stages": {}}',
+    ],
+)
+def test_a_damaged_state_is_named(damage: str, bench: Any, copied: Path, command: str) -> None:
+    (copied / "pipeline.json").write_text(damage)
+    before = bench.snapshot(copied)
+    outcome = bench(command, RESUME, root=copied.parent)
+    assert outcome.code == 2
+    assert f"{copied / 'pipeline.json'} is damaged: " in outcome.err
+    assert bench.snapshot(copied) == before
+
+
+def test_a_missing_state_is_named(bench: Any, copied: Path, command: str) -> None:
+    (copied / "pipeline.json").unlink()
+    before = bench.snapshot(copied)
+    outcome = bench(command, RESUME, root=copied.parent)
+    assert outcome.code == 2
+    assert "holds experiments but no pipeline.json" in outcome.err
+    assert bench.snapshot(copied) == before
+
+
+def undo(copied: Path, *stages: str) -> None:
+    """Makes stages unfinished, as if the run had been stopped in their evaluation."""
+    content = state(copied)
+    for stage in stages:
+        content["stages"].pop(stage)
+    (copied / "pipeline.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("damage", [b"", b"a: b: c", b"[]"])
+def test_a_damaged_config_of_a_stage_is_named(
+    damage: bytes, bench: Any, copied: Path, command: str
+) -> None:
+    undo(copied, "student")
+    (copied / "student" / "configs" / "config_loss.yaml").write_bytes(damage)
+    outcome = bench(command, RESUME, root=copied.parent)
+    assert outcome.code == 2
+    assert "the saved config " in outcome.err
+    assert "student/configs/config_loss.yaml" in outcome.err
+
+
+def test_a_damaged_checkpoint_is_named(bench: Any, copied: Path, command: str) -> None:
+    undo(copied, "student", "baseline")
+    path = copied / "student" / SCHEMES[1] / "saved_models" / "embedder_2.pth"
+    path.write_bytes(path.read_bytes()[:-7])
+    outcome = bench(command, RESUME, root=copied.parent)
+    assert outcome.code == 2
+    assert f"CheckpointError: {path} is damaged" in outcome.err
+
+
+def test_a_damaged_teacher_is_named(bench: Any, copied: Path, command: str) -> None:
+    undo(copied, "pseudo_labels", "student", "baseline")
+    shutil.rmtree(copied / "pseudo_labels")
+    (path,) = (copied / "teacher" / SCHEMES[0] / "saved_models").glob("trunk_best[1-9].pth")
+    path.write_bytes(b"no model")
+    outcome = bench(command, RESUME, root=copied.parent)
+    assert outcome.code == 2
+    assert f"the teacher's trunk {path} is damaged" in outcome.err
+
+
+@pytest.mark.parametrize("suffix", ["npy", "json"])
+@pytest.mark.parametrize("folder", ["pseudo_labels", f"student/{SCHEMES[1]}"])
+def test_damaged_pseudo_labels_are_named(
+    folder: str, suffix: str, bench: Any, copied: Path, command: str
+) -> None:
+    undo(copied, "student", "baseline")
+    path = copied / folder / f"{SCHEMES[1]}.{suffix}"
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 3
+    path.write_bytes(bytes(content))
+    outcome = bench(command, RESUME, root=copied.parent)
+    assert outcome.code == 2
+    assert f"PseudoLabelError: {copied / folder / SCHEMES[1]}" in outcome.err
+
+
+def test_other_data_are_refused(
+    bench: Any, copied: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undo(copied, "student")
+    monkeypatch.setattr(f"{PIPELINE}.pool_fingerprint", lambda pool: "another")
+    outcome = bench(command, RESUME, root=copied.parent)
+    assert outcome.code == 2
+    assert "the data of " in outcome.err
+    assert "have changed: {" in outcome.err
+
+
+def test_an_experiment_with_only_the_untrained_model_starts_anew(
+    bench: Any, copied: Path, command: str, trained: list[Any]
+) -> None:
+    undo(copied, "baseline")
+    for path in (copied / "baseline").rglob("*.pth"):
+        if "best0" not in path.name:
+            path.unlink()
+    outcome = bench(command, RESUME, root=copied.parent)
+    assert outcome.code == 0, outcome.err
+    assert trained == [("baseline", "train"), ("baseline", "evaluate")]
+
+
+# ---- a teacher that exists already --------------------------------------------------------------
+
+
+@pytest.fixture
+def teacher(finished: Path, tmp_path: Path) -> Path:
+    """A trained teacher to be changed."""
+    return shutil.copytree(finished / "teacher", tmp_path / "teachers" / "mine")
+
+
+def test_a_given_teacher_is_used_and_never_written_to(
+    bench: Any, finished: Path, command: str, trained: list[Any], tmp_path: Path
+) -> None:
+    given = finished / "teacher"
+    before = bench.snapshot(given)
+    outcome = bench(command, f"--teacher_experiment {given}", root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert [stage for stage, what in trained if what == "train"] == ["student", "baseline"]
+    assert "[1/3] pseudo labels" in outcome.out
+    assert bench.snapshot(given) == before
+    folder = tmp_path / "slade_seed0"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "baseline", "pipeline.json", "pseudo_labels", "results", "student",
+    ]  # fmt: skip
+    # The same teacher gives the same student and baseline as when it was trained here.
+    assert table(folder) == table(finished)
+    assert bench.tensors(folder / "student") == bench.tensors(finished / "student")
+
+
+def test_a_given_teacher_may_be_named_by_a_relative_path(
+    bench: Any, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished)
+    command = bench.tiny_student("slade_basis", schemes=2)
+    flags = "--pipeline {baseline: false}"
+    outcome = bench(command, flags, "--teacher_experiment teacher", root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "slade_basis_seed0" / "student" / "configs" / "config_general.yaml"
+    saved = yaml.safe_load(config.read_text())
+    assert saved["teacher_experiment"] == str(finished / "teacher")
+
+
+def test_the_baseline_of_a_given_teacher_is_trained_as_it_was(
+    bench: Any, teacher: Path
+) -> None:
+    """By its own saved config, not by the settings for a teacher of ours."""
+    path = teacher / "configs" / "config_loss.yaml"
+    saved = yaml.safe_load(path.read_text())
+    saved["loss_funcs"] = {"metric_loss": {"TripletMarginLoss": {"margin": 0.3}}}
+    path.write_text(yaml.safe_dump(saved))
+    path.rename(path.with_name("config_loss_and_miners.yaml"))  # a teacher of the host's own
+    areas = teacher / "configs" / "config_foldernames.yaml"
+    areas.write_text(areas.read_text().replace("config_loss", "config_loss_and_miners"))
+    stages = bench.stages(f"--config_loss slade --teacher_experiment {teacher}")
+    baseline = stages["baseline"]
+    assert list(stages) == ["student", "baseline"]
+    assert baseline.loss_funcs == {"metric_loss": {"TripletMarginLoss": {"margin": 0.3}}}
+    assert steps(baseline) >= steps(stages["student"]) + 2 * 2  # its two epochs of two steps
+    assert "config_loss_and_miners" in baseline.config_foldernames
+    assert baseline.dict_of_yamls["config_general"]["num_epochs_train"] > 2
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def other_letters(teacher: Path) -> None:
+    edit(teacher / "configs" / "config_dataset.yaml", "letters_per_script: 8",
+         "letters_per_script: 9")  # fmt: skip
+
+
+def other_split(teacher: Path) -> None:
+    edit(teacher / "configs" / "config_dataset.yaml", "test_start_idx: 0.5", "test_start_idx: 0.25")
+
+
+def no_best(teacher: Path) -> None:
+    for path in (teacher / SCHEMES[1]).rglob("*_best[1-9].*"):
+        path.unlink()
+
+
+def half_a_model(teacher: Path) -> None:
+    for path in (teacher / SCHEMES[1]).rglob("embedder_best[1-9].pth"):
+        path.write_bytes(path.read_bytes()[:100])
+
+
+def no_test_records(teacher: Path) -> None:
+    for path in teacher.rglob("logs.db"):
+        with sqlite3.connect(path) as database:
+            rows = database.execute("SELECT name FROM sqlite_master WHERE name LIKE '%_TEST'")
+            for (name,) in rows.fetchall():
+                database.execute(f"DROP TABLE [{name}]")
+        database.close()
+
+
+def no_config(teacher: Path) -> None:
+    (teacher / "configs" / "config_dataset.yaml").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (other_letters, "trained with another dataset: Glyphs/letters_per_script is 9 there and 8"),
+        (other_split, "another split_manager: ClassDisjointSplitManager/test_start_idx is 0.25"),
+        (no_best, "holds no trained best model"),
+        (half_a_model, "the teacher's embedder"),
+        (no_test_records, "on test; expected one. Evaluate it: run.py"),
+        (no_config, "configs/config_dataset.yaml cannot be read"),
+        (shutil.rmtree, "there is no teacher in"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused_before_anything(
+    spoil: Callable[[Path], None],
+    message: str,
+    bench: Any,
+    teacher: Path,
+    command: str,
+    trained: list[Any],
+    tmp_path: Path,
+) -> None:
+    spoil(teacher)
+    before = bench.snapshot(teacher)
+    outcome = bench(command, f"--teacher_experiment {teacher}", root=tmp_path / "new")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+    assert trained == []
+    assert not (tmp_path / "new").exists()
+    assert bench.snapshot(teacher) == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--models {trunk~OVERRIDE~: {conv4: {hidden_size: 4}}}", "is of another architecture"),
+        ("--models {embedder~OVERRIDE~: {MLP: {layer_sizes: [16, 16]}}}", "another architecture"),
+        ("--split_manager~APPLY~2 {num_training_partitions: 4, num_training_sets: 1}",
+         "another split_manager: ClassDisjointSplitManager/num_training_partitions is 2 there"),
+        ("--split_manager~OVERRIDE~ {ClosedSetSplitManager: {random_seed: 0, test_size: 0.5, "
+         "num_training_partitions: 2, num_training_sets: 1}}",
+         "another split_manager: ClassDisjointSplitManager is"),
+    ],
+)  # fmt: skip
+def test_a_student_that_does_not_fit_the_teacher_is_refused(
+    flag: str,
+    message: str,
+    bench: Any,
+    finished: Path,
+    trained: list[Any],
+    tmp_path: Path,
+) -> None:
+    key = flag.split()[0].split("~")[0]
+    command = bench.tiny_student(schemes=2, epochs=2, iterations=2)
+    if key == "--models":
+        start = command.index("--models")
+        command = command[:start] + command[command.index("--log_data") :]
+        both = {"trunk": "conv4: {hidden_size: 8}", "embedder": "MLP: {layer_sizes: [16]}"}
+        rest = next(part for part in both if f"{part}~" not in flag)
+        flag = flag[:-1] + f", {rest}~OVERRIDE~: {{{both[rest]}}}}}"
+    outcome = bench(
+        command, flag, f"--teacher_experiment {finished / 'teacher'}", root=tmp_path
+    )
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert trained == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipeline_is_no_teacher_but_holds_one(
+    bench: Any, finished: Path, command: str, tmp_path: Path
+) -> None:
+    outcome = bench(command, f"--teacher_experiment {finished}", root=tmp_path)
+    assert outcome.code == 2
+    assert f"holds several experiments; expected one of them, {finished / 'teacher'}" in outcome.err
+
+
+def test_a_pipeline_with_a_given_teacher_is_resumed_with_the_same_one(
+    bench: Any, finished: Path, teacher: Path, tmp_path: Path
+) -> None:
+    command = bench.tiny_student(schemes=2) + " --pipeline {baseline: false}"
+    given = f"--teacher_experiment {finished / 'teacher'}"
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, f"{PIPELINE}.write_tables", 1, KeyboardInterrupt)
+        assert bench(command, given, root=tmp_path).code == 130
+    outcome = bench(command, f"--teacher_experiment {teacher}", RESUME, root=tmp_path)
+    assert outcome.code == 2
+    assert "student/config_general/teacher_experiment was" in outcome.err
+    assert bench(command, given, RESUME, root=tmp_path).code == 0
+
+
+def test_the_teacher_of_a_config_file_is_used(
+    bench: Any, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slade_plugin.runner import config_root
+
+    root = shutil.copytree(config_root(), tmp_path / "configs")
+    (root / "config_general" / "mine.yaml").write_text(
+        f"teacher_experiment: {finished / 'teacher'}\n"
+    )
+    monkeypatch.setattr("slade_plugin.runner.config_root", lambda: root)
+    stages = bench.stages("--config_loss slade --config_general mine")
+    assert list(stages) == ["student", "baseline"]
+    assert stages["student"].teacher_experiment == str(finished / "teacher")
+
+
+def test_unwritable_folder(bench: Any, command: str, tmp_path: Path) -> None:
+    """As root everything can be written, so a file stands where a folder should be."""
+    (tmp_path / "experiments").touch()
+    outcome = bench(command, root=tmp_path / "experiments")
+    assert outcome.code == 2
+    assert "experiments is not a folder that can be written" in outcome.err
+    assert os.listdir(tmp_path) == ["experiments"]

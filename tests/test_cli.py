@@ -1,0 +1,261 @@
+"""The command line as a user meets it: what works, what is refused and with which exit code."""
+
+import errno
+import logging
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slade_plugin import cli
+from slade_plugin.config.validation import STAGE_PREFIXES
+from slade_plugin.errors import SladeError
+from slade_plugin.runner import SladeRunner, config_root
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Values that make the shipped configs a matter of a second.
+SMALL: dict[str, Any] = {
+    "Glyphs": {"letters_per_script": 8, "instances_per_face": 1},
+    "MPerClassSampler": {"length_before_new_iter": 64},
+    "num_training_partitions": 2,
+    "num_training_sets": 1,
+    "hidden_size": 8,
+    "iterations_per_epoch": 1,
+    "num_epochs_train": 1,
+    "save_interval": 1,
+    "num_clusters": 8,
+    "log_data_to_tensorboard": False,
+}
+
+
+def shrink(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    small = {key: shrink(value) for key, value in content.items()}
+    for key in small.keys() & SMALL:
+        value = SMALL[key]
+        small[key] = {**(small[key] or {}), **value} if isinstance(value, dict) else value
+    return small
+
+
+@pytest.fixture
+def small_configs(tmp_path: Path) -> Path:
+    """The shipped config root, file by file, with small numbers."""
+    root = tmp_path / "bench_configs"
+    shutil.copytree(config_root(), root)
+    for path in root.rglob("*.yaml"):
+        path.write_text(yaml.safe_dump(shrink(yaml.safe_load(path.read_text(encoding="utf-8")))))
+    return root
+
+
+def test_the_one_command_of_the_readme(
+    bench: Any, small_configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python run.py --config_loss slade`, to the letter, in an empty folder."""
+    monkeypatch.setattr("slade_plugin.runner.config_root", lambda: small_configs)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    (folder / "datasets").symlink_to(bench.dataset_root)  # saves drawing the letters
+    monkeypatch.chdir(folder)
+    outcome = bench("--config_loss slade", root=None)
+    assert (outcome.code, outcome.err.count("Error")) == (0, 0), outcome.err
+    table = (folder / "experiments" / "slade_seed0" / "results" / "table.md").read_text()
+    assert table.strip() in outcome.out
+    for row in ("teacher ", "student ", "baseline "):
+        assert f"| {row}" in table
+    assert sorted(p.name for p in folder.iterdir()) == ["datasets", "experiments"]
+
+
+# ---- printing -----------------------------------------------------------------------------------
+
+
+def test_help_names_every_flag_of_the_parser(bench: Any) -> None:
+    outcome = bench("--help", root=None)
+    assert outcome.code == 0
+    actions = SladeRunner().setup_argparser()._actions
+    flags = [option for a in actions for option in a.option_strings if a.dest != "help"]
+    missing = [flag for flag in flags if flag not in outcome.out]
+    assert missing == []
+    assert all(f"--{prefix}KEY" in outcome.out for prefix in STAGE_PREFIXES)
+
+
+def test_list_prints_classes_and_configs(bench: Any) -> None:
+    outcome = bench("--list", root=None)
+    assert outcome.code == 0
+    assert "FeatureBasisLoss" in outcome.out
+    assert "--config_loss slade " in outcome.out
+
+
+def test_list_of_a_root_without_configs_is_an_error(bench: Any, tmp_path: Path) -> None:
+    outcome = bench(f"--list --root_config_folder {tmp_path}", root=None)
+    assert outcome.code == 2
+    assert f"{tmp_path} holds no config_foldernames.yaml" in outcome.err
+
+
+def test_run_py_ends_with_the_exit_code(tmp_path: Path) -> None:
+    """A process of its own, for two commands that need not load torch."""
+    for flag, code in (("--help", 0), ("--reproductions=x", 2)):
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / "run.py", flag],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert bool(done.stderr) == bool(code)
+        assert "Traceback" not in done.stderr
+    assert "invalid int value" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- reading the command line -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--a", "{x: 1, y: [2, 3]}"], ["--a", "{x:", "1,", "y:", "[2,", "3]}"]),
+        (["--a", "[x, y]"], ["--a", "[x,", "y]"]),
+        (["--a", "{x:", "1}"], ["--a", "{x:", "1}"]),
+        (["--experiment_name", "two words"], ["--experiment_name", "two words"]),
+        (["--a", ""], ["--a", ""]),
+    ],
+)
+def test_only_quoted_lists_and_dicts_are_split(argv: list[str], expected: list[str]) -> None:
+    assert cli.split_quoted_values(argv) == expected
+
+
+def test_quoted_and_unquoted_dicts_mean_the_same(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(SladeRunner, "start_experiment", lambda self, args: seen.append(args))
+    flags = ("--trainer", "{MetricLossOnly: {batch_size: 8}}", "--splits_to_eval", "[val, test]")
+    for words in (flags, [word for flag in flags for word in flag.split(" ")]):
+        monkeypatch.setattr(sys, "argv", ["run.py", *words])
+        assert cli.main() == 0
+    quoted, unquoted = map(vars, seen)
+    assert quoted == unquoted
+    assert quoted["trainer"]["MetricLossOnly"]["batch_size"] == 8
+    assert quoted["splits_to_eval"] == ["val", "test"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--trainer {MetricLossOnly:{batch_size: 8}}", "There must be a space after the colon"),
+        ("--trainer {MetricLossOnly: {batch_size: 8}", "bracket imbalance: 2 of { and 1 of }"),
+        ("--trainer {a: b: c}", "the command line cannot be read: while parsing"),
+        ("contrastive", "contrastive is missing"),
+        ("--resume_training last", "argument --resume_training: invalid choice: 'last'"),
+        ("--seed one", "argument --seed: invalid int value: 'one'"),
+        ("--seed -1", "--seed is -1; expected 0 to 4294967295"),
+        ("--bayes_opt_iters x", "argument --bayes_opt_iters: invalid int value: 'x'"),
+        ("--experiment_name", "argument --experiment_name: expected one argument"),
+        ("--experiment_name ..", "--experiment_name is '..'; expected the name of a folder"),
+        ("--config_loss", "--config_loss is True; expected a name or a list of names"),
+        ("--config_loss {a: b}", "--config_loss is {'a': 'b'}; expected a name or a list"),
+        ("--config_los slade", "--config_los is no flag and no key of a config (did you mean"),
+        ("--config_loss=slade", "--config_loss=slade is no flag and no key of a config"),
+        ("--trainer~APPLY~ {batch_size: 8}", "holds a keyword the benchmarker does not know"),
+        ("--trainer~APPLY~2 8", "a value of the command line does not fit the config"),
+        ("--models {embeder~APPLY~1: {MLP: {}}}", "does not fit the config: 'embeder'"),
+        ("--pipeline {teacher: {trainer~APPLY~2: {batch_size: 8}}} --config_loss slade",
+         "does not fit the config: 'trainer'"),
+        ("--root_config_folder /nowhere/at/all", "/nowhere/at/all holds no config_foldernames"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_one_message(
+    flags: str, message: str, bench: Any, tmp_path: Path
+) -> None:
+    outcome = bench(flags, root=tmp_path / "experiments")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+    assert "Error: " in outcome.err.splitlines()[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_value_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", "--dataset", ""])
+    assert cli.main() == 2
+    assert "the command line holds an empty value" in capsys.readouterr().err
+
+
+# ---- ways to end --------------------------------------------------------------------------------
+
+
+def end_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def run(self: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(SladeRunner, "run", run)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (SladeError("what, got, expected"), 2, "SladeError: what, got, expected"),
+        (KeyboardInterrupt(), 130, "Interrupted. The same command with --resume_training latest"),
+        (OSError(errno.ENOSPC, "No space left on device", "a/b"), 2, "ExperimentError: a/b could"),
+        (OSError(errno.EROFS, "Read-only file system"), 2, "a file of the experiment could not be"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "a/b could not be written"),
+        (sqlite3.OperationalError("database or disk is full"), 2, "database or disk is full"),
+    ],
+)
+def test_an_end_that_a_message_explains(
+    error: BaseException, code: int, message: str, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_with(monkeypatch, error)
+    outcome = bench("--config_loss contrastive", root=None)
+    assert outcome.code == code
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+    debugged = bench("--config_loss contrastive --debug", root=None)
+    assert debugged.code == code
+    assert "Traceback (most recent call last)" in debugged.err
+    assert message in debugged.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("a bug"),
+        OSError(errno.ENOENT, "No such file"),
+        sqlite3.OperationalError("no such table: x"),
+    ],
+)
+def test_anything_unexpected_raises(
+    error: Exception, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_with(monkeypatch, error)
+    with pytest.raises(type(error)):
+        bench("--config_loss contrastive", root=None)
+
+
+def test_the_hosts_search_says_what_it_needs(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the old ax-platform the host's module cannot be imported."""
+    monkeypatch.setitem(sys.modules, "powerful_benchmarker.runners.bayes_opt_runner", None)
+    outcome = bench("--bayes_opt_iters 2", root=tmp_path)
+    assert outcome.code == 2
+    assert "expected ax-platform==0.3.6" in outcome.err
+
+
+def test_our_warnings_are_shown_and_the_hosts_chatter_is_not(
+    bench: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(self: Any) -> None:
+        logging.warning("the host's")
+        logging.getLogger("slade_plugin.x").warning("ours")
+
+    monkeypatch.setattr(SladeRunner, "run", run)
+    bench("--config_loss contrastive", root=tmp_path)
+    assert [record.message for record in caplog.records] == ["ours"]
