@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 from easy_module_attribute_getter import utils as emag_utils
+from powerful_benchmarker.api_parsers import BaseAPIParser
 from powerful_benchmarker.runners.single_experiment_runner import SingleExperimentRunner
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
@@ -181,7 +182,7 @@ class SladeRunner(SingleExperimentRunner):
                 "entry with one class. run.py --list prints the configs."
             ) from error
         args.dict_of_yamls = dict_of_yamls
-        keep_unsaved_keys(args)
+        complete_config(args)
         return args
 
     def run_new_experiment_or_resume(self, YR: Any) -> Any:
@@ -206,8 +207,7 @@ class SladeRunner(SingleExperimentRunner):
                 f"--reproduce_results {source}: there is no {areas_file}; expected the folder of "
                 "an experiment of the benchmarker."
             )
-        YR.args.config_foldernames = yaml.safe_load(areas_file.read_text())[AREAS_FILE]
-        check_saved_configs(source, YR.args.config_foldernames)
+        YR.args.config_foldernames = saved_areas(source)
         check_folder_is_free(Path(YR.args.experiment_folder))
         for area in YR.args.config_foldernames:
             setattr(YR.args, area, ["default"])  # the host lists them before it takes the saved
@@ -220,9 +220,7 @@ class SladeRunner(SingleExperimentRunner):
             args: The merged config.
             built_before: Whether `try_to_build` has been called already.
         """
-        if not hasattr(args, "seed"):
-            args.seed = DEFAULT_SEED
-        keep_unsaved_keys(args)
+        complete_config(args)
         check_args(args, self.pytorch_getter)
         if self.starts_fresh(args) and not built_before:
             self.try_to_build(args)
@@ -242,6 +240,8 @@ class SladeRunner(SingleExperimentRunner):
             SladeError: Whatever does not fit.
         """
         parser = self.get_api_parser(copy.deepcopy(args))  # the host's factories empty configs
+        if type(parser).get_transforms is not BaseAPIParser.get_transforms:
+            return parser  # it transforms images in its trainer: nothing can be tried on one
         preflight(parser, teacher_experiment)
         build_trainer(parser)
         build_evaluation(parser)
@@ -250,7 +250,8 @@ class SladeRunner(SingleExperimentRunner):
     def get_api_parser(self, args: Any) -> Any:
         """The host's choice of API parser, seeded; a missing one is an error, never a fallback."""
         name = next(iter(args.api_parser or {}), f"API{next(iter(args.trainer))}")
-        parser_class: Any = find_class(self.pytorch_getter, "api_parser", name)
+        where = "api_parser in config_general (BaseAPIParser suits most trainers)"
+        parser_class: Any = find_class(self.pytorch_getter, "api_parser", name, where)
         params = {
             "args": args,
             "pytorch_getter": self.pytorch_getter,
@@ -260,8 +261,8 @@ class SladeRunner(SingleExperimentRunner):
         return seeded(parser_class)(**emag_utils.merge_two_dicts(params, own))
 
 
-def keep_unsaved_keys(args: Any) -> None:
-    """Puts config keys that no loaded file has among those that are saved.
+def complete_config(args: Any) -> None:
+    """Adds the seed, and puts config keys that no loaded file has among those that are saved.
 
     The host uses such a key of the command line, but saves only keys of its files: a resumed or
     evaluated experiment would lack it.
@@ -269,6 +270,7 @@ def keep_unsaved_keys(args: Any) -> None:
     Args:
         args: The merged config; its `dict_of_yamls` is extended.
     """
+    args.seed = getattr(args, "seed", DEFAULT_SEED)
     saved = args.dict_of_yamls
     loaded = {plain_key(key) for area in saved.values() for key in area}
     home = "config_general" if "config_general" in saved else next(iter(saved))
@@ -380,6 +382,23 @@ def check_is_trained(folder: Path) -> None:
                 f"{scheme} holds no trained model; expected a finished experiment. Go on with "
                 "--resume_training latest first."
             )
+
+
+def saved_areas(folder: Path) -> list[str]:
+    """The config areas of a saved experiment, which are the host's own if its runner made it.
+
+    Raises:
+        ExperimentError: If a config is missing or damaged, or the areas are not named.
+    """
+    check_saved_configs(folder, [])
+    path = folder / "configs" / f"{AREAS_FILE}.yaml"
+    areas = yaml.safe_load(path.read_text(encoding="utf-8")).get(AREAS_FILE)
+    if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
+        raise ExperimentError(
+            f"{path} names no areas ({areas!r}); expected a list. Restore it from a copy."
+        )
+    check_saved_configs(folder, areas)
+    return areas
 
 
 def check_saved_configs(folder: Path, areas: list[str]) -> None:

@@ -15,9 +15,10 @@ from slade_plugin.runner import (
     check_folder_is_free,
     check_is_trained,
     check_saved_configs,
+    complete_config,
     config_root,
     default_experiment_name,
-    keep_unsaved_keys,
+    saved_areas,
 )
 
 VAL = "logs.db: accuracies_normalized_compared_to_self_GlobalEmbeddingSpaceTester_level_0_VAL"
@@ -208,13 +209,27 @@ def test_only_config_keys_are_kept() -> None:
     args = SimpleNamespace(
         dict_of_yamls={"config_a": {"sampler~OVERRIDE~": {}}}, sampler={}, patience=3, evaluate=True
     )
-    keep_unsaved_keys(args)
-    assert args.dict_of_yamls == {"config_a": {"sampler~OVERRIDE~": {}, "patience": 3}}
+    complete_config(args)
+    saved = {"sampler~OVERRIDE~": {}, "patience": 3, "seed": 0}
+    assert args.dict_of_yamls == {"config_a": saved}
+    assert args.seed == 0  # the host's own configs have none
 
 
-def test_reading_a_config_twice_gives_the_same(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_seed_that_is_given_is_kept() -> None:
+    args = SimpleNamespace(dict_of_yamls={"config_general": {"seed": 5}}, seed=5)
+    complete_config(args)
+    assert args.dict_of_yamls == {"config_general": {"seed": 5}}
+
+
+@pytest.mark.parametrize("content", ["config_foldernames: config_loss", "a: 1"])
+def test_saved_areas_must_be_a_list(tmp_path: Path, content: str) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "config_foldernames.yaml").write_text(content)
+    with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml names no areas"):
+        saved_areas(tmp_path)
+
+
+def test_reading_a_config_twice_gives_the_same(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["run.py", "--config_loss", "slade"])
     runner = SladeRunner()
     runner.set_YR()
@@ -227,7 +242,7 @@ def test_an_unknown_api_parser_is_no_fallback(bench: Any, full_getter: Any) -> N
     runner = SladeRunner()
     args = bench.config("--config_loss contrastive")
     args.trainer = {"BaseTrainer": {}}
-    with pytest.raises(ConfigError, match="there is no api_parser named 'APIBaseTrainer'"):
+    with pytest.raises(ConfigError, match=r"suits most trainers.: there is no api_parser"):
         runner.get_api_parser(args)
 
 
@@ -272,6 +287,29 @@ def test_the_trial_leaves_config_and_disk_as_they_are(
     assert len(parser.trainer.unlabeled_dataset) == 96  # 8 classes x 12 points
     assert str(vars(args)) == before
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--trainer~SWAP~1 {TrainWithClassifier: {}} --models {classifier: {MLP: {layer_sizes: "
+        "[]}}} --loss_funcs {classifier_loss: {CrossEntropyLoss: {}}} "
+        "--optimizers {classifier_optimizer: {Adam: {lr: 0.1}}}",
+        "--trainer~SWAP~1 {UnsupervisedEmbeddingsUsingAugmentations: {}} --transforms~OVERRIDE~ "
+        "{eval: {}, augmentation1: {RandomHorizontalFlip: {}}, augmentation2: {Resize: {size: "
+        "32}}}",
+        "--tester~APPLY~2 {reference_set: compared_to_sets_combined} --splits_to_eval [train, val]",
+    ],
+    ids=["classifier", "unsupervised", "sets combined"],
+)
+def test_the_hosts_other_ways_to_train_and_evaluate_pass_the_trial(
+    flags: str, bench: Any, tmp_path: Path
+) -> None:
+    outcome = bench(f"--config_loss contrastive {bench.tiny()} {flags}", root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    models = tmp_path / "contrastive_seed0" / "Test50_50_Partitions2_0" / "saved_models"
+    assert (models / "trunk_1.pth").is_file()
+    assert (models / "classifier_1.pth").is_file() == ("classifier" in flags)
 
 
 # ---- runs ---------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 from easy_module_attribute_getter import utils as emag_utils
 
-from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.validation import OUR_KEYS, STAGE_PREFIXES, check_args, plain_key
 from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.files import write_json
@@ -91,6 +90,8 @@ class Pipeline:
         """Merges the teacher's config: ours, or the saved one of a teacher that was given."""
         if not self.given_teacher:
             return self.runner.read(reader)
+        from slade_plugin.runner import complete_config, saved_areas
+
         other = self.runner.reader_for(reader)
         for area in other.args.config_foldernames:
             delattr(other.args, area)
@@ -99,6 +100,7 @@ class Pipeline:
         args, _, args.dict_of_yamls = other.load_yamls(
             paths, max_merge_depth=math.inf, max_argparse_merge_depth=math.inf
         )
+        complete_config(args)
         return args
 
     def _baseline_epochs(self, teacher: Any, student: Any) -> int:
@@ -286,6 +288,8 @@ class Pipeline:
 
     def _can_resume(self, folder: Path) -> bool:
         """Whether a stage was stopped after a checkpoint and can go on from there."""
+        from slade_plugin.runner import saved_areas
+
         if not any(folder.glob("*/saved_models/trunk_[0-9]*.pth")):
             return False
         saved_areas(folder)
@@ -366,25 +370,6 @@ class Pipeline:
         return table
 
 
-def saved_areas(folder: Path) -> list[str]:
-    """The config areas of a saved experiment, which are the host's own if its runner made it.
-
-    Raises:
-        ExperimentError: If a config is missing or damaged, or the areas are not named.
-    """
-    from slade_plugin.runner import check_saved_configs
-
-    check_saved_configs(folder, [])
-    path = folder / "configs" / f"{AREAS_FILE}.yaml"
-    areas = yaml.safe_load(path.read_text(encoding="utf-8")).get(AREAS_FILE)
-    if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
-        raise ExperimentError(
-            f"{path} names no areas ({areas!r}); expected a list. Restore it from a copy."
-        )
-    check_saved_configs(folder, areas)
-    return areas
-
-
 def check_given_teacher(teacher: Path, student: Any) -> None:
     """Checks what a trained teacher has to be, besides its architecture.
 
@@ -396,6 +381,8 @@ def check_given_teacher(teacher: Path, student: Any) -> None:
         ExperimentError: If its configs are missing or say that it was trained on other labeled
             data or splits.
     """
+    from slade_plugin.runner import saved_areas
+
     saved: dict[str, Any] = {}
     for area in saved_areas(teacher):
         path = teacher / "configs" / f"{area}.yaml"

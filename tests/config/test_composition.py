@@ -138,9 +138,7 @@ def test_a_malformed_brings_is_refused(root: Path, brings: Any, message: str) ->
 @pytest.mark.parametrize("content", [b"a: b: c", b"{", b"\xff\xfe\xff"])
 def test_a_file_that_is_no_yaml_is_named(root: Path, content: bytes) -> None:
     (root / "config_a" / "bad.yaml").write_bytes(content)
-    with pytest.raises(
-        ConfigError, match=r"(?s)config_a/bad\.yaml cannot be read: .*; expected"
-    ):
+    with pytest.raises(ConfigError, match=r"(?s)config_a/bad\.yaml cannot be read: .*; expected"):
         load_config(root, "config_a", "bad")
 
 

@@ -296,7 +296,7 @@ def test_a_keyword_that_was_not_read_is_named(
     assert "holds a keyword the benchmarker does not read here" in problems(baseline, full_getter)
 
 
-# ---- self-training --------------------------------------------------------------------------------
+# ---- self-training ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

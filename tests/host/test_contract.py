@@ -49,7 +49,7 @@ def test_the_pinned_host_is_installed() -> None:
     assert {name: metadata.version(name) for name in versions} == versions
 
 
-# ---- whose code decides ---------------------------------------------------------------------------
+# ---- whose code decides -------------------------------------------------------------------------
 
 
 def overridden(cls: type, host: type) -> set[str]:
@@ -106,7 +106,14 @@ def test_the_run_is_the_hosts() -> None:
         "run_for_each_split_scheme",
         "set_models_optimizers_losses",
     }
-    for name in ("train", "eval", "eval_model", "eval_ensemble", "should_train", "save_config_files"):
+    for name in (
+        "train",
+        "eval",
+        "eval_model",
+        "eval_ensemble",
+        "should_train",
+        "save_config_files",
+    ):
         for cls in (seeded(APISladeStudent), seeded(BaseAPIParser)):
             assert getattr(cls, name) is getattr(BaseAPIParser, name)
     assert APISladePseudoLabels.eval_model is BaseAPIParser.eval_model
@@ -141,9 +148,8 @@ def test_splits_metrics_and_summary_of_the_shipped_configs_are_the_hosts(
     (split_manager,), (aggregator,), (ensemble,) = (
         getattr(args, key) for key in ("split_manager", "aggregator", "ensemble")
     )
-    assert find_class(full_getter, "split_manager", split_manager) is getattr(
-        split_managers, "ClassDisjointSplitManager"
-    )
+    found = find_class(full_getter, "split_manager", split_manager)
+    assert found is split_managers.ClassDisjointSplitManager
     assert find_class(full_getter, "aggregator", aggregator) is aggregators.MeanAggregator
     assert find_class(full_getter, "ensemble", ensemble) is ensembles.ConcatenateEmbeddings
     (tester,) = args.tester.values()
@@ -185,7 +191,7 @@ def test_student_and_baseline_are_recorded_in_one_table(bench: Any, finished: Pa
     assert any(t.endswith("_TEST") for t in tables["student"])
 
 
-# ---- what the host does and the plugin lives with -------------------------------------------------
+# ---- what the host does and the plugin lives with -----------------------------------------------
 
 
 def test_the_host_swallows_what_our_errors_are_not() -> None:
@@ -212,7 +218,7 @@ def test_the_host_reports_nan_as_an_accuracy_of_zero(monkeypatch: pytest.MonkeyP
     parser.run_for_each_split_scheme = lambda: fail("Input contains NaN.")
     assert BaseAPIParser.run_train_or_eval(parser) == (0, 0)
     parser.run_for_each_split_scheme = lambda: fail("the text")
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         BaseAPIParser.run_train_or_eval(parser)
 
 
@@ -239,7 +245,7 @@ def test_names_of_the_untrained_epochs() -> None:
     assert set(constants.IGNORE_ALL_UNTRAINED) == {-1, 0}
 
 
-# ---- the plugin in the host's own runner ----------------------------------------------------------
+# ---- the plugin in the host's own runner --------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,11 @@ def run_host(bench: Any) -> Callable[..., None]:
                 root_experiment_folder=str(root),
                 root_config_folder=str(config_root()),
             )
-            for kind, cls in (("dataset", Glyphs), ("model", conv4), ("api_parser", SeededLikeOurs)):
+            for kind, cls in (
+                ("dataset", Glyphs),
+                ("model", conv4),
+                ("api_parser", SeededLikeOurs),
+            ):
                 runner.register(kind, cls)
             runner.run()
         logging.getLogger().setLevel(levels)
@@ -197,7 +201,9 @@ def standstill(
     With a rate of 0 and frozen statistics no epoch is better than the untrained model, which
     therefore stays the best one in the host.
     """
-    frozen = tiny.replace("--trainer~APPLY~2 {", "--trainer~APPLY~2 {freeze_trunk_batchnorm: True, ")
+    frozen = tiny.replace(
+        "--trainer~APPLY~2 {", "--trainer~APPLY~2 {freeze_trunk_batchnorm: True, "
+    )
     config = f"{frozen} {UNTRAINED} --optimizers~APPLY~3 {{lr: 0.0}}"
     host, off = both(config, OFF)
     root = host.parent

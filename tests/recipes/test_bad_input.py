@@ -118,7 +118,8 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
             id="unknown argument of the basis",
         ),
         pytest.param(
-            "--config_loss slade --loss_funcs {basis_los: {FeatureBasisLoss: {embedding_size: 128}}}",
+            "--config_loss slade --loss_funcs {basis_los: {FeatureBasisLoss: "
+            "{embedding_size: 128}}}",
             [CONFIG_ERROR, "basis_los", "optimizer"],
             id="unknown loss entry",
         ),
@@ -313,7 +314,9 @@ def test_a_config_that_is_wrong(flags: str, parts: list[str], bench: Any, tmp_pa
     ],
 )  # fmt: skip
 def test_data_that_do_not_fit(flags: str, parts: list[str], bench: Any, tmp_path: Path) -> None:
-    student = bench.tiny_student(schemes=2).replace("--dataset {Glyphs", "--dataset~OVERRIDE~ {Glyphs")
+    student = bench.tiny_student(schemes=2).replace(
+        "--dataset {Glyphs", "--dataset~OVERRIDE~ {Glyphs"
+    )
     if "--dataset~OVERRIDE~" in flags:
         start = student.index("--dataset~OVERRIDE~")
         student = student[:start] + student[student.index("--split_manager") :]

@@ -17,14 +17,13 @@ from typing import Any
 import pytest
 import yaml
 
-from slade_plugin.errors import ConfigError, ExperimentError
+from slade_plugin.errors import ConfigError
 from slade_plugin.results.table import METRICS, read_experiment
 from slade_plugin.self_training.pipeline import (
     STUDENT_KEYS,
     check_saves_models,
     first_difference,
     is_pipeline_folder,
-    saved_areas,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -272,14 +271,6 @@ def test_first_difference(old: Any, new: Any, difference: Any) -> None:
     assert first_difference(old, new) == difference
 
 
-@pytest.mark.parametrize("content", ["config_foldernames: config_loss", "a: 1"])
-def test_saved_areas_must_be_a_list(tmp_path: Path, content: str) -> None:
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "config_foldernames.yaml").write_text(content)
-    with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml names no areas"):
-        saved_areas(tmp_path)
-
-
 def test_a_stage_that_saves_no_models_is_refused(bench: Any) -> None:
     flags = "--config_loss slade --hook_container~APPLY~2 {save_models: False}"
     for stage, args in bench.stages(flags).items():
@@ -507,7 +498,7 @@ def test_killed_for_good_it_goes_on(bench: Any, tmp_path: Path) -> None:
     )  # fmt: skip
     models = tmp_path / "slade_seed0" / "teacher" / SCHEMES[0] / "saved_models"
     try:
-        while process.poll() is None and not any(models.glob("trunk_[1-9].pth")):
+        while process.poll() is None and not any(models.glob("trunk_[0-9]*.pth")):
             time.sleep(0.01)
         assert process.poll() is None, "it ended before it could be killed"
         process.send_signal(signal.SIGKILL)
@@ -733,17 +724,15 @@ def test_a_given_teacher_may_be_named_by_a_relative_path(
     assert saved["teacher_experiment"] == str(finished / "teacher")
 
 
-def test_the_baseline_of_a_given_teacher_is_trained_as_it_was(
-    bench: Any, teacher: Path
-) -> None:
+def test_the_baseline_of_a_given_teacher_is_trained_as_it_was(bench: Any, teacher: Path) -> None:
     """By its own saved config, not by the settings for a teacher of ours."""
     path = teacher / "configs" / "config_loss.yaml"
     saved = yaml.safe_load(path.read_text())
     saved["loss_funcs"] = {"metric_loss": {"TripletMarginLoss": {"margin": 0.3}}}
     path.write_text(yaml.safe_dump(saved))
     path.rename(path.with_name("config_loss_and_miners.yaml"))  # a teacher of the host's own
-    areas = teacher / "configs" / "config_foldernames.yaml"
-    areas.write_text(areas.read_text().replace("config_loss", "config_loss_and_miners"))
+    edit(teacher / "configs" / "config_foldernames.yaml", "config_loss", "config_loss_and_miners")
+    edit(teacher / "configs" / "config_general.yaml", "seed: 0\n", "")
     stages = bench.stages(f"--config_loss slade --teacher_experiment {teacher}")
     baseline = stages["baseline"]
     assert list(stages) == ["student", "baseline"]
@@ -751,6 +740,12 @@ def test_the_baseline_of_a_given_teacher_is_trained_as_it_was(
     assert steps(baseline) >= steps(stages["student"]) + 2 * 2  # its two epochs of two steps
     assert "config_loss_and_miners" in baseline.config_foldernames
     assert baseline.dict_of_yamls["config_general"]["num_epochs_train"] > 2
+    command = bench.tiny_student(schemes=2, epochs=1)
+    outcome = bench(command, f"--teacher_experiment {teacher}", root=teacher.parent)
+    assert outcome.code == 0, outcome.err
+    configs = teacher.parent / "slade_seed0" / "baseline" / "configs"
+    assert "TripletMarginLoss" in (configs / "config_loss_and_miners.yaml").read_text()
+    assert not (configs / "config_loss.yaml").exists()
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -851,9 +846,7 @@ def test_a_student_that_does_not_fit_the_teacher_is_refused(
         both = {"trunk": "conv4: {hidden_size: 8}", "embedder": "MLP: {layer_sizes: [16]}"}
         rest = next(part for part in both if f"{part}~" not in flag)
         flag = flag[:-1] + f", {rest}~OVERRIDE~: {{{both[rest]}}}}}"
-    outcome = bench(
-        command, flag, f"--teacher_experiment {finished / 'teacher'}", root=tmp_path
-    )
+    outcome = bench(command, flag, f"--teacher_experiment {finished / 'teacher'}", root=tmp_path)
     assert outcome.code == 2
     assert message in outcome.err
     assert trained == []
