@@ -83,6 +83,7 @@ def _set(target: Any, name: str, value: object) -> Undo:
 
 def _gdown_md5() -> Undo:
     name = "gdown.cached_download"
+    importlib.import_module("gdown")  # without gdown itself there is nothing to mend
     try:
         # import_module, since the package hides the module behind a function of the same name.
         module = importlib.import_module(name)

@@ -39,8 +39,8 @@ IMAGE_SIZE = 32
 SEED = 20220
 LABELED_SCRIPTS = ("LATIN",)
 POOL_SCRIPTS = ("GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN")
-# Polytonic Greek: 230 vowels that differ by breathing marks of two pixels. They would be four in ten
-# classes of the pool, and no teacher could tell them apart.
+# Polytonic Greek: vowels that differ by breathing marks of two pixels. They would be a quarter of
+# the pool's classes, and no teacher could tell them apart.
 LEFT_OUT = range(0x1F00, 0x2000)
 # Latin has letters to spare, so it takes only those drawn in the DejaVu *and* the STIX designs;
 # the pool takes what at least two DejaVu families draw.

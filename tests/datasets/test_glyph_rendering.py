@@ -164,7 +164,8 @@ def test_known_lookalikes_are_dropped_or_merged(
     assert set("ΩЖխა") <= set(pool_letters)
     group = {letter: item for item in pool for letter in item.letters}
     assert group["Π"] == group["П"]  # Greek and Cyrillic
-    assert group["ά"] == group["\u1f71"]  # alpha with tonos, alpha with oxia
+    assert "\u03ac" in group  # alpha with tonos, and the polytonic one is left out
+    assert "\u1f71" not in group
 
 
 def test_no_pool_class_is_drawn_like_a_labeled_class(
@@ -190,7 +191,7 @@ def test_no_pool_class_is_drawn_like_a_labeled_class(
 def test_sizes_of_the_subsets(classes: tuple[list[GlyphClass], list[GlyphClass]]) -> None:
     labeled, pool = classes
     assert 300 <= len(labeled) <= 420
-    assert 450 <= len(pool) <= 650
+    assert 380 <= len(pool) <= 450
     assert {item.script for item in labeled} == {"LATIN"}
     assert {item.script for item in pool} == {"GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN"}
     for subset in classes:

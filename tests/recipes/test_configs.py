@@ -25,9 +25,9 @@ NUM_CLASSES = 10
 FILES_IN_AREA = {
     "config_dataset": 3,
     "config_eval": 2,
-    "config_factories": 2,
-    "config_general": 5,
-    "config_loss": 12,
+    "config_factories": 1,
+    "config_general": 7,
+    "config_loss": 14,
     "config_models": 3,
     "config_optimizers": 7,
     "config_transforms": 2,
