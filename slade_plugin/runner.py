@@ -14,7 +14,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import yaml
 from easy_module_attribute_getter import utils as emag_utils
 from powerful_benchmarker.api_parsers import BaseAPIParser
@@ -33,8 +32,6 @@ from slade_plugin.config.validation import (
     plain_key,
 )
 from slade_plugin.errors import ConfigError, ExperimentError
-from slade_plugin.pseudo_labels.clustering import ClusteringSettings
-from slade_plugin.pseudo_labels.record import PseudoLabels
 from slade_plugin.registry import register_all
 from slade_plugin.self_training.preflight import preflight
 
@@ -287,11 +284,8 @@ def build_trainer(parser: Any) -> None:
     Raises:
         SladeError: If the trainer refuses something.
     """
-    if isinstance(parser, APISladeStudent):  # stand-ins: the clusters are not known yet
-        k = ClusteringSettings.from_config(parser.args.pseudo_labels).num_clusters
-        pool = parser.split_manager.get_unlabeled_dataset("train")
-        manifest = {"num_clusters": k, "min_cluster_size": 1}
-        parser.pseudo_labels = PseudoLabels(np.arange(len(pool)) % k, manifest)
+    if isinstance(parser, APISladeStudent):  # the clusters are not known yet
+        parser.pseudo_labels = parser.stand_in_pseudo_labels()
     with constructor_errors(next(iter(parser.args.trainer)), "trainer (config_general)"):
         parser.sampler = parser.get_sampler()
         parser.optimizers, parser.lr_schedulers, parser.gradient_clippers = parser.get_optimizers()

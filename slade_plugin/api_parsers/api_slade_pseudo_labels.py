@@ -1,7 +1,11 @@
-"""The stage between teacher and student: embed the pool, cluster it, write a record."""
+"""The stage between teacher and student: embed the pool, cluster it, write a record.
+
+For the oracle student the record holds the pool's true labels instead.
+"""
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,11 @@ from slade_plugin.pseudo_labels.record import (
     pool_fingerprint,
     record_paths,
     save_pseudo_labels,
+)
+from slade_plugin.pseudo_labels.true_labels import (
+    TRUE_LABELS,
+    label_source,
+    record_true_labels,
 )
 from slade_plugin.self_training.teacher import Teacher
 
@@ -39,31 +48,60 @@ class APISladePseudoLabels(APISladeStudent):
         """Makes the record of one split scheme unless a fitting one lies there.
 
         Raises:
+            ConfigError: If true labels are asked for and the pool has none.
             PseudoLabelError: If a record lies there that is damaged or of another origin.
         """
         self.split_manager.set_curr_split_scheme(split_scheme)
-        folder = Path(self.args.pseudo_labels["folder"])
         settings = ClusteringSettings.from_config(self.args.pseudo_labels)
-        teacher = Teacher(Path(self.args.teacher_experiment), split_scheme)
         pool = self.split_manager.get_unlabeled_dataset("eval")
+        origin: dict[str, Any] = {"pool_sha256": pool_fingerprint(pool)}
+        if label_source(self.args.pseudo_labels) == TRUE_LABELS:
+            truth = record_true_labels(self.get_true_labels(), settings.min_cluster_size)
+            return self._kept_or_made(split_scheme, origin, TRUE_LABELS, lambda: truth)
+        teacher = Teacher(Path(self.args.teacher_experiment), split_scheme)
         origin = {
             "teacher_sha256": teacher.sha256(),
-            "pool_sha256": pool_fingerprint(pool),
+            **origin,
             "num_clusters": settings.num_clusters,
         }
-        if record_paths(folder, split_scheme)[1].exists():
-            return load_pseudo_labels(folder, split_scheme, origin).manifest
+        return self._kept_or_made(
+            split_scheme, origin, None, lambda: self.cluster_pool(teacher, settings)
+        )
 
+    def _kept_or_made(
+        self,
+        split_scheme: str,
+        origin: dict[str, Any],
+        source: str | None,
+        make: Callable[[], PseudoLabels],
+    ) -> dict[str, Any]:
+        """The manifest of a record; `source` is None for clusters, whose manifests name none."""
+        folder = Path(self.args.pseudo_labels["folder"])
+        if not record_paths(folder, split_scheme)[1].exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            made = make()
+            labels = PseudoLabels(made.cluster_ids, {**origin, **made.manifest})
+            save_pseudo_labels(labels, folder, split_scheme)
+        expected = {**origin, "source": source}
+        return load_pseudo_labels(folder, split_scheme, expected).manifest
+
+    def cluster_pool(self, teacher: Teacher, settings: ClusteringSettings) -> PseudoLabels:
+        """Embeds the pool with a teacher and clusters it.
+
+        Raises:
+            PseudoLabelError: If the embeddings cannot be written.
+        """
         started = time.perf_counter()
         models = {"trunk": self.get_trunk(), "embedder": self.get_embedder()}
         teacher.load_into(models, self.device)
         for model in models.values():
             model.to(self.device)
-        folder.mkdir(parents=True, exist_ok=True)
-        embeddings_path = folder / f"{split_scheme}.embeddings.{os.getpid()}.npy"
+        folder = Path(self.args.pseudo_labels["folder"])
+        embeddings_path = folder / f"{teacher.split_scheme}.embeddings.{os.getpid()}.npy"
         tester = self.get_tester(
             **self.nullify_kwargs(dict.fromkeys(["end_of_testing_hook", "plots_folder"]))
         )
+        pool = self.split_manager.get_unlabeled_dataset("eval")
         try:
             embeddings = tester.embed_pool(
                 pool, models["trunk"], models["embedder"], embeddings_path
@@ -78,7 +116,6 @@ class APISladePseudoLabels(APISladeStudent):
         finally:
             embeddings_path.unlink(missing_ok=True)
         manifest = {
-            **origin,
             **clustering.report,
             "teacher_experiment": str(teacher.experiment),
             "teacher_model": teacher.suffix,
@@ -87,5 +124,4 @@ class APISladePseudoLabels(APISladeStudent):
         true_labels = self.get_true_labels()
         if true_labels is not None:
             manifest["agreement"] = compare_with_true_labels(clustering.cluster_ids, true_labels)
-        save_pseudo_labels(PseudoLabels(clustering.cluster_ids, manifest), folder, split_scheme)
-        return load_pseudo_labels(folder, split_scheme, origin).manifest
+        return PseudoLabels(clustering.cluster_ids, manifest)

@@ -10,11 +10,17 @@ from powerful_benchmarker.api_parsers import BaseAPIParser
 from slade_plugin.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
 from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.factories.slade_split_manager_factory import SladeSplitManagerFactory
+from slade_plugin.pseudo_labels.clustering import ClusteringSettings, check_num_clusters
 from slade_plugin.pseudo_labels.record import (
     PseudoLabels,
     load_pseudo_labels,
     pool_fingerprint,
     record_paths,
+)
+from slade_plugin.pseudo_labels.true_labels import (
+    TRUE_LABELS,
+    label_source,
+    record_true_labels,
 )
 from slade_plugin.self_training.teacher import Teacher
 
@@ -89,6 +95,21 @@ class APISladeStudent(BaseAPIParser):
             own_folder, scheme, {"pool_sha256": pool_fingerprint(pool), "num_images": len(pool)}
         )
 
+    def stand_in_pseudo_labels(self) -> PseudoLabels:
+        """Pseudo labels to try the parts of a student with, before there are any.
+
+        Raises:
+            ConfigError: If k does not fit the pool, or the pool lacks the labels asked for.
+            DataError: If the pool is empty.
+        """
+        settings = ClusteringSettings.from_config(self.args.pseudo_labels)
+        pool_size = len(self.split_manager.get_unlabeled_dataset("train"))
+        if label_source(self.args.pseudo_labels) == TRUE_LABELS:
+            return record_true_labels(self.get_true_labels(), settings.min_cluster_size)
+        check_num_clusters(settings.num_clusters, pool_size)
+        manifest = {"num_clusters": settings.num_clusters, "min_cluster_size": 1}
+        return PseudoLabels(np.arange(pool_size) % settings.num_clusters, manifest)
+
     def get_pseudo_labeled_dataset(self) -> PseudoLabeledDataset:
         """The pool's training images with pseudo labels from c to c + k - 1."""
         num_classes = self.split_manager.get_num_labels("train", "train")
@@ -104,7 +125,7 @@ class APISladeStudent(BaseAPIParser):
         return self.factories["sampler"].create(self.args.unlabeled_sampler, kwargs=kwargs)
 
     def get_true_labels(self) -> np.ndarray | None:
-        """True labels of the pool where it knows them; only ever used for measuring."""
+        """True labels of the pool where it knows them; for measuring, and for the oracle."""
         labels = getattr(self.split_manager.get_unlabeled_dataset("train"), "labels", None)
         return None if labels is None else np.asarray(labels)
 

@@ -13,6 +13,7 @@ from slade_plugin.api_parsers.api_slade_student import STUDENT_INITIALIZATIONS, 
 from slade_plugin.config.lookup import check_arguments, find_class, nearest, resolve
 from slade_plugin.errors import ConfigError
 from slade_plugin.pseudo_labels.clustering import ClusteringSettings
+from slade_plugin.pseudo_labels.true_labels import label_source
 
 STAGE_PREFIXES = ("teacher.", "baseline.", "every.")
 
@@ -327,7 +328,7 @@ def _self_training(config: Mapping[str, Any]) -> list[str]:
             f"student_initialization is {choice!r}{nearest(str(choice), STUDENT_INITIALIZATIONS)}; "
             f"expected {' or '.join(STUDENT_INITIALIZATIONS)} (config_general)"
         )
-    settings = [f.name for f in fields(ClusteringSettings)] + ["folder"]
+    settings = [f.name for f in fields(ClusteringSettings)] + ["folder", "source"]
     pipeline = _mapping(config, "pipeline", problems)
     for key, known in {"pseudo_labels": settings, "pipeline": ["teacher", "baseline"]}.items():
         problems += [
@@ -336,6 +337,10 @@ def _self_training(config: Mapping[str, Any]) -> list[str]:
             for name in _mapping(config, key, [] if key == "pipeline" else problems)
             if name not in known
         ]
+    try:
+        label_source(_mapping(config, "pseudo_labels", []))
+    except ConfigError as error:
+        problems.append(str(error))
     if not isinstance(pipeline.get("baseline", True), bool):
         problems.append(
             f"pipeline.baseline is {pipeline['baseline']!r}; expected True or False "

@@ -128,24 +128,39 @@ def pair_precision(indices_tuple: PairIndices, true_labels: Tensor) -> tuple[flo
     )
 
 
-def pair_recall(indices_tuple: PairIndices, true_labels: Tensor) -> float:
-    """Share of the pairs of the batch truly of one class that are among the positive pairs.
+def pair_recall(indices_tuple: PairIndices, true_labels: Tensor) -> tuple[float, float]:
+    """How many of the pairs truly of one class are among the positives, and of two the negatives.
+
+    Shares of the unordered pairs of the batch; a pair counts once, whichever way it is mined.
 
     Args:
-        indices_tuple: (a1, p, a2, n), both directions of each pair.
+        indices_tuple: (a1, p, a2, n).
         true_labels: (N,) classes of the batch.
 
     Returns:
-        In [0, 1]; NaN where no two rows of the batch are of one class.
+        (positive recall, negative recall) in [0, 1]; NaN where the batch holds no such pair.
 
     Raises:
         ShapeError: as ``pair_precision``.
+
+    >>> pairs = mine_by_similarity(torch.tensor([[1.0, 0.9], [0.9, 1.0]]), 0.8, 0.2)
+    >>> pair_recall(pairs, torch.tensor([4, 4]))
+    (1.0, nan)
     """
-    anchors, positives, _, _ = _four_indices(indices_tuple)
-    same = _without_diagonal(_same_label(true_labels))
-    is_mined = torch.zeros_like(same)
-    is_mined[anchors, positives] = True
-    return _share((same & is_mined).sum(), int(same.sum()))
+    anchors, positives, negative_anchors, negatives = _four_indices(indices_tuple)
+    same = _same_label(true_labels)
+    return (
+        _found(same, anchors, positives),
+        _found(~same, negative_anchors, negatives),
+    )
+
+
+def _found(wanted: Tensor, first: Tensor, second: Tensor) -> float:
+    """Share of the unordered pairs wanted, (N, N) symmetric, that are among (first, second)."""
+    wanted = wanted.triu(diagonal=1)
+    is_mined = torch.zeros_like(wanted)
+    is_mined[torch.minimum(first, second), torch.maximum(first, second)] = True
+    return _share((wanted & is_mined).sum(), int(wanted.sum()))
 
 
 def _same_label(labels: Tensor) -> Tensor:

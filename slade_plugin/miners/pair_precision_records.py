@@ -1,4 +1,4 @@
-"""Records of how many mined pairs of D^u are right, for pools whose classes are known.
+"""Records of how many mined pairs of D^u are right and how many are found, where classes are known.
 
 Not in the paper. Watching the precision of the mined pairs tells early what MAP@R tells late.
 The true labels reach records only, never a loss and never the choice of a pair.
@@ -12,11 +12,11 @@ from torch import Tensor
 from slade_plugin.errors import ConfigError, DataError
 from slade_plugin.functional import PairIndices, pair_precision, pair_recall
 
-_COLUMNS = ["positive_precision", "negative_precision", "positive_recall"]
+_COLUMNS = ["positive_precision", "negative_precision", "positive_recall", "negative_recall"]
 
 
 class PairPrecisionRecords:
-    """Mixin, put before the host's miner class: three columns of the miner's record table.
+    """Mixin, put before the host's miner class: four columns of the miner's record table.
 
     Each column is NaN (an empty cell in the tables) until ``record_true_labels`` is called after
     a forward call, and where there is no pair to count.
@@ -24,7 +24,8 @@ class PairPrecisionRecords:
     Attributes:
         positive_precision: share of the mined positive pairs truly of one class.
         negative_precision: share of the mined negative pairs truly of two.
-        positive_recall: share of the batch's pairs truly of one class that were mined.
+        positive_recall: share of the batch's pairs truly of one class that were mined as positive.
+        negative_recall: share of its pairs truly of two classes that were mined as negative.
 
     Args:
         record_precision: whether the columns exist; the columns of a table cannot change while
@@ -38,6 +39,7 @@ class PairPrecisionRecords:
     positive_precision: float
     negative_precision: float
     positive_recall: float
+    negative_recall: float
 
     def __init__(self, record_precision: bool = True, **kwargs: Any) -> None:
         """Create the record columns, each unknown."""
@@ -80,7 +82,8 @@ class PairPrecisionRecords:
         true_labels = true_labels.to(indices_tuple[0].device)
         precision = pair_precision(indices_tuple, true_labels)
         self.positive_precision, self.negative_precision = precision
-        self.positive_recall = pair_recall(indices_tuple, true_labels)
+        self.positive_recall, self.negative_recall = pair_recall(indices_tuple, true_labels)
 
     def _forget_precision(self) -> None:
-        self.positive_precision = self.negative_precision = self.positive_recall = math.nan
+        for name in _COLUMNS:
+            setattr(self, name, math.nan)

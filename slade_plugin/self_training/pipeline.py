@@ -22,6 +22,7 @@ from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.files import write_json
 from slade_plugin.pseudo_labels.clustering import ClusteringSettings
 from slade_plugin.pseudo_labels.record import pool_fingerprint
+from slade_plugin.pseudo_labels.true_labels import TRUE_LABELS, label_source
 from slade_plugin.results.table import STAGE_TITLES, read_experiment, write_tables
 from slade_plugin.self_training.provenance import describe_environment
 
@@ -266,8 +267,10 @@ class Pipeline:
         if self._done(stage):
             return "done before"
         if stage == PSEUDO_LABELS:
-            settings = ClusteringSettings.from_config(self.args[STUDENT].pseudo_labels)
-            return f"{settings.num_clusters} clusters"
+            config = self.args[STUDENT].pseudo_labels
+            if label_source(config) == TRUE_LABELS:
+                return "the true labels of the pool (oracle)"
+            return f"{ClusteringSettings.from_config(config).num_clusters} clusters"
         args = self.args[stage]
         return f"{next(iter(args.trainer))}, {args.num_epochs_train} epochs a split scheme"
 

@@ -15,7 +15,6 @@ from slade_plugin.api_parsers import APISladeStudent
 from slade_plugin.datasets.pseudo_labeled_dataset import IMAGE
 from slade_plugin.errors import ConfigError, DataError, SladeError
 from slade_plugin.miners import BasisSimilarityMiner
-from slade_plugin.pseudo_labels.clustering import ClusteringSettings, check_num_clusters
 from slade_plugin.self_training.teacher import Teacher
 from slade_plugin.testers import SladeTester
 
@@ -79,10 +78,8 @@ def _embed(models: dict[str, torch.nn.Module], image: torch.Tensor) -> torch.Ten
 
 
 def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torch.Tensor) -> None:
-    settings = ClusteringSettings.from_config(parser.args.pseudo_labels)
-    pool = parser.split_manager.get_unlabeled_dataset("train")
-    check_num_clusters(settings.num_clusters, len(pool))
-    pool_image = pool[0][IMAGE]
+    num_clusters = parser.stand_in_pseudo_labels().num_clusters
+    pool_image = parser.split_manager.get_unlabeled_dataset("train")[0][IMAGE]
     if pool_image.shape != image.shape:
         raise DataError(
             f"labeled images have the shape {tuple(image.shape)}, images of the pool "
@@ -106,7 +103,7 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
             "similarity it could use; add one in config_loss or take PseudoLabelPairMiner."
         )
     if "unlabeled_metric_loss" in losses:
-        num_labels = parser.split_manager.get_num_labels("train", "train") + settings.num_clusters
+        num_labels = parser.split_manager.get_num_labels("train", "train") + num_clusters
         check_takes_pairs(losses["unlabeled_metric_loss"], embedding.shape[1], num_labels)
     basis = losses.get("basis_loss")
     if basis is not None and basis.embedding_size != embedding.shape[1]:

@@ -155,9 +155,10 @@ def test_records_of_another_pool_or_k_are_refused(stage: Callable[..., Any]) -> 
         stage(unlabeled_dataset=pool)
 
 
-def test_a_pool_without_labels_has_no_agreement(
-    stage: Callable[..., Any], full_getter: Any, blobs: Any
-) -> None:
+@pytest.fixture
+def nameless(full_getter: Any, blobs: Any) -> dict[str, Any]:
+    """A pool whose classes are not known."""
+
     class NamelessBlobs(blobs):
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
@@ -171,8 +172,56 @@ def test_a_pool_without_labels_has_no_agreement(
             return {"data": self.points[index]}
 
     full_getter.register("dataset", NamelessBlobs)
-    manifests = stage(unlabeled_dataset={"NamelessBlobs": {"subset": "unlabeled"}})
+    return {"NamelessBlobs": {"subset": "unlabeled"}}
+
+
+def test_a_pool_without_labels_has_no_agreement(
+    stage: Callable[..., Any], nameless: dict[str, Any]
+) -> None:
+    manifests = stage(unlabeled_dataset=nameless)
     assert all("agreement" not in manifest for manifest in manifests.values())
+
+
+ORACLE = {"source": "true_labels"}
+
+
+def test_the_oracle_s_record_holds_the_true_labels_and_says_so(
+    stage: Callable[..., Any], tmp_path: Path, blobs: Any
+) -> None:
+    """Neither a teacher nor k has a part in it."""
+    manifests = stage(pseudo_labels=ORACLE, teacher=tmp_path / "nobody")
+    pool = blobs(subset="unlabeled")
+    classes = np.unique(pool.labels)
+    assert list(manifests) == SCHEMES
+    for name, manifest in manifests.items():
+        record = load_pseudo_labels(tmp_path / "records", name)
+        np.testing.assert_array_equal(classes[record.cluster_ids], pool.labels)
+        assert manifest["source"] == "true_labels"
+        assert manifest["num_clusters"] == len(classes)
+        assert manifest["pool_sha256"] == pool_fingerprint(pool)
+        assert not {"teacher_sha256", "backend", "agreement"} & manifest.keys()
+    assert stage(pseudo_labels=ORACLE, teacher=tmp_path / "nobody") == manifests
+
+
+def test_clusters_and_true_labels_are_not_taken_for_each_other(
+    stage: Callable[..., Any], tmp_path: Path
+) -> None:
+    manifests = stage()
+    assert all("source" not in manifest for manifest in manifests.values())
+    with pytest.raises(PseudoLabelError, match="was made for source None; expected 'true_labels'"):
+        stage(pseudo_labels=ORACLE)
+    shutil.rmtree(tmp_path / "records")
+    stage(pseudo_labels=ORACLE)
+    with pytest.raises(PseudoLabelError, match="was made for"):
+        stage()
+
+
+def test_an_oracle_without_true_labels_is_refused(
+    stage: Callable[..., Any], nameless: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="the pool has no labels"):
+        stage(pseudo_labels=ORACLE, unlabeled_dataset=nameless)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_true_labels_change_nothing_but_the_agreement(

@@ -306,6 +306,7 @@ def test_a_keyword_that_was_not_read_is_named(
         ("student_initialization", None, "is None; expected pretrained or teacher"),
         ("pseudo_labels", {"num_cluster": 3}, "no entry 'num_cluster' (did you mean 'num_clusters"),
         ("pseudo_labels", 400, "pseudo_labels is 400; expected keys and values"),
+        ("pseudo_labels", {"source": "truth"}, "source is 'truth'; expected clusters or true"),
         ("pipeline", {"basline": False}, "no entry 'basline' (did you mean 'baseline'?)"),
         ("pipeline", {"baseline": "no"}, "pipeline.baseline is 'no'; expected True or False"),
         ("pipeline", "x", "pipeline is 'x'; expected keys and values"),

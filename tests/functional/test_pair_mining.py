@@ -214,11 +214,14 @@ def test_trap_02_a_host_loss_of_no_pairs_is_a_differentiable_zero(
 
 
 def test_precision_and_recall_by_hand() -> None:
-    """P: 0-1 right, 2-3 wrong. N: 0-2 right, 1-3 wrong. Of one class: 0-1, 0-3, 1-3; P has 0-1."""
+    """P: 0-1 right, 2-3 wrong. N: 0-2 right, 1-3 wrong.
+
+    Of one class: 0-1, 0-3, 1-3, of which P has 0-1. Of two: 0-2, 1-2, 2-3, of which N has 0-2.
+    """
     true_labels = torch.tensor([1, 1, 0, 1])
     mined = mine_by_similarity(SIMILARITY, 0.6, 0.1)
     assert pair_precision(mined, true_labels) == (1 / 2, 1 / 2)
-    assert pair_recall(mined, true_labels) == pytest.approx(1 / 3)
+    assert pair_recall(mined, true_labels) == pytest.approx((1 / 3, 1 / 3))
 
 
 def test_precision_and_recall_equal_the_loop() -> None:
@@ -228,28 +231,43 @@ def test_precision_and_recall_equal_the_loop() -> None:
     right = sum(truth[i] == truth[j] for i, j in positive)
     apart = sum(truth[i] != truth[j] for i, j in negative)
     total = sum(truth[i] == truth[j] for i in range(8) for j in range(8) if i != j)
+    total_apart = 8 * 7 - total
     precision = pair_precision(mined, torch.tensor(truth))
     assert precision == (right / len(positive), apart / len(negative))
-    assert pair_recall(mined, torch.tensor(truth)) == right / total
+    assert pair_recall(mined, torch.tensor(truth)) == (right / total, apart / total_apart)
 
 
 def test_pairs_by_true_label_are_perfect() -> None:
     labels = torch.tensor([0, 0, 1, 1, 2])
     assert pair_precision(pairs_by_label(labels), labels) == (1.0, 1.0)
-    assert pair_recall(pairs_by_label(labels), labels) == 1.0
+    assert pair_recall(pairs_by_label(labels), labels) == (1.0, 1.0)
 
 
-def test_recall_counts_a_repeated_pair_once() -> None:
+def test_recall_counts_a_pair_once_however_often_and_whichever_way_it_is_mined() -> None:
+    """Of the six pairs of one class 0-1 and 2-3 are among the positives, none is of two."""
     once = pairs_by_label(torch.tensor([0, 0, 1, 1]))
     thrice = tuple(index.repeat(3) for index in once)
-    assert pair_recall(thrice, torch.tensor([0, 0, 0, 0])) == pytest.approx(4 / 12)  # type: ignore[arg-type]
+    one_way = tuple(index[once[i - i % 2] > once[i - i % 2 + 1]] for i, index in enumerate(once))
+    for pairs in (once, thrice, one_way):
+        recall = pair_recall(pairs, torch.tensor([0, 0, 0, 0]))  # type: ignore[arg-type]
+        assert recall == pytest.approx((2 / 6, NAN), nan_ok=True)
+
+
+def test_recall_falls_with_every_pair_that_is_left_out() -> None:
+    truth, similarity = torch.arange(10) % 3, random_similarity(10)
+    thresholds = [(-0.8, -0.9), (0.0, -0.1), (0.4, -0.5), (0.9, -0.9)]
+    recalls = [pair_recall(mine_by_similarity(similarity, *t), truth) for t in thresholds]
+    positive = [recall[0] for recall in recalls]
+    assert positive == sorted(positive, reverse=True)
+    assert 1 >= positive[0] > positive[1] > positive[-1] >= 0
+    assert recalls[0][1] < recalls[1][1] > recalls[2][1]
 
 
 def test_precision_and_recall_of_nothing_are_nan() -> None:
     nothing = mine_by_similarity(SIMILARITY, NAN, NAN)
     assert all(math.isnan(share) for share in pair_precision(nothing, torch.arange(4)))
-    assert math.isnan(pair_recall(nothing, torch.arange(4)))
-    assert pair_recall(nothing, torch.zeros(4)) == 0.0
+    assert pair_recall(nothing, torch.arange(4)) == pytest.approx((NAN, 0.0), nan_ok=True)
+    assert pair_recall(nothing, torch.zeros(4)) == pytest.approx((0.0, NAN), nan_ok=True)
 
 
 def test_wrong_shapes_are_named() -> None:

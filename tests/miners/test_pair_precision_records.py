@@ -9,7 +9,7 @@ from record_keeper import RecordKeeper, RecordWriter
 from slade_plugin.errors import ConfigError, DataError
 from slade_plugin.miners import BasisSimilarityMiner, PairPrecisionRecords, PseudoLabelPairMiner
 
-COLUMNS = ("positive_precision", "negative_precision", "positive_recall")
+COLUMNS = ("positive_precision", "negative_precision", "positive_recall", "negative_recall")
 # Pseudo labels 5 5 5 6: three pairs are taken for positive, of which 0-1 is right.
 PSEUDO_LABELS = torch.tensor([5, 5, 5, 6])
 TRUE_LABELS = torch.tensor([1, 1, 0, 0])
@@ -27,11 +27,12 @@ def all_nan(miner: PairPrecisionRecords) -> bool:
 def test_values_by_hand() -> None:
     """P: 0-1 right, 0-2 and 1-2 wrong: 1/3. N: 0-3 and 1-3 right, 2-3 wrong: 2/3.
 
-    Truly of one class: 0-1 (mined) and 2-3 (not): recall 1/2.
+    Truly of one class: 0-1 (mined) and 2-3 (not): recall 1/2. Truly of two: 0-2, 0-3, 1-2, 1-3, of
+    which 0-3 and 1-3 are mined: 1/2.
     """
     miner = PseudoLabelPairMiner()
     miner.record_true_labels(miner(EMBEDDINGS, PSEUDO_LABELS), TRUE_LABELS)
-    assert shares(miner) == pytest.approx([1 / 3, 2 / 3, 1 / 2])
+    assert shares(miner) == pytest.approx([1 / 3, 2 / 3, 1 / 2, 1 / 2])
 
 
 @pytest.mark.parametrize("miner", [PseudoLabelPairMiner(), BasisSimilarityMiner()])
@@ -58,7 +59,7 @@ def test_without_true_labels_the_shares_stay_unknown() -> None:
 
 def test_trap_09_true_labels_are_compared_with_each_other_only() -> None:
     """Naming the true classes or the clusters otherwise changes no share."""
-    expected = [1 / 3, 2 / 3, 1 / 2]
+    expected = [1 / 3, 2 / 3, 1 / 2, 1 / 2]
     for pseudo, true in (([0, 0, 0, 1], [1, 1, 0, 0]), ([1, 1, 1, 0], [8, 8, 5, 5])):
         miner = PseudoLabelPairMiner()
         mined = miner(EMBEDDINGS, torch.tensor(pseudo))
@@ -106,5 +107,6 @@ def test_columns_are_equally_long_whatever_is_known(tmp_path: Path) -> None:
     assert table["num_neg_pairs"] == [0, 6, 0]
     assert table["positive_precision"] == [None, pytest.approx(1 / 3), None]
     assert table["positive_recall"] == [None, pytest.approx(1 / 2), 0.0]
+    assert table["negative_recall"] == [None, pytest.approx(1 / 2), 0.0]
     kind = keeper.query(f"SELECT typeof(positive_precision) AS kind FROM {name} WHERE id = 2")
     assert kind[0]["kind"] == "real"

@@ -63,6 +63,7 @@ def rungs(bench: Any) -> dict[str, dict[str, dict[str, Any]]]:
         ("slade_pseudo_label", "slade_basis", BASIS),
         ("slade_basis", "slade", MINER),
         ("slade_pseudo_label", "slade", BASIS | MINER),
+        ("slade_basis", "slade_oracle", {"pseudo_labels/source": "changed"}),
     ],
 )
 def test_a_rung_adds_its_own_term_only(
@@ -123,3 +124,8 @@ def test_a_student_trains(name: str, bench: Any, tmp_path: Path) -> None:
     mining = yaml.safe_load((folder / "student" / "configs" / "config_loss.yaml").read_text())
     (class_name,) = mining["mining_funcs"]["unlabeled_tuple_miner"]
     assert miner.endswith(class_name)
+    if name == "slade_oracle":  # its pairs are all those of one class and no others
+        columns = [f"{sign}_{share}" for sign in ("positive", "negative")
+                   for share in ("precision", "recall")]  # fmt: skip
+        assert [student[miner][0][column] for column in columns] == [1, 1, 1, 1]
+        assert "the true labels of the pool (oracle)" in outcome.out

@@ -68,6 +68,27 @@ def test_more_clusters_than_images_are_refused(check: Callable[..., Any]) -> Non
         check(pseudo_labels={"folder": None, "num_clusters": 97})
 
 
+def test_an_oracle_needs_the_classes_of_the_pool_and_no_k(
+    check: Callable[..., Any], full_getter: Any, blobs: Any
+) -> None:
+    class SecretBlobs(blobs):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            del self.labels
+
+        def __len__(self) -> int:
+            return len(self.points)
+
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            return {"data": self.points[index]}
+
+    oracle = {"folder": None, "num_clusters": 97, "source": "true_labels"}
+    check(pseudo_labels=oracle)
+    full_getter.register("dataset", SecretBlobs)
+    with pytest.raises(ConfigError, match="source is true_labels, but the pool has no labels"):
+        check(pseudo_labels=oracle, unlabeled_dataset={"SecretBlobs": {"subset": "unlabeled"}})
+
+
 def test_a_missing_pool_is_refused(check: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match="there is no unlabeled_dataset"):
         check(unlabeled_dataset=None)

@@ -572,7 +572,7 @@ def test_records_of_an_iteration(
                     k: getattr(miner, k)
                     for k in (
                         "mining_active", "num_pos_pairs", "num_neg_pairs", "positive_precision",
-                        "negative_precision", "positive_recall",
+                        "negative_precision", "positive_recall", "negative_recall",
                     )
                 },
             }
