@@ -1,7 +1,7 @@
 # make demo   trains a teacher and a student on the CPU, without a download
 # make test   runs the tests
 # make check  lint and types            make format  lays out the code
-# make wheel-test  builds a wheel and looks into it
+# make wheel-test  builds a wheel and runs the tests against it, elsewhere
 # make clean  removes .venv and what building left behind; experiments/ stays
 #
 # The environment is .venv, made when a target needs it and renewed when setup.py changes.
@@ -36,14 +36,17 @@ format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The wheel must hold every config of bench_configs/ and start in an environment of its own.
+# The tests against the built wheel, in a folder without the checkout's own sources or configs.
+# DIST must lie outside the checkout, where git and python would find the sources after all.
+DIST ?= /tmp/slade-plugin-wheel
 wheel-test: $(VENV)/test.stamp
-	rm -rf build dist
-	$(BIN)/python -m build --wheel --outdir dist .
-	$(BIN)/python -m pytest -q tests/test_packaging.py
-	rm -rf dist/unpacked && mkdir dist/unpacked
-	$(BIN)/python -m pip install --quiet --no-deps --target dist/unpacked dist/*.whl
-	diff -r bench_configs dist/unpacked/slade_plugin/bench_configs
+	rm -rf build $(DIST) && mkdir -p $(DIST)/elsewhere
+	$(BIN)/python -m build --wheel --outdir $(DIST) .
+	git archive HEAD | tar -x -C $(DIST)/elsewhere --exclude slade_plugin --exclude bench_configs
+	$(BIN)/python -m pip install --quiet --no-deps --target $(DIST)/elsewhere $(DIST)/*.whl
+	diff -r -x __pycache__ bench_configs $(DIST)/elsewhere/slade_plugin/bench_configs
+	ln -s slade_plugin/bench_configs $(DIST)/elsewhere/bench_configs
+	cd $(DIST)/elsewhere && git init --quiet && git add -A && $(abspath $(BIN))/python -m pytest
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
