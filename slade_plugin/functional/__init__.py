@@ -11,6 +11,7 @@ from slade_plugin.functional.pair_gaussians import (
     pair_moments,
     running_update,
     running_with_gradient,
+    similarities_by_label,
 )
 from slade_plugin.functional.pair_mining import (
     PairIndices,
@@ -20,6 +21,7 @@ from slade_plugin.functional.pair_mining import (
     pairs_by_label,
     thresholds_apart,
 )
+from slade_plugin.functional.pairwise_cross_entropy import pairwise_cross_entropy
 from slade_plugin.functional.precision import at_least_float32
 from slade_plugin.functional.similarity_distribution import similarity_distribution_loss
 
@@ -36,8 +38,10 @@ __all__ = [
     "pair_recall",
     "pairs_by_label",
     "pairwise_cosine",
+    "pairwise_cross_entropy",
     "running_update",
     "running_with_gradient",
+    "similarities_by_label",
     "similarity_distribution_loss",
     "thresholds_apart",
 ]

@@ -52,6 +52,23 @@ def pair_moments(similarity: Tensor, labels: Tensor) -> PairMoments:
 
     Source: SLADE, Sec. 3.3, the two Gaussians of Eq. 5.
     """
+    return PairMoments(*(_moments(values) for values in similarities_by_label(similarity, labels)))
+
+
+def similarities_by_label(similarity: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The similarities of the unordered pairs i < j: those of equal labels, then the others.
+
+    Args:
+        similarity: (N, N), larger = closer. Gradients flow; the diagonal and the lower triangle
+            are not read.
+        labels: (N,).
+
+    Returns:
+        Two 1-dimensional tensors, float32 or wider, N (N - 1) / 2 values together.
+
+    Raises:
+        ShapeError: if the shapes are not (N, N) and (N,).
+    """
     size = labels.shape[0] if labels.dim() == 1 else -1
     if similarity.shape != (size, size):
         raise ShapeError(
@@ -59,9 +76,9 @@ def pair_moments(similarity: Tensor, labels: Tensor) -> PairMoments:
             "expected (N, N) and (N,)."
         )
     first, second = torch.triu_indices(size, size, offset=1, device=similarity.device)
-    values = at_least_float32(similarity)[first, second]  # (N (N - 1) / 2,)
+    values = at_least_float32(similarity)[first, second]
     is_positive = labels[first] == labels[second]
-    return PairMoments(_moments(values[is_positive]), _moments(values[~is_positive]))
+    return values[is_positive], values[~is_positive]
 
 
 def _moments(values: Tensor) -> Moments | None:

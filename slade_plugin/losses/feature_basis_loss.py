@@ -8,6 +8,8 @@ Differs from the paper, each by a named option:
   leaves W_a to L_CE; by default the batch statistic gives the gradient at full strength.
 - ``center_responses``: subtracts a running mean from the responses of D^u before the cosine.
 - ``logit_scale``: no public source states a scale for the logits of Eq. 3.
+- ``pairwise_loss``: L_SD, or what stands for it in ablation 3 (poster). No source defines that; the
+  reading is in ``functional.pairwise_cross_entropy``.
 """
 
 import math
@@ -30,11 +32,15 @@ from slade_plugin.functional import (
     basis_responses,
     pair_moments,
     pairwise_cosine,
+    pairwise_cross_entropy,
     running_update,
     running_with_gradient,
     similarity_distribution_loss,
     thresholds_apart,
 )
+
+SIMILARITY_DISTRIBUTION, LOCAL_CE, GLOBAL_CE = "similarity_distribution", "local_ce", "global_ce"
+PAIRWISE_LOSSES = (SIMILARITY_DISTRIBUTION, LOCAL_CE, GLOBAL_CE)
 
 
 class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
@@ -46,6 +52,9 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
     f of unit length. Computed in float32 or wider, outside autocast. The statistics are
     running ones; they move in training mode only, each Gaussian on its own, and start from
     their first observation.
+
+    With ``pairwise_loss`` L_SD gives way to a cross entropy over pairs; the running statistics move
+    as before, since mining needs them.
 
     Attributes:
         W_a: (num_classes, embedding_size) parameter, the basis vectors as rows. The host trains
@@ -66,7 +75,12 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         logit_scale: multiplies the responses in L_CE only.
         center_responses: whether the cosine is taken around the running mean of the responses.
         cross_entropy_weight: multiplies L_CE.
-        similarity_distribution_weight: multiplies L_SD.
+        similarity_distribution_weight: multiplies L_SD, or what stands for it.
+        pairwise_loss: "similarity_distribution" for L_SD; "local_ce" or "global_ce" for
+            ``functional.pairwise_cross_entropy`` around the midpoint of the batch's two means (0
+            where one is lacking) or of the running ones (with the gradient of ``gradient_mode``).
+            Recorded under its name. ``margin`` and ``variance_weight`` are of L_SD alone.
+        pairwise_scale: steepness of that cross entropy, unused by L_SD.
         **kwargs: of the host's losses: collect_stats, weight_init_func, weight_regularizer,
             weight_reg_weight, embedding_regularizer, embedding_reg_weight.
 
@@ -91,6 +105,8 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         center_responses: bool = False,
         cross_entropy_weight: float = 1.0,
         similarity_distribution_weight: float = 1.0,
+        pairwise_loss: str = SIMILARITY_DISTRIBUTION,
+        pairwise_scale: float = 10.0,
         **kwargs: Any,
     ) -> None:
         """Check the configuration; initialise W_a as torch.nn.Linear does, the rest empty."""
@@ -106,9 +122,12 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
                 "center_responses": center_responses,
                 "cross_entropy_weight": cross_entropy_weight,
                 "similarity_distribution_weight": similarity_distribution_weight,
+                "pairwise_loss": pairwise_loss,
+                "pairwise_scale": pairwise_scale,
             },
             kwargs,
         )
+        self.pairwise_loss = pairwise_loss  # the host's constructor asks for the terms' names
         super().__init__(**kwargs)
         self.num_classes = int(num_classes)
         self.embedding_size = int(embedding_size)
@@ -120,6 +139,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         self.center_responses = center_responses
         self.cross_entropy_weight = float(cross_entropy_weight)
         self.similarity_distribution_weight = float(similarity_distribution_weight)
+        self.pairwise_scale = float(pairwise_scale)
 
         self.W_a = torch.nn.Parameter(torch.empty(self.num_classes, self.embedding_size))
         self.weight_init_func(self.W_a)
@@ -195,13 +215,10 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
             )
         is_labeled = labels < self.num_classes
         cross_entropy = self._cross_entropy(responses[is_labeled], labels[is_labeled])
-        similarity_distribution = self._similarity_distribution(
-            responses[~is_labeled], labels[~is_labeled]
-        )
+        pairwise = self._pairwise(responses[~is_labeled], labels[~is_labeled])
         terms = {
             "cross_entropy": self.cross_entropy_weight * cross_entropy,
-            "similarity_distribution": self.similarity_distribution_weight
-            * similarity_distribution,
+            self.pairwise_loss: self.similarity_distribution_weight * pairwise,
         }
         loss_dict: dict[str, dict[str, Any]] = {
             name: {"losses": value, "indices": None, "reduction_type": "already_reduced"}
@@ -270,21 +287,28 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         return TorchInitWrapper(torch.nn.init.kaiming_uniform_, a=math.sqrt(5))
 
     def _sub_loss_names(self) -> list[str]:
-        return ["cross_entropy", "similarity_distribution"]
+        return ["cross_entropy", self.pairwise_loss]
 
     def _cross_entropy(self, responses: Tensor, labels: Tensor) -> Tensor:
         if len(labels) == 0:
             return responses.sum()  # 0 with a zero gradient; a mean over nothing is NaN
         return functional.cross_entropy(self.logit_scale * responses, labels.long())
 
-    def _similarity_distribution(self, responses: Tensor, labels: Tensor) -> Tensor:
+    def _pairwise(self, responses: Tensor, labels: Tensor) -> Tensor:
         if len(labels) == 0:
             return responses.sum()
         if self.center_responses and self.training:
             self._move_response_mean(responses.detach().mean(dim=0))
-        moments = pair_moments(pairwise_cosine(responses, self._center()), labels)
+        similarity = pairwise_cosine(responses, self._center())
+        moments = pair_moments(similarity, labels)
         positive = self._gaussian("positive", moments.positive)
         negative = self._gaussian("negative", moments.negative)
+        if self.pairwise_loss != SIMILARITY_DISTRIBUTION:
+            means = moments if self.pairwise_loss == LOCAL_CE else (positive, negative)
+            if means[0] is None or means[1] is None:  # no midpoint yet, or none in this batch
+                return responses[:0].sum()
+            midpoint = (means[0][0] + means[1][0]) / 2
+            return pairwise_cross_entropy(similarity, labels, midpoint, self.pairwise_scale)
         if positive is not None and negative is not None:
             return similarity_distribution_loss(
                 positive[0],
@@ -360,6 +384,11 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "center_responses": (lambda value: isinstance(value, bool), "True or False"),
     "cross_entropy_weight": (lambda value: _is_number(value, 0), _NOT_NEGATIVE),
     "similarity_distribution_weight": (lambda value: _is_number(value, 0), _NOT_NEGATIVE),
+    "pairwise_loss": (
+        lambda value: isinstance(value, str) and value in PAIRWISE_LOSSES,
+        f"one of {', '.join(PAIRWISE_LOSSES)}",
+    ),
+    "pairwise_scale": (lambda value: _is_number(value, 0) and value > 0, "a number > 0"),
 }
 
 
@@ -369,7 +398,7 @@ def _check_configuration(values: dict[str, object], kwargs: dict[str, Any]) -> N
         is_right, expected = _EXPECTED[key]
         if not is_right(value):
             hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(value, str) else ""
-            hint = "" if key == "gradient_mode" else hint
+            hint = "" if key in ("gradient_mode", "pairwise_loss") else hint
             problems.append(f"{key} is {value!r}; expected {expected}{hint}.")
     problems += [
         f"{key} is given; expected none, as the similarity is the cosine of the basis responses "

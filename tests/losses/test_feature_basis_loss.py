@@ -38,10 +38,8 @@ def make_loss(seed: int = 0, **kwargs: object) -> FeatureBasisLoss:
 
 def terms_of(loss: FeatureBasisLoss) -> tuple[float, float]:
     reducers = loss.reducer.reducers
-    return (
-        reducers["cross_entropy"].cross_entropy,
-        reducers["similarity_distribution"].similarity_distribution,
-    )
+    pairwise = loss.pairwise_loss
+    return reducers["cross_entropy"].cross_entropy, getattr(reducers[pairwise], pairwise)
 
 
 class SlowLoss:
@@ -142,6 +140,108 @@ def test_equals_the_loop_over_several_steps(gradient_mode: str) -> None:
     found = (loss.mu_pos, loss.mu_neg, loss.var_pos, loss.var_neg)
     names = ("mu_pos", "mu_neg", "var_pos", "var_neg")
     assert found == pytest.approx(tuple(slow.running[name] for name in names), abs=1e-9)
+
+
+# The batches of the next test: the usual one, one without positive pairs, one without negative.
+BATCHES = [
+    LABELS,
+    torch.tensor([0, 1, 2, 3, 4, 5, 6, 7]),
+    torch.tensor([0, 1, 2] + [3] * 5),
+    LABELS,
+]
+
+
+@pytest.mark.parametrize("pairwise_loss", ["local_ce", "global_ce"])
+def test_ablation_3_equals_the_loop_over_several_steps(pairwise_loss: str) -> None:
+    """Around the midpoint of the batch's means, or of those of Eq. 6 with beta = 0.7."""
+    loss = make_loss(pairwise_loss=pairwise_loss, pairwise_scale=3.0, momentum=0.7)
+    running: dict[bool, float] = {}
+    for step, labels in enumerate(BATCHES):
+        embeddings = make_embeddings(step)
+        value = loss(embeddings, labels)
+        pool = [i for i in range(8) if labels[i] >= NUM_CLASSES]
+        cosine = torch.nn.functional.normalize(loss.responses(embeddings).detach(), dim=1)
+        pairs: dict[bool, list[float]] = {True: [], False: []}
+        for i in pool:
+            for j in pool[pool.index(i) + 1 :]:
+                pairs[bool(labels[i] == labels[j])].append(float(cosine[i] @ cosine[j]))
+        batch = {same: sum(values) / len(values) for same, values in pairs.items() if values}
+        for same, mean in batch.items():
+            running[same] = 0.3 * mean + 0.7 * running.get(same, mean)
+        means = batch if pairwise_loss == "local_ce" else running
+        expected = 0.0
+        for same, values in pairs.items() if len(means) == 2 else ():
+            sign = 1 if same else -1
+            for s in values:
+                logit = 3.0 * (s - sum(means.values()) / 2)
+                expected += math.log(1 + math.exp(-sign * logit)) / len(values) / 2
+        assert (expected > 0) is (len(batch) == 2 or pairwise_loss == "global_ce")
+        assert terms_of(loss)[1] == pytest.approx(expected, abs=1e-9), step
+        assert value.item() == pytest.approx(sum(terms_of(loss)), abs=1e-9)
+
+
+@pytest.mark.parametrize("pairwise_loss", ["local_ce", "global_ce"])
+@pytest.mark.parametrize("center_responses", [False, True])
+def test_ablation_3_leaves_the_state_to_mining_as_it_is(
+    pairwise_loss: str, center_responses: bool
+) -> None:
+    """The Gaussians and the centre move as under L_SD."""
+    losses = [
+        make_loss(pairwise_loss=name, center_responses=center_responses, momentum=0.6)
+        for name in ("similarity_distribution", pairwise_loss)
+    ]
+    for step, labels in enumerate(BATCHES):
+        for loss in losses:
+            loss(make_embeddings(step), labels)
+    first, second = (dict(loss.named_buffers()) for loss in losses)
+    assert first["positive_updates"] == 3
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("pairwise_loss", ["local_ce", "global_ce"])
+def test_ablation_3_before_any_midpoint_is_known(pairwise_loss: str) -> None:
+    """No positive pair has been seen: a zero with a zero gradient."""
+    loss = make_loss(pairwise_loss=pairwise_loss, cross_entropy_weight=0.0)
+    loss(make_embeddings(), BATCHES[1]).backward()
+    assert terms_of(loss)[1] == 0
+    assert loss.W_a.grad is not None
+    assert not loss.W_a.grad.any()
+
+
+def pairwise_gradient(pairwise_loss: str, gradient_mode: str = "batch") -> Tensor:
+    """Gradient of a cross entropy in W_a on the second batch, beta = 0.99."""
+    loss = make_loss(
+        pairwise_loss=pairwise_loss, gradient_mode=gradient_mode, cross_entropy_weight=0.0
+    )
+    loss(make_embeddings(0), LABELS)
+    loss.zero_grad()
+    loss(make_embeddings(1), LABELS).backward()
+    assert loss.W_a.grad is not None
+    return loss.W_a.grad
+
+
+def test_ablation_3_the_midpoint_s_gradient_is_that_of_the_gradient_mode() -> None:
+    """Global-CE alone has a running midpoint; its modes differ by the midpoint's gradient."""
+    torch.testing.assert_close(
+        pairwise_gradient("local_ce", "running"), pairwise_gradient("local_ce", "batch")
+    )
+    batch, running = (pairwise_gradient("global_ce", mode) for mode in ("batch", "running"))
+    assert (batch - running).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("pairwise_loss", ["local_ce", "global_ce"])
+def test_ablation_3_gradcheck(pairwise_loss: str) -> None:
+    """In the running mode the gradient is that of the value at any step."""
+    loss = make_loss(pairwise_loss=pairwise_loss, gradient_mode="running", momentum=0.6)
+    loss(make_embeddings(1), LABELS)
+    loss.eval()
+
+    def value(embeddings: Tensor, basis: Tensor) -> Tensor:
+        output: Tensor = torch.func.functional_call(loss, {"W_a": basis}, (embeddings, LABELS))
+        return output
+
+    basis = loss.W_a.detach().clone().requires_grad_()
+    assert gradcheck(value, (make_embeddings().requires_grad_(), basis))
 
 
 def test_weights_of_the_terms() -> None:
@@ -308,7 +408,8 @@ def test_basis_is_the_only_parameter() -> None:
     ]
 
 
-def test_gradient_descent_separates_the_gaussians() -> None:
+@pytest.mark.parametrize("pairwise_loss", ["similarity_distribution", "local_ce", "global_ce"])
+def test_gradient_descent_separates_the_gaussians(pairwise_loss: str) -> None:
     """Two clusters, one direction each, drowned in a direction that all share."""
     generator = torch.Generator().manual_seed(3)
     embeddings = 0.3 * torch.randn(20, SIZE, generator=generator, dtype=torch.float64)
@@ -316,7 +417,7 @@ def test_gradient_descent_separates_the_gaussians() -> None:
     embeddings[:10, 1] += 1.0
     embeddings[10:, 2] += 1.0
     labels = torch.tensor([3] * 10 + [4] * 10)
-    loss = make_loss(momentum=0.9)
+    loss = make_loss(momentum=0.9, pairwise_loss=pairwise_loss)
     optimizer = torch.optim.SGD(loss.parameters(), lr=0.5)
     values = []
     for _ in range(100):
@@ -490,6 +591,8 @@ def test_mined_pairs_are_refused() -> None:
         ("momentum", math.nan, "a number in [0, 1)"),
         ("gradient_mode", "both", "one of batch, running"),
         ("gradient_mode", None, "one of batch, running"),
+        ("pairwise_loss", "sd", "one of similarity_distribution, local_ce, global_ce."),
+        ("pairwise_scale", 0, "a number > 0"),
         ("logit_scale", 0, "a number > 0"),
         ("logit_scale", math.inf, "a number > 0"),
         ("center_responses", "yes", "True or False"),

@@ -27,7 +27,7 @@ FILES_IN_AREA = {
     "config_eval": 2,
     "config_factories": 1,
     "config_general": 8,
-    "config_loss": 15,
+    "config_loss": 17,
     "config_models": 3,
     "config_optimizers": 7,
     "config_transforms": 2,

@@ -24,6 +24,10 @@ BASIS = {
     "trainer/SladeStudent/loss_weights/basis_loss": "added",
     "trainer/SladeStudent/basis_warmup_iterations": "changed",
 }
+PAIRWISE = {
+    "loss_funcs/basis_loss/FeatureBasisLoss/pairwise_loss": "added",
+    "loss_funcs/basis_loss/FeatureBasisLoss/pairwise_scale": "added",
+}
 MINER = {
     "mining_funcs/unlabeled_tuple_miner/PseudoLabelPairMiner": "removed",
     "mining_funcs/unlabeled_tuple_miner/BasisSimilarityMiner": "added",
@@ -63,6 +67,8 @@ def rungs(bench: Any) -> dict[str, dict[str, dict[str, Any]]]:
         ("slade_pseudo_label", "slade_basis", BASIS),
         ("slade_basis", "slade", MINER),
         ("slade_pseudo_label", "slade", BASIS | MINER),
+        ("slade", "slade_local_ce", PAIRWISE),
+        ("slade", "slade_global_ce", PAIRWISE),
         ("slade_basis", "slade_oracle", {"pseudo_labels/source": "changed"}),
     ],
 )
