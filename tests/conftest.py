@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import logging
 import os
 import sqlite3
@@ -446,3 +447,83 @@ def finished(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = bench(bench.tiny_student(schemes=2, epochs=2, iterations=2), root=root)
     assert outcome.code == 0, outcome.err
     return root / "slade_seed0"
+
+
+# Stands for run.py where many runs are wanted: notes how it was called and leaves what a finished
+# run leaves. behaviour.json beside it says by config_loss: an exit code, or "wait".
+_STUB = """
+import json, os, signal, sys, time
+from pathlib import Path
+
+words = sys.argv[1:]
+def value(flag, default=None):
+    return words[words.index(flag) + 1] if flag in words else default
+
+here = Path(__file__).parent
+loss, seed = value("--config_loss"), int(value("--seed"))
+folder = Path(value("--root_experiment_folder")) / value("--experiment_name")
+variables = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
+call = {"loss": loss, "seed": seed, "flags": words, "pid": os.getpid(), **variables}
+with open(here / "calls.jsonl", "a") as file:
+    file.write(json.dumps(call) + chr(10))
+print("log of", loss)
+folder.mkdir(parents=True, exist_ok=True)
+machine = {"cores": 2, "processor": "abacus", "torch_threads": 1, "gpu": None}
+environment = {"slade_plugin": "9.9", "git_commit": f"commit{seed}", "python": "3.1",
+               "packages": {"torch": "1.2.3"}, "machine": machine}
+(folder / "pipeline.json").write_text(json.dumps({"environment": [environment]}))
+behaviour = json.loads((here / "behaviour.json").read_text()).get(loss)
+if behaviour == "deaf":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+if behaviour in ("wait", "deaf"):
+    try:
+        (folder / "waiting").touch()
+        while not (here / "go").exists():
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        (folder / "interrupted").touch()
+        sys.exit(130)
+if isinstance(behaviour, int):
+    sys.exit(behaviour)
+scores = {"teacher": 9 + seed, "student": 20 + len(loss) + seed ** 2}
+if "--teacher_experiment" not in words or "{baseline: false}" not in " ".join(words):
+    scores["baseline"] = 10 + seed
+rows = []
+for name, score in scores.items():
+    for split, number in (("val", score - 1), ("test", score)):
+        for scheme, shift in (("s0", 50), ("mean", 0), ("s1", -50)):
+            metrics = dict.fromkeys(
+                ("mean_average_precision_at_r", "r_precision", "precision_at_1"), number + shift)
+            rows.append({"experiment": name, "split": split, "split_scheme": scheme, **metrics})
+(folder / "results").mkdir(exist_ok=True)
+(folder / "results" / "table.json").write_text(json.dumps({"rows": rows}))
+"""
+
+
+@dataclass(frozen=True)
+class StubRuns:
+    """A program in the place of run.py, see `_STUB`."""
+
+    folder: Path
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        return sys.executable, "-S", str(self.folder / "stub.py")
+
+    def behave(self, **by_loss: int | str) -> None:
+        (self.folder / "behaviour.json").write_text(json.dumps(by_loss))
+
+    def calls(self) -> list[dict[str, Any]]:
+        path = self.folder / "calls.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def order(self) -> list[tuple[int, str]]:
+        return [(call["seed"], call["loss"]) for call in self.calls()]
+
+
+@pytest.fixture
+def stub_runs(tmp_path_factory: pytest.TempPathFactory) -> StubRuns:
+    stub = StubRuns(tmp_path_factory.mktemp("stub"))
+    (stub.folder / "stub.py").write_text(_STUB)
+    stub.behave()
+    return stub

@@ -1,0 +1,1 @@
+"""Studies: settings x seeds x data sets, from one YAML file to one report."""

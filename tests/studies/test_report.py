@@ -1,0 +1,125 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slade_plugin.errors import ExperimentError
+from slade_plugin.results.table import METRICS
+from slade_plugin.studies import execution
+from slade_plugin.studies.execution import execute
+from slade_plugin.studies.plan import Setting, Study, plan_runs
+from slade_plugin.studies.report import describe_runs, to_markdown, write_report
+from slade_plugin.studies.scores import read_scores, summarise
+
+MAP = "mean_average_precision_at_r"
+STUDY = Study(
+    "mine",
+    {"dots": (), "blobs": ("--config_dataset", "blobs")},
+    "whole",
+    (
+        Setting("low", ("--config_loss", "low")),
+        Setting("whole", ("--config_loss", "whole"), own_teacher=True, own_baseline=True),
+        Setting("plain", ("--config_loss", "plain"), control=True),
+        Setting("slade_oracle", ("--config_loss", "oracle"), control=True),
+    ),
+    ("--num_epochs_train", "2"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "_POLL_S", 0.005)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_report_holds_every_metric_on_both_splits(
+    tmp_path: Path, stub_runs: Any, seeds: int
+) -> None:
+    runs = plan_runs(STUDY, tmp_path / "runs", range(seeds))
+    execute(runs.values(), jobs=2, program=stub_runs.program)
+    text = write_report(STUDY, runs, tmp_path / "new" / "out", "the command")
+    assert (tmp_path / "new" / "out" / "mine.md").read_text() == text
+    assert "`the command`" in text
+    assert "Not finished" not in text
+
+    def refuse(constant: str) -> Callable[[], None]:
+        raise AssertionError(f"{constant} is not JSON")
+
+    content = (tmp_path / "new" / "out" / "mine.json").read_text()
+    report = json.loads(content, parse_constant=refuse)
+    assert report["command"] == "the command"
+    assert report["settings"]["low"] == "--num_epochs_train 2 --config_loss low"
+    assert report["datasets"] == {"dots": "", "blobs": "--config_dataset blobs"}
+    for dataset in STUDY.datasets:
+        section = text.partition(f"## {dataset}\n")[2]
+        found = read_scores(STUDY, runs, dataset)
+        for split in ("val", "test"):
+            for metric, title in METRICS.items():
+                rows = summarise(found, "whole", split, metric)
+                table = to_markdown(rows, metric, STUDY)
+                assert f"### {title} on {split}\n\n{table}" in section
+                assert report["summary"][dataset][split][metric] == rows
+        last = str(seeds - 1)
+        assert report["scores"][dataset]["plain"][last]["test"][MAP] == 25 + (seeds - 1) ** 2
+
+
+def test_markdown_by_hand(tmp_path: Path, stub_runs: Any) -> None:
+    """Seeds 0 and 1: baseline 10, 11; teacher 9, 10; low 23, 24; whole 25, 26; plain as whole;
+    oracle 26, 27. Half an interval of two values is 6.353 times their distance.
+    """
+    runs = plan_runs(STUDY, tmp_path / "runs", range(2))
+    execute(runs.values(), program=stub_runs.program)
+    rows = summarise(read_scores(STUDY, runs, "dots"), "whole", "test", MAP)
+    half = "± 6.35"
+    assert to_markdown(rows, MAP, STUDY).splitlines() == [
+        "| setting | MAP@R | minus baseline | relative to it | minus the row above | "
+        "of the gap to the oracle |",
+        "| --- | --- | --- | --- | --- | --- |",
+        f"| baseline | 10.50 {half} |  |  |  |  |",
+        f"| teacher | 9.50 {half} | -1.00 ± 0.00 | -9.5 ± 5.8 % | -1.00 ± 0.00 | -6.2 ± 0.0 % |",
+        f"| low | 23.50 {half} | +13.00 ± 0.00 | +124.1 ± 75.1 % | +14.00 ± 0.00 | 81.2 ± 0.0 % |",
+        f"| whole | 25.50 {half} | +15.00 ± 0.00 | +143.2 ± 86.6 % | +2.00 ± 0.00 | 93.8 ± 0.0 % |",
+        "",
+        "| control | MAP@R | minus baseline | relative to it | minus whole | "
+        "of the gap to the oracle |",
+        "| --- | --- | --- | --- | --- | --- |",
+        f"| plain | 25.50 {half} | +15.00 ± 0.00 | +143.2 ± 86.6 % | +0.00 ± 0.00 | 93.8 ± 0.0 % |",
+        f"| slade_oracle | 26.50 {half} | +16.00 ± 0.00 | +152.7 ± 92.4 % | +1.00 ± 0.00 | "
+        "100.0 ± 0.0 % |",
+    ]
+    head = to_markdown(rows, "precision_at_1", STUDY).splitlines()[0]
+    assert head == "| setting | P@1 | minus baseline | minus the row above |"
+
+
+def test_what_is_not_finished_is_left_out_and_named(tmp_path: Path, stub_runs: Any) -> None:
+    stub_runs.behave(low=1, plain=1)
+    runs = plan_runs(STUDY, tmp_path / "runs", [0])
+    execute((run for run in runs.values() if run.dataset == "dots"), program=stub_runs.program)
+    text = write_report(STUDY, runs, tmp_path, "c")
+    dots, _, blobs = text.partition("## blobs")
+    assert "Not finished and left out: low, plain." in dots
+    assert "| low |" not in text
+    assert "| whole | 25.00 |" in dots
+    assert "Not finished and left out: low, whole, plain, slade_oracle." in blobs
+    assert "|" not in blobs
+
+
+def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="study mine has no setting with all seeds finished"):
+        write_report(STUDY, plan_runs(STUDY, tmp_path, [0]), tmp_path, "c")
+    assert not (tmp_path / "mine.md").exists()
+
+
+def test_the_environment_is_the_runs_own(tmp_path: Path, stub_runs: Any) -> None:
+    """Not that of the process that writes the report: the code may have changed in between."""
+    runs = list(plan_runs(STUDY, tmp_path, [0, 2]).values())
+    execute(runs, program=stub_runs.program)
+    assert describe_runs(runs) == {
+        "slade-plugin": ["9.9"],
+        "commit": ["commit0", "commit2"],
+        "Python": ["3.1"],
+        "torch": ["1.2.3"],
+        "machine": ["2 cores abacus, 1 threads a run, GPU None"],
+    }

@@ -1,0 +1,155 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slade_plugin.results.table import METRICS
+from slade_plugin.studies.plan import Run, Setting, Study, plan_runs
+from slade_plugin.studies.scores import DatasetScores, read_scores, summarise
+
+MAP = "mean_average_precision_at_r"
+STUDY = Study(
+    "s",
+    {"dots": (), "blobs": ("--config_dataset", "blobs")},
+    "whole",
+    (
+        Setting("low", ("--config_loss", "low")),
+        Setting("whole", ("--config_loss", "whole"), own_teacher=True, own_baseline=True),
+        Setting("own", ("--config_loss", "own"), own_teacher=True),
+        Setting("both", ("--config_loss", "both"), own_teacher=True, own_baseline=True),
+        Setting("oracle", ("--config_loss", "oracle"), control=True),
+    ),
+)
+
+
+def finish(run: Run, **values: float) -> None:
+    """Leaves the table of a finished run; val is one less than test, schemes are not the mean."""
+    rows = []
+    for name, value in values.items():
+        for split, number in (("val", value - 1), ("test", value)):
+            for scheme, shift in (("s0", 50), ("mean", 0), ("s1", -50)):
+                metrics = dict.fromkeys(METRICS, number + shift)
+                rows.append({"experiment": name, "split": split, "split_scheme": scheme} | metrics)
+    run.table.parent.mkdir(parents=True)
+    run.table.write_text(json.dumps({"rows": rows}))
+
+
+def test_scores_are_the_means_by_row_in_the_order_of_the_table(tmp_path: Path) -> None:
+    """Baselines, teachers, students; of a given teacher no row is made."""
+    runs = plan_runs(STUDY, tmp_path, [0, 1])
+    for (dataset, seed, name), run in runs.items():
+        if dataset == "dots":
+            values = {"teacher": 10.0 + seed, "student": 20.0 + len(name)}
+            if name in ("whole", "both"):
+                values["baseline"] = 15
+            finish(run, **values)
+    found = read_scores(STUDY, runs, "dots")
+    assert list(found.rungs) == [
+        *("baseline", "both: baseline", "teacher", "own: teacher", "both: teacher"),
+        *("low", "whole", "own", "both"),
+    ]
+    assert list(found.controls) == ["oracle"]
+    assert found.unfinished == {}
+    assert all(list(by_seed) == [0, 1] for by_seed in found.rungs.values())
+    assert found.rungs["own: teacher"][1]["test"] == dict.fromkeys(METRICS, 11)
+    assert found.rungs["both"][0]["val"] == dict.fromkeys(METRICS, 23)
+    assert found.controls["oracle"][1]["test"][MAP] == 26
+
+
+def test_a_further_stage_has_its_row_above_its_student(tmp_path: Path) -> None:
+    """Such as the students of earlier rounds."""
+    runs = plan_runs(STUDY, tmp_path, [0])
+    finish(runs["dots", 0, "own"], teacher=1, round_1=2, student=3)
+    assert list(read_scores(STUDY, runs, "dots").rungs) == ["own: teacher", "own: round_1", "own"]
+
+
+def test_a_setting_that_lacks_a_seed_is_left_out_and_named(tmp_path: Path) -> None:
+    runs = plan_runs(STUDY, tmp_path, [0, 1])
+    finish(runs["dots", 0, "whole"], baseline=1, teacher=1, student=1)
+    finish(runs["dots", 1, "whole"], baseline=1, teacher=1, student=1)
+    finish(runs["dots", 1, "low"], teacher=1, student=1)
+    found = read_scores(STUDY, runs, "dots")
+    assert list(found.rungs) == ["baseline", "teacher", "whole"]
+    assert found.unfinished == {"low": [0], "own": [0, 1], "both": [0, 1], "oracle": [0, 1]}
+    assert read_scores(STUDY, runs, "blobs").rungs == {}
+
+
+def scores_of(
+    controls: dict[str, dict[int, float]] | None = None, **rungs: dict[int, float]
+) -> DatasetScores:
+    def full(values: dict[str, dict[int, float]]) -> Any:
+        return {
+            name: {seed: {"test": dict.fromkeys(METRICS, value)} for seed, value in by_seed.items()}
+            for name, by_seed in values.items()
+        }
+
+    return DatasetScores(full(rungs), full(controls or {}))
+
+
+BASELINE = {0: 10.0, 1: 12.0, 2: 14.0}
+TEACHER = {0: 9.0, 1: 9.0, 2: 9.0}
+STUDENT = {2: 18.0, 1: 14.0, 0: 13.0}
+
+
+def test_paired_differences_by_hand() -> None:
+    """Student minus baseline: 3, 2, 4; minus teacher: 4, 5, 9.
+
+    t with 2 degrees of freedom is 4.302653; standard errors 1 / sqrt(3) and sqrt(7 / 3).
+    Unpaired, the difference to the baseline would have an error twice as large.
+    """
+    scores = scores_of(baseline=BASELINE, teacher=TEACHER, student=STUDENT)
+    baseline, teacher, student = summarise(scores, "student", "test", MAP)
+    t = 4.302653
+    assert (baseline["setting"], baseline["mean"], baseline["seeds"]) == ("baseline", 12, 3)
+    assert baseline["mean_interval95"] == pytest.approx(t * 2 / math.sqrt(3), rel=1e-6)
+    assert not {"to_baseline", "gain", "to_previous", "gap_closed"} & {*baseline}
+    assert teacher["to_baseline"] == teacher["to_previous"] == -3
+    assert (student["to_baseline"], student["to_previous"]) == (3, 6)
+    assert student["to_baseline_interval95"] == pytest.approx(t / math.sqrt(3), rel=1e-6)
+    assert student["to_previous_interval95"] == pytest.approx(t * math.sqrt(7 / 3), rel=1e-6)
+    assert "gap_closed" not in student
+
+
+def test_gain_and_share_of_the_oracle_s_gap_by_hand() -> None:
+    """Seed by seed: gains 30, 16.67, 28.57 %; the oracle is 6, 4, 16 above the baseline."""
+    oracle = {0: 16.0, 1: 16.0, 2: 30.0}
+    scores = scores_of({"slade_oracle": oracle}, baseline=BASELINE, student=STUDENT)
+    _, student, control = summarise(scores, "student", "test", MAP)
+    assert student["gain"] == pytest.approx((30 + 100 / 6 + 200 / 7) / 3)
+    assert student["gap_closed"] == pytest.approx(100 * (3 / 6 + 2 / 4 + 4 / 16) / 3)
+    assert student["gap_closed_interval95"] == pytest.approx(4.302653 * 25 / 3, rel=1e-6)
+    assert (control["gap_closed"], control["gap_closed_interval95"]) == (100, 0)
+
+
+def test_a_control_is_compared_with_first_and_not_with_the_row_above() -> None:
+    scores = scores_of(
+        {"a": {0: 20.0}, "b": {0: 21.0}}, baseline={0: 10.0}, first={0: 30.0}, last={0: 31.0}
+    )
+    *_, last, a, b = summarise(scores, "first", "test", MAP)
+    assert (last["control"], a["control"], b["control"]) == (False, True, True)
+    assert last["to_previous"] == 1
+    assert "to_first" not in last
+    for row, difference in ((a, -10), (b, -9)):
+        assert row["to_first"] == difference
+        assert "to_previous" not in row
+
+
+def test_one_seed_has_no_interval() -> None:
+    scores = scores_of({"slade_oracle": {0: 16.0}}, baseline={0: 10.0}, student={0: 13.0})
+    rows = summarise(scores, "student", "test", MAP)
+    assert not [key for row in rows for key in row if "interval" in key]
+    assert rows[1]["gap_closed"] == 50
+
+
+def test_nothing_is_divided_by_zero() -> None:
+    """Warnings are errors here, and JSON has no infinity."""
+    scores = scores_of({"slade_oracle": {0: 0.0}}, baseline={0: 0.0}, student={0: 1.0})
+    rows = summarise(scores, "student", "test", MAP)
+    assert not {"gain", "gap_closed"} & {*rows[1]}
+
+
+def test_without_first_there_is_no_baseline_to_compare_with() -> None:
+    (row,) = summarise(scores_of(own={0: 3.0}), "whole", "test", MAP)
+    assert row == {"setting": "own", "control": False, "seeds": 1, "mean": 3}
