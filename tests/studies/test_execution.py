@@ -191,6 +191,7 @@ def test_two_studies_never_do_a_run_twice(tmp_path: Path, stub_runs: Any) -> Non
     assert lock is not None
     with lock:
         process = execution._start(whole, stub_runs.program, lock, jobs=1, gpu=None)
+    wait_for(lambda: len(stub_runs.calls()) == 1)
 
     def let_go() -> None:
         wait_for(lambda: any(run.finished for run in others))
