@@ -48,10 +48,18 @@ INSTALL_REQUIRES = [
     "tqdm",
 ]
 
+# Imported only where a config asks for it.
+SWAV = ["lightly>=1.6"]
+TIMM = ["timm>=1.0"]
+
 EXTRAS_REQUIRE = {
+    "swav": SWAV,
+    "timm": TIMM,
     # Pinned, so that a check passes or fails alike everywhere; .pre-commit-config.yaml holds the
     # same versions and tests/test_packaging.py compares them.
     "test": [
+        *SWAV,
+        *TIMM,
         "build==1.6.1",
         "cffconvert==2.0.0",
         "codespell==2.4.3",

@@ -17,7 +17,7 @@ from slade_plugin.factories.slade_split_manager_factory import SladeSplitManager
 from slade_plugin.hooks.checkpointed_hook_container import CheckpointedHookContainer
 from slade_plugin.losses import FeatureBasisLoss
 from slade_plugin.miners import BasisSimilarityMiner, PseudoLabelPairMiner
-from slade_plugin.models import conv4
+from slade_plugin.models import TimmTrunk, TorchvisionTrunk, conv4
 from slade_plugin.split_managers import UnlabeledPoolSplitManager
 from slade_plugin.testers import SladeTester
 from slade_plugin.trainers import SladeStudent
@@ -33,6 +33,8 @@ REGISTRY: tuple[tuple[str, type], ...] = (
     ("split_manager", UnlabeledPoolSplitManager),
     ("dataset", Glyphs),
     ("model", conv4),
+    ("model", TimmTrunk),
+    ("model", TorchvisionTrunk),
     ("hook_container", CheckpointedHookContainer),
     ("factory", SladeLossFactory),
     ("factory", SladeMinerFactory),

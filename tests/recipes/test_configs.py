@@ -28,7 +28,7 @@ FILES_IN_AREA = {
     "config_factories": 1,
     "config_general": 8,
     "config_loss": 17,
-    "config_models": 3,
+    "config_models": 6,
     "config_optimizers": 7,
     "config_transforms": 2,
 }
