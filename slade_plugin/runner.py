@@ -76,6 +76,7 @@ class SladeRunner(SingleExperimentRunner):
         add("--reproduce_results", type=str, default=None)
         add("--seed", type=int, default=None)
         add("--teacher_experiment", type=str, default=None)
+        add("--rounds", type=int, default=None)
         add("--debug", action="store_true")
         return parser
 
@@ -102,6 +103,7 @@ class SladeRunner(SingleExperimentRunner):
             raise ConfigError(f"--seed is {seed}; expected 0 to {2**32 - 1}.")
         if reader.args.teacher_experiment is None:
             del reader.args.teacher_experiment
+        add_rounds(reader.args)
         areas = reader.args.config_foldernames
         self.requested = {a: getattr(reader.args, a) for a in areas}
         if self.starts_fresh(reader.args):
@@ -129,7 +131,8 @@ class SladeRunner(SingleExperimentRunner):
         args = self.YR.args
         folder = Path(args.experiment_folder)
         if is_pipeline_folder(folder) and (args.evaluate or args.evaluate_ensemble):
-            stages = sorted(p.parent.parent.name for p in folder.glob("*/configs/config_loss.yaml"))
+            found = [*folder.glob("*/configs"), *folder.glob("round*/*/configs")]
+            stages = sorted(str(p.parent.relative_to(folder)) for p in found)
             raise ExperimentError(
                 f"{folder} holds several experiments; expected the name of one of them, such as "
                 + ", ".join(f"--experiment_name {args.experiment_name}/{s}" for s in stages)
@@ -336,6 +339,20 @@ def default_experiment_name(argv: list[str]) -> str:
     names = value("--config_loss", "default").strip("[]").replace(",", " ").split()
     chosen = [n for n in names if n != "default"] or ["default"]
     return f"{'_'.join(chosen)}_seed{value('--seed', str(DEFAULT_SEED))}"
+
+
+def add_rounds(args: Any) -> None:
+    """Puts the flag --rounds where a config has it, `pipeline: {rounds: N}`.
+
+    Args:
+        args: The command line; changed in place.
+    """
+    rounds = args.rounds
+    del args.rounds
+    key = "pipeline~OVERRIDE~" if hasattr(args, "pipeline~OVERRIDE~") else "pipeline"
+    pipeline = getattr(args, key, None) or {}
+    if rounds is not None and isinstance(pipeline, Mapping):  # else it is refused with the config
+        setattr(args, key, {**pipeline, "rounds": rounds})
 
 
 def check_folder_is_free(folder: Path) -> None:

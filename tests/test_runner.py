@@ -197,6 +197,29 @@ def test_the_hosts_keywords_reach_the_config(
     assert value == expected
 
 
+@pytest.mark.parametrize(
+    ("flags", "pipeline"),
+    [
+        ("--rounds 3", {"rounds": 3}),
+        ("--rounds 3 --pipeline {baseline: false}", {"rounds": 3, "baseline": False}),
+        ("--pipeline {rounds: 2} --rounds 3", {"rounds": 3}),
+        ("--pipeline {rounds: 2}", {"rounds": 2}),
+    ],
+)
+def test_rounds_are_a_value_of_the_pipeline(
+    flags: str, pipeline: dict[str, Any], bench: Any
+) -> None:
+    shipped = bench.config("--config_loss slade").pipeline
+    assert shipped["rounds"] == 1
+    assert bench.config(f"--config_loss slade {flags}").pipeline == shipped | pipeline
+
+
+def test_rounds_go_with_a_pipeline_that_replaces_the_shipped_one(bench: Any) -> None:
+    pipeline = "--pipeline~OVERRIDE~ {teacher: {config_loss: triplet}} --rounds 2"
+    found = bench.config(f"--config_loss slade {pipeline}").pipeline
+    assert found == {"teacher": {"config_loss": "triplet"}, "rounds": 2}
+
+
 def test_a_key_that_no_file_has_is_saved_all_the_same(bench: Any) -> None:
     """CUB-200 has no pool in the shipped configs; a resumed student must still know its own."""
     pool = "{Glyphs: {subset: unlabeled}}"

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from slade_plugin.api_parsers.api_slade_student import APISladeStudent
 from slade_plugin.errors import PseudoLabelError
 from slade_plugin.pseudo_labels.clustering import (
@@ -16,6 +18,7 @@ from slade_plugin.pseudo_labels.clustering import (
     cluster_embeddings,
     compare_with_true_labels,
 )
+from slade_plugin.pseudo_labels.last_round import compare_with_last_round
 from slade_plugin.pseudo_labels.record import (
     PseudoLabels,
     load_pseudo_labels,
@@ -80,10 +83,19 @@ class APISladePseudoLabels(APISladeStudent):
         if not record_paths(folder, split_scheme)[1].exists():
             folder.mkdir(parents=True, exist_ok=True)
             made = make()
-            labels = PseudoLabels(made.cluster_ids, {**origin, **made.manifest})
-            save_pseudo_labels(labels, folder, split_scheme)
+            manifest = {**origin, **made.manifest, **self.change(split_scheme, made.cluster_ids)}
+            save_pseudo_labels(PseudoLabels(made.cluster_ids, manifest), folder, split_scheme)
         expected = {**origin, "source": source}
         return load_pseudo_labels(folder, split_scheme, expected).manifest
+
+    def change(self, split_scheme: str, cluster_ids: np.ndarray) -> dict[str, Any]:
+        """What a manifest says of the last round's pseudo labels; nothing in the first round."""
+        folder = self.args.pseudo_labels.get("last_folder")
+        if not folder:
+            return {}
+        last = load_pseudo_labels(Path(folder), split_scheme)
+        comparison = compare_with_last_round(cluster_ids, last.cluster_ids)
+        return {"last_round": {"ids_sha256": last.manifest["ids_sha256"], **comparison}}
 
     def cluster_pool(self, teacher: Teacher, settings: ClusteringSettings) -> PseudoLabels:
         """Embeds the pool with a teacher and clusters it.

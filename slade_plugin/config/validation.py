@@ -160,6 +160,8 @@ def _keys_without_effect(config: Mapping[str, Any], getter: Any) -> list[str]:
     except ConfigError:
         return []  # named by _classes
     given = sorted(SELF_TRAINING_KEYS & config.keys())
+    if config.get("pipeline", {}) and set(config["pipeline"]) == {"rounds"}:
+        given[given.index("pipeline")] = "--rounds"
     given += sorted(k for k in config if k.startswith(STAGE_PREFIXES))
     return [
         f"{key} has no effect here; expected it only with a config of self-training, such as "
@@ -328,9 +330,10 @@ def _self_training(config: Mapping[str, Any]) -> list[str]:
             f"student_initialization is {choice!r}{nearest(str(choice), STUDENT_INITIALIZATIONS)}; "
             f"expected {' or '.join(STUDENT_INITIALIZATIONS)} (config_general)"
         )
-    settings = [f.name for f in fields(ClusteringSettings)] + ["folder", "source"]
+    settings = [f.name for f in fields(ClusteringSettings)] + ["folder", "last_folder", "source"]
     pipeline = _mapping(config, "pipeline", problems)
-    for key, known in {"pseudo_labels": settings, "pipeline": ["teacher", "baseline"]}.items():
+    stages = ["teacher", "baseline", "rounds"]
+    for key, known in {"pseudo_labels": settings, "pipeline": stages}.items():
         problems += [
             f"{key} has no entry {name!r}{nearest(str(name), known)}; expected "
             f"{', '.join(known)} (config_general)"
@@ -345,6 +348,11 @@ def _self_training(config: Mapping[str, Any]) -> list[str]:
         problems.append(
             f"pipeline.baseline is {pipeline['baseline']!r}; expected True or False "
             "(config_general)"
+        )
+    if not _is_integer(pipeline.get("rounds", 1), 1):
+        problems.append(
+            f"pipeline.rounds is {pipeline['rounds']!r}; expected an integer >= 1 (--rounds, "
+            "config_general)"
         )
     teacher = _mapping(pipeline, "teacher", problems)
     areas = set(config.get("config_foldernames") or filter(_is_area, teacher))

@@ -19,17 +19,12 @@ from scipy import stats
 
 from slade_plugin.errors import ExperimentError
 from slade_plugin.files import atomic_write, write_json
+from slade_plugin.self_training.stages import title_of_row
 
 METRICS = {
     "mean_average_precision_at_r": "MAP@R",
     "r_precision": "RP",
     "precision_at_1": "P@1",
-}
-STAGE_TITLES = {
-    "teacher": "teacher",
-    "pseudo_labels": "pseudo labels",
-    "student": "student",
-    "baseline": "baseline (teacher's config, as long as both)",
 }
 
 # experiment -> split -> metric -> split scheme -> percent
@@ -127,7 +122,7 @@ def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     header = ["experiment", "split", "split scheme", *METRICS.values()]
     lines = [header]
     for row in rows:
-        cells = [STAGE_TITLES.get(row["experiment"], row["experiment"]), row["split"]]
+        cells = [title_of_row(row["experiment"]), row["split"]]
         cells.append("**mean**" if row["split_scheme"] == "mean" else row["split_scheme"])
         for metric in METRICS:
             half = row.get(f"{metric}_interval95", float("nan"))

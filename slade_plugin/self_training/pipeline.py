@@ -1,7 +1,8 @@
-"""Teacher, pseudo labels, student and baseline: four stages with files between them.
+"""Teacher, pseudo labels, student and baseline: stages with files between them.
 
 Each trained stage is a plain experiment of the host in a folder of its own, so the host's own flags
-work on it. `pipeline.json` says which stages are done; a finished stage is never done again.
+work on it. `pipeline.json` says which stages are done; a finished stage is never done again. Which
+stages there are: `slade_plugin.self_training.stages`.
 """
 
 import json
@@ -23,11 +24,18 @@ from slade_plugin.files import write_json
 from slade_plugin.pseudo_labels.clustering import ClusteringSettings
 from slade_plugin.pseudo_labels.record import pool_fingerprint
 from slade_plugin.pseudo_labels.true_labels import TRUE_LABELS, label_source
-from slade_plugin.results.table import STAGE_TITLES, read_experiment, write_tables
+from slade_plugin.results.table import read_experiment, write_tables
 from slade_plugin.self_training.provenance import describe_environment
+from slade_plugin.self_training.stages import (
+    BASELINE,
+    PSEUDO_LABELS,
+    STUDENT,
+    TEACHER,
+    Stage,
+    list_stages,
+)
 
 STATE_FILE = "pipeline.json"
-TEACHER, PSEUDO_LABELS, STUDENT, BASELINE = "teacher", "pseudo_labels", "student", "baseline"
 
 # How something is trained belongs to the student; everything else is shared by all stages.
 STUDENT_KEYS = frozenset(
@@ -63,28 +71,30 @@ class Pipeline:
         self.given_teacher = _teacher_folder(given) if given else None
         self.teacher_folder = self.given_teacher or (self.folder / TEACHER).resolve()
         self.settings = config.pipeline
-        self.trained = [
-            name
-            for name in (TEACHER, STUDENT, BASELINE)
-            if not (name == TEACHER and self.given_teacher)
-            and not (name == BASELINE and self.settings.get(BASELINE) is False)
-        ]
+        self.rounds = self.settings.get("rounds", 1)
+        self.stages = list_stages(
+            self.rounds,
+            teacher=self.given_teacher is None,
+            baseline=self.settings.get(BASELINE) is not False,
+        )
         self.args = self._plan()
         self.state: dict[str, Any] = {}
 
     # ---- plan ---------------------------------------------------------------------------------
 
     def _plan(self) -> dict[str, Any]:
-        """The merged config of every trained stage, checked."""
-        student = self.runner.read(self._student_reader())
-        plan = {STUDENT: student}
-        if TEACHER in self.trained:
-            plan[TEACHER] = self.runner.read(self._teacher_reader(TEACHER))
-        if BASELINE in self.trained:
-            teacher = self._read_teacher(self._teacher_reader(BASELINE))
-            longer = self._baseline_epochs(teacher, student)
-            own = [("num_epochs_train", longer), *self._flags("baseline.")]
-            plan[BASELINE] = self._read_teacher(self._teacher_reader(BASELINE, own))
+        """The merged config of every stage that is an experiment, by its name."""
+        plan = {}
+        for stage in self.stages:
+            if stage.kind == TEACHER:
+                plan[stage.name] = self.runner.read(self._teacher_reader(stage))
+            elif stage.kind == STUDENT:
+                plan[stage.name] = self.runner.read(self._student_reader(stage))
+            elif stage.kind == BASELINE:
+                teacher = self._read_teacher(self._teacher_reader(stage))
+                longer = self._baseline_epochs(teacher, plan[STUDENT])
+                own = [("num_epochs_train", longer), *self._flags("baseline.")]
+                plan[stage.name] = self._read_teacher(self._teacher_reader(stage, own))
         return plan
 
     def _read_teacher(self, reader: Any) -> Any:
@@ -105,7 +115,7 @@ class Pipeline:
         return args
 
     def _baseline_epochs(self, teacher: Any, student: Any) -> int:
-        """Epochs of the teacher's config that take as many steps as teacher and student did."""
+        """Epochs of the teacher's config for the steps of the teacher and all rounds' students."""
         steps = []
         for args in (teacher, student):
             per_epoch = next(iter(args.trainer.values())).get("iterations_per_epoch")
@@ -113,10 +123,10 @@ class Pipeline:
                 raise ConfigError(
                     f"num_epochs_train is {args.num_epochs_train!r} and iterations_per_epoch is "
                     f"{per_epoch!r}; expected integers, since the baseline is trained for as many "
-                    "steps as teacher and student (or set pipeline: {baseline: false})."
+                    "steps as teacher and students (or set pipeline: {baseline: false})."
                 )
             steps.append((args.num_epochs_train * per_epoch, per_epoch))
-        return math.ceil((steps[0][0] + steps[1][0]) / steps[0][1])
+        return math.ceil((steps[0][0] + self.rounds * steps[1][0]) / steps[0][1])
 
     def _flags(self, prefix: str) -> list[tuple[str, Any]]:
         """Command-line values aimed at one stage, without the prefix."""
@@ -124,18 +134,18 @@ class Pipeline:
         return [(k.removeprefix(prefix), v) for k, v in flags.items() if k.startswith(prefix)]
 
     def _stage_reader(
-        self, stage: str, own: Iterable[tuple[str, Any]] = (), settings: Mapping[str, Any] = _NONE
+        self, stage: Stage, own: Iterable[tuple[str, Any]] = (), settings: Mapping[str, Any] = _NONE
     ) -> Any:
         """A reader with the values that are meant for one stage.
 
         Args:
-            stage: Name of the stage.
+            stage: The stage.
             own: Values for this stage alone; they win over those for every stage.
             settings: Values of the config files; any flag wins over them.
         """
         reader = self.runner.reader_for(self.reader)
         for key in list(vars(reader.args)):
-            students = stage != STUDENT and plain_key(key) in STUDENT_KEYS
+            students = stage.kind != STUDENT and plain_key(key) in STUDENT_KEYS
             if students or key.startswith(STAGE_PREFIXES):
                 delattr(reader.args, key)
         requested = dict(self.runner.requested)
@@ -155,23 +165,31 @@ class Pipeline:
         vars(reader.args).update(self._places(stage))
         return reader
 
-    def _places(self, stage: str) -> dict[str, str]:
-        folder = self.folder / stage
+    def _places(self, stage: Stage) -> dict[str, str]:
+        folder = self.folder / stage.name
         return {
-            "experiment_name": f"{self.reader.args.experiment_name}/{stage}",
+            "experiment_name": f"{self.reader.args.experiment_name}/{stage.name}",
             "experiment_folder": str(folder),
             "place_to_save_configs": str(folder / "configs"),
         }
 
-    def _student_reader(self) -> Any:
-        reader = self._stage_reader(STUDENT)
+    def _student_reader(self, stage: Stage) -> Any:
+        """A student learns from the teacher, and from the second round on from the last student."""
+        reader = self._stage_reader(stage)
+        folders = {"folder": self._folder(PSEUDO_LABELS, stage.round)}
+        teacher = str(self.teacher_folder)
+        if stage.round > 1:
+            folders["last_folder"] = self._folder(PSEUDO_LABELS, stage.round - 1)
+            teacher = self._folder(STUDENT, stage.round - 1)
         own = getattr(reader.args, "pseudo_labels", None) or {}
-        folder = str((self.folder / PSEUDO_LABELS).resolve())
-        reader.args.pseudo_labels = {**own, "folder": folder}
-        reader.args.teacher_experiment = str(self.teacher_folder)
+        reader.args.pseudo_labels = {**own, **folders}
+        reader.args.teacher_experiment = teacher
         return reader
 
-    def _teacher_reader(self, stage: str, own: Iterable[tuple[str, Any]] = ()) -> Any:
+    def _folder(self, kind: str, number: int) -> str:
+        return str((self.folder / Stage(kind, number).name).resolve())
+
+    def _teacher_reader(self, stage: Stage, own: Iterable[tuple[str, Any]] = ()) -> Any:
         if self.given_teacher:  # its saved config says how it was trained
             return self._stage_reader(stage, own)
         settings = self.settings.get(TEACHER) or {}
@@ -206,9 +224,9 @@ class Pipeline:
         plan = {name: _plain(args.dict_of_yamls) for name, args in self.args.items()}
         if not fresh:
             self.state = self._read_state(plan)
-        for stage, args in self.args.items():
+        for name, args in self.args.items():
             check_args(args, self.runner.pytorch_getter)
-            check_saves_models(stage, args)
+            check_saves_models(name, args)
         if self.given_teacher:
             check_given_teacher(self.given_teacher, self.args[STUDENT])
         data = self._preflight()
@@ -231,28 +249,31 @@ class Pipeline:
         self.state["environment"].append(describe_environment())
         self._save_state()
 
-        stages = [s for s in (TEACHER, PSEUDO_LABELS, STUDENT, BASELINE) if s in
-                  (*self.trained, PSEUDO_LABELS)]  # fmt: skip
-        for number, stage in enumerate(stages, 1):
-            print(f"[{number}/{len(stages)}] {STAGE_TITLES[stage]}: {self._describe(stage)}")
+        for number, stage in enumerate(self.stages, 1):
+            print(f"[{number}/{len(self.stages)}] {stage.title}: {self._describe(stage)}")
             started = time.perf_counter()
-            if stage == PSEUDO_LABELS:
-                self._make_pseudo_labels()
-            else:
-                self._train(stage)
+            self._do(stage)
             seconds = time.perf_counter() - started
-            entry = self.state["stages"].setdefault(stage, {})
+            entry = self._entry(stage)
             entry["seconds"] = round(entry.get("seconds", 0) + seconds, 1)
             self._save_state()
         return self._finish()
 
+    def _do(self, stage: Stage) -> None:
+        if stage.kind == PSEUDO_LABELS:
+            self._make_pseudo_labels(stage)
+        elif not self._done(stage):
+            self._train(stage)
+
     def _preflight(self) -> dict[str, str]:
-        """Builds every stage once; returns hashes of the data."""
+        """Builds every experiment once, the student first; returns hashes of the data."""
         data = {}
-        for name, args in self.args.items():
-            given = self.given_teacher if name == STUDENT else None
-            parser = self.runner.try_to_build(args, given)
-            if name == STUDENT:
+        # The parts of a later round are those of the first one.
+        experiments = [s for s in self.stages if s.is_experiment and s.round == 1]
+        for stage in sorted(experiments, key=lambda s: s.kind != STUDENT):
+            given = self.given_teacher if stage.kind == STUDENT else None
+            parser = self.runner.try_to_build(self.args[stage.name], given)
+            if stage.kind == STUDENT:
                 labeled = parser.split_manager.get_dataset("eval", "train")
                 data = {
                     "labeled": pool_fingerprint(getattr(labeled, "dataset", labeled)),
@@ -260,34 +281,37 @@ class Pipeline:
                 }
         return data
 
-    def _done(self, stage: str) -> bool:
-        return bool(self.state["stages"].get(stage, {}).get("done"))
+    def _entry(self, stage: Stage) -> dict[str, Any]:
+        """What pipeline.json says of a stage."""
+        entry: dict[str, Any] = self.state["stages"].setdefault(stage.name, {})
+        return entry
 
-    def _describe(self, stage: str) -> str:
+    def _done(self, stage: Stage) -> bool:
+        return bool(self.state["stages"].get(stage.name, {}).get("done"))
+
+    def _describe(self, stage: Stage) -> str:
         if self._done(stage):
             return "done before"
-        if stage == PSEUDO_LABELS:
+        if stage.kind == PSEUDO_LABELS:
             config = self.args[STUDENT].pseudo_labels
             if label_source(config) == TRUE_LABELS:
                 return "the true labels of the pool (oracle)"
             return f"{ClusteringSettings.from_config(config).num_clusters} clusters"
-        args = self.args[stage]
+        args = self.args[stage.name]
         return f"{next(iter(args.trainer))}, {args.num_epochs_train} epochs a split scheme"
 
-    def _train(self, stage: str) -> None:
-        if self._done(stage):
-            return
-        folder = self.folder / stage
+    def _train(self, stage: Stage) -> None:
+        folder = self.folder / stage.name
         if self._can_resume(folder):
             args = self.runner.read(self._saved_reader(stage, resume_training="latest"))
         else:
             if folder.exists():
                 shutil.rmtree(folder)  # ours, and stopped before its first checkpoint
-            args = Namespace(**vars(self.args[stage]))
+            args = Namespace(**vars(self.args[stage.name]))
         self.runner.start_experiment(args, built_before=True)
         evaluation = self._saved_reader(stage, evaluate=True, splits_to_eval=_EVALUATED)
         self.runner.start_experiment(self.runner.read(evaluation))
-        self.state["stages"].setdefault(stage, {})["done"] = True
+        self._entry(stage)["done"] = True
 
     def _can_resume(self, folder: Path) -> bool:
         """Whether a stage was stopped after a checkpoint and can go on from there."""
@@ -298,7 +322,7 @@ class Pipeline:
         saved_areas(folder)
         return True
 
-    def _saved_reader(self, stage: str, **flags: Any) -> Any:
+    def _saved_reader(self, stage: Stage, **flags: Any) -> Any:
         """A reader of a stage's saved configs, with flags of the host."""
         reader = self.runner.reader_for(self.reader)
         reader.args = Namespace(
@@ -308,18 +332,18 @@ class Pipeline:
                 "evaluate_ensemble": False,
                 "reproduce_results": None,
                 "dataset_root": self.reader.args.dataset_root,
-                "config_foldernames": self.args[stage].config_foldernames,
+                "config_foldernames": self.args[stage.name].config_foldernames,
                 **self._places(stage),
                 **flags,
             }
         )
         return reader
 
-    def _make_pseudo_labels(self) -> None:
-        args = Namespace(**vars(self.args[STUDENT]))
+    def _make_pseudo_labels(self, stage: Stage) -> None:
+        args = Namespace(**vars(self.args[Stage(STUDENT, stage.round).name]))
         args.api_parser = {"APISladePseudoLabels": {}}
         manifests = self.runner.get_api_parser(args).run()
-        entry = self.state["stages"].setdefault(PSEUDO_LABELS, {})
+        entry = self._entry(stage)
         entry["done"] = True
         entry["manifests"] = {
             name: {k: v for k, v in manifest.items() if k != "cluster_sizes"}
@@ -331,6 +355,12 @@ class Pipeline:
                 print(
                     f"      {name}: NMI {a['NMI']:.3f}, AMI {a['AMI']:.3f}, purity "
                     f"{a['purity']:.3f}, {manifest['empty_clusters']} empty clusters"
+                )
+            if "last_round" in manifest:
+                change = manifest["last_round"]
+                print(
+                    f"      {name}: against the last round NMI {change['NMI']:.3f}, "
+                    f"{100 * change['moved']:.1f} % of the images moved"
                 )
 
     # ---- state and results --------------------------------------------------------------------
@@ -349,6 +379,12 @@ class Pipeline:
             raise _damaged(path, f"{type(error).__name__}: {error}") from error
         if wrong:
             raise _damaged(path, f"{', '.join(wrong)} cannot be read")
+        if state["plan"].keys() != plan.keys():
+            raise ExperimentError(
+                f"{self.folder} was started with the stages {', '.join(state['plan'])}, but now "
+                f"they are {', '.join(plan)}; expected the same. Resume with the same --rounds, "
+                "--teacher_experiment and pipeline, or start anew under another --experiment_name."
+            )
         difference = first_difference(state["plan"], plan)
         if difference is not None:
             where, old, new = difference
@@ -364,10 +400,11 @@ class Pipeline:
         write_json(self.folder / STATE_FILE, self.state)
 
     def _finish(self) -> dict[str, Any]:
-        stages = {s: self.folder / s for s in self.trained}
-        stages[TEACHER] = self.teacher_folder
-        order = [s for s in (BASELINE, TEACHER, STUDENT) if s in stages]
-        results = {s: read_experiment(stages[s], _EVALUATED) for s in order}
+        folders = {s.row: self.folder / s.name for s in self.stages if s.is_experiment}
+        folders[TEACHER] = self.teacher_folder
+        first = [row for row in (BASELINE, TEACHER) if row in folders]
+        order = dict.fromkeys([*first, *folders])
+        results = {row: read_experiment(folders[row], _EVALUATED) for row in order}
         text, table = write_tables(self.folder / "results", results)
         print(f"\n{text}\nSaved as {self.folder / 'results'}/table.md, .csv and .json")
         return table

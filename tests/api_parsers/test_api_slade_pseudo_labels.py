@@ -288,3 +288,34 @@ def test_the_manifest_is_readable_json(stage: Callable[..., Any], tmp_path: Path
     assert sum(manifest.cluster_sizes) == manifest.num_images == 96
     assert manifest.embedding_seconds >= 0
     assert "faiss" in manifest.backend
+
+
+# ---- the round before ---------------------------------------------------------------------------
+
+
+def test_a_later_round_is_compared_with_the_last_one(
+    stage: Callable[..., Any], tmp_path: Path, pseudo_label_folder: Path
+) -> None:
+    """k-means from another seed finds the same blobs under other ids: no image has moved."""
+    manifests = stage(seed=5, pseudo_labels={"last_folder": str(pseudo_label_folder)})
+    for name, manifest in manifests.items():
+        ids = [load_pseudo_labels(f, name) for f in (tmp_path / "records", pseudo_label_folder)]
+        assert (ids[0].cluster_ids != ids[1].cluster_ids).any()
+        assert manifest["last_round"] == {
+            "ids_sha256": ids[1].manifest["ids_sha256"],
+            "NMI": pytest.approx(1.0),
+            "moved": pytest.approx(0.0),
+        }
+
+
+def test_the_first_round_is_compared_with_nothing(stage: Callable[..., Any]) -> None:
+    assert all("last_round" not in manifest for manifest in stage().values())
+
+
+def test_a_damaged_last_round_is_named(
+    stage: Callable[..., Any], tmp_path: Path, pseudo_label_folder: Path
+) -> None:
+    folder = shutil.copytree(pseudo_label_folder, tmp_path / "last")
+    (folder / f"{SCHEMES[0]}.npy").write_bytes(b"x")
+    with pytest.raises(PseudoLabelError, match=rf"last/{SCHEMES[0]}\.npy is damaged"):
+        stage(pseudo_labels={"last_folder": str(folder)})

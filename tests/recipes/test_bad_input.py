@@ -252,6 +252,16 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
             id="a setting of the student without one",
         ),
         pytest.param(
+            "--config_loss contrastive --rounds 2",
+            [CONFIG_ERROR, "--rounds has no effect here; expected it only with a config of self-"],
+            id="rounds without self-training",
+        ),
+        pytest.param(
+            "--config_loss slade --rounds 0",
+            [CONFIG_ERROR, "pipeline.rounds is 0; expected an integer >= 1"],
+            id="no round",
+        ),
+        pytest.param(
             "--config_loss slade --models {trunk: {conv4: {hidden_size: 0}}}",
             ["Error: ", "hidden_size"],
             id="an impossible trunk",

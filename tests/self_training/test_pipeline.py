@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from slade_plugin.errors import ConfigError
+from slade_plugin.pseudo_labels.last_round import compare_with_last_round
+from slade_plugin.pseudo_labels.record import load_pseudo_labels
 from slade_plugin.results.table import METRICS, read_experiment
 from slade_plugin.self_training.pipeline import (
     STUDENT_KEYS,
@@ -25,6 +28,7 @@ from slade_plugin.self_training.pipeline import (
     first_difference,
     is_pipeline_folder,
 )
+from slade_plugin.self_training.teacher import Teacher
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEMES = ["Test50_50_Partitions2_0", "Test50_50_Partitions2_1"]
@@ -87,7 +91,7 @@ def steps(args: Any) -> int:
 
 def test_stages_are_plain_experiments_of_their_own(bench: Any) -> None:
     stages = bench.stages("--config_loss slade --experiment_name x/y")
-    assert list(stages) == ["student", "teacher", "baseline"]
+    assert list(stages) == ["teacher", "student", "baseline"]
     for name, args in stages.items():
         assert args.experiment_name == f"x/y/{name}"
         assert args.experiment_folder == f"experiments/x/y/{name}"
@@ -237,6 +241,43 @@ def test_the_teachers_loss_is_the_users_choice(bench: Any) -> None:
 def test_without_baseline(bench: Any) -> None:
     stages = bench.stages("--config_loss slade --pipeline {baseline: false}")
     assert sorted(stages) == ["student", "teacher"]
+
+
+def test_a_later_round_differs_in_its_teacher_and_its_folders(bench: Any) -> None:
+    """The student of a round is the teacher of the next; everything else is as in round 1."""
+    stages = bench.stages("--config_loss slade --rounds 3")
+    assert list(stages) == ["teacher", "student", "round2/student", "round3/student", "baseline"]
+    root = Path("experiments/slade_seed0").resolve()
+    for number in (2, 3):
+        args = stages[f"round{number}/student"]
+        last = root if number == 2 else root / "round2"
+        assert args.teacher_experiment == str(last / "student")
+        assert args.pseudo_labels == stages["student"].pseudo_labels | {
+            "folder": str(root / f"round{number}" / "pseudo_labels"),
+            "last_folder": str(last / "pseudo_labels"),
+        }
+        assert args.experiment_name == f"slade_seed0/round{number}/student"
+        assert args.experiment_folder == f"experiments/slade_seed0/round{number}/student"
+        differing = {k for k, v in vars(args).items() if v != getattr(stages["student"], k)}
+        assert differing == {
+            "teacher_experiment", "pseudo_labels", "experiment_name", "experiment_folder",
+            "place_to_save_configs", "dict_of_yamls",
+        }  # fmt: skip
+
+
+def test_the_baseline_is_as_long_as_all_rounds(bench: Any) -> None:
+    flags = "--config_loss slade --rounds 3 --num_epochs_train 7"
+    stages = bench.stages(flags)
+    together = steps(stages["teacher"]) + 3 * steps(stages["student"])
+    assert steps(stages["baseline"]) == together
+    assert sorted(bench.stages(flags, "--pipeline {baseline: false}")) == [
+        "round2/student", "round3/student", "student", "teacher",
+    ]  # fmt: skip
+
+
+def test_one_round_is_the_default(bench: Any) -> None:
+    plain, one = (bench.stages(f"--config_loss slade {f}") for f in ("", "--rounds 1"))
+    assert {k: vars(v) for k, v in plain.items()} == {k: vars(v) for k, v in one.items()}
 
 
 @pytest.mark.parametrize("value", ["null", "slade"])
@@ -888,6 +929,109 @@ def test_the_teacher_of_a_config_file_is_used(
     stages = bench.stages("--config_loss slade --config_general mine")
     assert list(stages) == ["student", "baseline"]
     assert stages["student"].teacher_experiment == str(finished / "teacher")
+
+
+# ---- rounds -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rounds(bench: Any) -> str:
+    """Two rounds, the student of the second starting from that of the first."""
+    return bench.tiny_student(schemes=1, epochs=2, iterations=2) + " --rounds 2"
+
+
+@pytest.fixture(scope="module")
+def two_rounds(bench: Any, rounds: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two rounds. Read only."""
+    root = tmp_path_factory.mktemp("rounds")
+    outcome = bench(rounds, root=root)
+    assert outcome.code == 0, outcome.err
+    (root / "out.txt").write_text(outcome.out)
+    return root / "slade_seed0"
+
+
+def test_the_first_round_is_a_run_of_one_round(
+    bench: Any, two_rounds: Path, rounds: str, tmp_path: Path
+) -> None:
+    flags = rounds.replace("--rounds 2", "--pipeline {baseline: false}")
+    assert bench(flags, root=tmp_path).code == 0
+    one = tmp_path / "slade_seed0"
+    for stage in ("teacher", "student"):
+        assert bench.tensors(two_rounds / stage) == bench.tensors(one / stage)
+        assert bench.records(two_rounds / stage) == bench.records(one / stage)
+    assert sorted(p.name for p in two_rounds.iterdir()) == [
+        "baseline", "pipeline.json", "pseudo_labels", "results", "round2", "student", "teacher",
+    ]  # fmt: skip
+    assert sorted(p.name for p in (two_rounds / "round2").iterdir()) == ["pseudo_labels", "student"]
+
+
+def test_the_second_round_learns_from_the_first_student(bench: Any, two_rounds: Path) -> None:
+    """Its pseudo labels are those of the best student, and its weights start there."""
+    first = Teacher(two_rounds / "student", SCHEMES[0])
+    second = load_pseudo_labels(two_rounds / "round2" / "pseudo_labels", SCHEMES[0])
+    assert second.manifest["teacher_sha256"] == first.sha256()
+    own = load_pseudo_labels(two_rounds / "round2" / "student" / SCHEMES[0], SCHEMES[0])
+    assert own.manifest == second.manifest
+    models = two_rounds / "round2" / "student" / SCHEMES[0] / "saved_models"
+    for part in ("trunk", "embedder"):
+        start = torch.load(models / f"{part}_best0.pth", weights_only=True)
+        teachers = torch.load(first.paths[part], weights_only=True)
+        assert all(torch.equal(start[key], teachers[key]) for key in teachers)
+
+
+def test_a_round_says_how_far_its_pseudo_labels_moved(two_rounds: Path) -> None:
+    first, second = (
+        load_pseudo_labels(two_rounds / folder, SCHEMES[0])
+        for folder in ("pseudo_labels", "round2/pseudo_labels")
+    )
+    change = second.manifest["last_round"]
+    expected = compare_with_last_round(second.cluster_ids, first.cluster_ids)
+    assert {k: change[k] for k in expected} == expected
+    assert "last_round" not in first.manifest
+    content = state(two_rounds)["stages"]["round2/pseudo_labels"]["manifests"]
+    assert content[SCHEMES[0]]["last_round"] == change
+    out = (two_rounds.parent / "out.txt").read_text()
+    assert "[4/6] pseudo labels, round 2: 8 clusters" in out
+    assert (
+        f"{SCHEMES[0]}: against the last round NMI {change['NMI']:.3f}, "
+        f"{100 * change['moved']:.1f} % of the images moved"
+    ) in out
+
+
+def test_the_table_has_a_row_a_round(two_rounds: Path) -> None:
+    rows = table(two_rounds)
+    order = list(dict.fromkeys(row["experiment"] for row in rows))
+    assert order == ["baseline", "teacher", "student_round1", "student"]
+    for row, folder in (("student_round1", "student"), ("student", "round2/student")):
+        recorded = read_experiment(two_rounds / folder, ["val", "test"])
+        for found in (r for r in rows if r["experiment"] == row and r["split_scheme"] != "mean"):
+            for metric in METRICS:
+                assert found[metric] == recorded[found["split"]][metric][found["split_scheme"]]
+    assert "| student, round 1 " in (two_rounds / "results" / "table.md").read_text()
+
+
+def test_a_round_can_be_evaluated_by_name(bench: Any, two_rounds: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(two_rounds, tmp_path / two_rounds.name)
+    evaluate = "--evaluate --splits_to_eval [train]"
+    outcome = bench(f"--experiment_name slade_seed0 {evaluate}", root=tmp_path)
+    assert outcome.code == 2
+    for name in ("baseline", "round2/student", "student", "teacher"):
+        assert f"--experiment_name slade_seed0/{name}" in outcome.err
+    outcome = bench(f"--experiment_name slade_seed0/round2/student {evaluate}", root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert any(name.endswith("_TRAIN") for name in bench.records(folder / "round2" / "student"))
+
+
+def test_other_rounds_are_named(bench: Any, two_rounds: Path, rounds: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(two_rounds, tmp_path / two_rounds.name)
+    before = bench.snapshot(folder)
+    outcome = bench(rounds.replace("--rounds 2", "--rounds 3"), RESUME, root=tmp_path)
+    assert outcome.code == 2
+    assert "with the stages teacher, student, round2/student, baseline, but now" in outcome.err
+    assert "round3/student, baseline; expected the same. Resume with the same --rounds" in (
+        outcome.err
+    )
+    assert bench.snapshot(folder) == before
 
 
 def test_unwritable_folder(bench: Any, command: str, tmp_path: Path) -> None:
