@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from slade_plugin.results.table import METRICS, mean_and_interval
-from slade_plugin.self_training.pipeline import BASELINE, STUDENT, TEACHER
+from slade_plugin.self_training.stages import BASELINE, STUDENT, TEACHER
 from slade_plugin.studies.plan import Run, Study
 
 ORACLE = "slade_oracle"  # the student whose pool has its true labels
