@@ -48,16 +48,19 @@ INSTALL_REQUIRES = [
     "tqdm",
 ]
 
-# Imported only where a config asks for it.
+# Imported only where a config asks for it; icons: where the Icons data set is built.
+ICONS = ["resvg-py>=0.5"]
 SWAV = ["lightly>=1.6"]
 TIMM = ["timm>=1.0"]
 
 EXTRAS_REQUIRE = {
+    "icons": ICONS,
     "swav": SWAV,
     "timm": TIMM,
     # Pinned, so that a check passes or fails alike everywhere; .pre-commit-config.yaml holds the
     # same versions and tests/test_packaging.py compares them.
     "test": [
+        *ICONS,
         *SWAV,
         *TIMM,
         "build==1.6.1",

@@ -8,7 +8,7 @@ import inspect
 from typing import Any
 
 from slade_plugin.api_parsers import APISladePseudoLabels, APISladeStudent
-from slade_plugin.datasets import Glyphs
+from slade_plugin.datasets import Glyphs, Icons
 from slade_plugin.errors import ConfigError
 from slade_plugin.factories.slade_loss_factory import SladeLossFactory
 from slade_plugin.factories.slade_miner_factory import SladeMinerFactory
@@ -32,6 +32,7 @@ REGISTRY: tuple[tuple[str, type], ...] = (
     ("tester", SladeTester),
     ("split_manager", UnlabeledPoolSplitManager),
     ("dataset", Glyphs),
+    ("dataset", Icons),
     ("model", conv4),
     ("model", TimmTrunk),
     ("model", TorchvisionTrunk),

@@ -1,6 +1,7 @@
 """Data sets the plugin adds to the host's, and the view of a pool under pseudo labels."""
 
 from slade_plugin.datasets.glyphs import Glyphs
+from slade_plugin.datasets.icons import Icons
 from slade_plugin.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
 
-__all__ = ["Glyphs", "PseudoLabeledDataset"]
+__all__ = ["Glyphs", "Icons", "PseudoLabeledDataset"]

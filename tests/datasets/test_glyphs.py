@@ -13,7 +13,7 @@ from powerful_benchmarker.factories import SplitManagerFactory
 from powerful_benchmarker.split_managers import ClassDisjointSplitManager
 from torchvision.transforms import ToTensor
 
-from slade_plugin.datasets import Glyphs, glyph_rendering, glyphs
+from slade_plugin.datasets import Glyphs, glyph_rendering, stored_images
 from slade_plugin.errors import ConfigError, DataError, ExperimentError
 
 LETTERS = 10  # of each script: A to J, and a Cyrillic letter that looks like I
@@ -125,9 +125,9 @@ def test_the_hash_is_checked_once_per_process_and_state_of_the_file(
     own_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[Path] = []
-    real = glyphs.sha256_of_file
+    real = stored_images.sha256_of_file
     monkeypatch.setattr(
-        glyphs, "sha256_of_file", lambda path: (checked.append(path), real(path))[1]
+        stored_images, "sha256_of_file", lambda path: (checked.append(path), real(path))[1]
     )
     for _ in range(3):
         small(own_root)
