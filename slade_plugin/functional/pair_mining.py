@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from slade_plugin.errors import ShapeError
+from slade_plugin.functional.pair_gaussians import similarities_by_label
 
 PairIndices = tuple[Tensor, Tensor, Tensor, Tensor]
 """Anchors and positives, then anchors and negatives: int64 row numbers of the batch, ordered."""
@@ -93,6 +94,39 @@ def mine_by_similarity(
     anchors, positives = torch.where(is_positive | is_positive.t())
     negative_anchors, negatives = torch.where(is_negative | is_negative.t())
     return anchors, positives, negative_anchors, negatives
+
+
+def pair_quantile(
+    similarity: Tensor, quantile: float, labels: Tensor | None = None, same_label: bool = True
+) -> float:
+    """A quantile of the similarities of the unordered pairs i < j, detached; for T1 or T2.
+
+    As T1 it leaves a share of ``1 - quantile`` of these pairs at or above it, as T2 a share of
+    ``quantile`` at or below it, whatever the scale of the similarities; linear between neighbours.
+
+    Args:
+        similarity: (N, N), larger = closer.
+        quantile: in [0, 1].
+        labels: (N,); if given, only pairs that share their label count, or with ``same_label``
+            False only those that do not.
+        same_label: which; unused without ``labels``.
+
+    Returns:
+        NaN where there is no such pair or one of them is NaN.
+
+    Raises:
+        ShapeError: if the shapes are not (N, N) and (N,).
+
+    Source: ours.
+
+    >>> similarity = torch.tensor([[1.0, 0.75, 0.0], [0.75, 1.0, 0.5], [0.0, 0.5, 1.0]])
+    >>> pair_quantile(similarity, 0.5)
+    0.5
+    """
+    if labels is None:  # one label for all, which every pair shares
+        labels, same_label = torch.zeros(len(similarity), device=similarity.device), True
+    values = similarities_by_label(similarity.detach(), labels)[0 if same_label else 1]
+    return float(values.quantile(quantile)) if len(values) else math.nan
 
 
 def thresholds_apart(positive_threshold: float, negative_threshold: float) -> bool:

@@ -2,11 +2,12 @@
 
 Poster, Sample mining; SLADE (arXiv 2011.10269), Eq. 7: ``T1 = mu_pos`` and ``T2 = mu_neg``.
 
-Differs from the paper, each by a named option: fixed thresholds instead of the running means,
-and ``require_agreement``, which asks the pseudo label to agree with the similarity.
+Differs from the paper, each by a named option: fixed thresholds, or quantiles of the batch, instead
+of the running means, and ``require_agreement``, which asks the pseudo label to agree as well.
 """
 
 import math
+from collections.abc import Mapping
 from numbers import Real
 
 from pytorch_metric_learning.miners.base_miner import BaseTupleMiner
@@ -16,13 +17,16 @@ from slade_plugin.errors import ConfigError
 from slade_plugin.functional import (
     PairIndices,
     mine_by_similarity,
+    pair_quantile,
     pairwise_cosine,
     thresholds_apart,
 )
 from slade_plugin.miners.pair_precision_records import PairPrecisionRecords
 from slade_plugin.miners.pool_batch import check_pool_batch
 
-RUNNING_MEAN = "running_mean"
+RUNNING_MEAN, QUANTILE = "running_mean", "quantile"
+
+Threshold = str | float | Mapping[str, float]
 
 
 class BasisSimilarityMiner(PairPrecisionRecords, BaseTupleMiner):
@@ -34,8 +38,13 @@ class BasisSimilarityMiner(PairPrecisionRecords, BaseTupleMiner):
     Args:
         require_agreement: whether a positive pair must share its pseudo label and a negative
             pair must not, besides the similarity.
-        positive_threshold: T1: "running_mean" for mu_pos, or a cosine in [-1, 1].
-        negative_threshold: T2: "running_mean" for mu_neg, or a cosine in [-1, 1].
+        positive_threshold: T1: "running_mean" for mu_pos, a cosine in [-1, 1], or
+            ``{quantile: q}``: the q-quantile of the similarities of the batch, so that a share of
+            1 - q of its pairs reaches it. These are the pairs that T1 chooses among: all unordered
+            pairs of the batch, or with ``require_agreement`` those that share their pseudo label.
+        negative_threshold: T2: "running_mean" for mu_neg, a cosine, or ``{quantile: q}``, at or
+            below which a share of q lies: of all pairs of the batch, or with ``require_agreement``
+            of those that do not share their pseudo label.
         record_precision: whether the share of right pairs is recorded (with true labels only).
         collect_stats: whether the host records this miner at all.
 
@@ -50,8 +59,8 @@ class BasisSimilarityMiner(PairPrecisionRecords, BaseTupleMiner):
     def __init__(
         self,
         require_agreement: bool = False,
-        positive_threshold: str | float = RUNNING_MEAN,
-        negative_threshold: str | float = RUNNING_MEAN,
+        positive_threshold: Threshold = RUNNING_MEAN,
+        negative_threshold: Threshold = RUNNING_MEAN,
         record_precision: bool = True,
         collect_stats: bool = True,
     ) -> None:
@@ -75,12 +84,33 @@ class BasisSimilarityMiner(PairPrecisionRecords, BaseTupleMiner):
         self.mu_pos = float(mu_pos)
         self.mu_neg = float(mu_neg)
 
-    def thresholds(self) -> tuple[float, float]:
-        """Return (T1, T2) as the next forward call will use them; NaN if not known yet."""
-        first, second = self.positive_threshold, self.negative_threshold
+    @property
+    def needs_running_means(self) -> bool:
+        """Whether a threshold is a running mean, without which nothing is mined."""
+        return RUNNING_MEAN in (self.positive_threshold, self.negative_threshold)
+
+    def thresholds(
+        self, similarity: Tensor | None = None, labels: Tensor | None = None
+    ) -> tuple[float, float]:
+        """Return (T1, T2); NaN if not known yet.
+
+        Args:
+            similarity: (N, N) of a batch, which only quantiles depend on.
+            labels: (N,) its pseudo labels, where they have to agree; else None.
+        """
+
+        def value(threshold: Threshold, running_mean: float, is_positive: bool) -> float:
+            if isinstance(threshold, str):
+                return running_mean
+            if not isinstance(threshold, Mapping):
+                return float(threshold)
+            if similarity is None:
+                return math.nan
+            return pair_quantile(similarity, threshold[QUANTILE], labels, is_positive)
+
         return (
-            self.mu_pos if isinstance(first, str) else float(first),
-            self.mu_neg if isinstance(second, str) else float(second),
+            value(self.positive_threshold, self.mu_pos, True),
+            value(self.negative_threshold, self.mu_neg, False),
         )
 
     def mine(
@@ -100,19 +130,21 @@ class BasisSimilarityMiner(PairPrecisionRecords, BaseTupleMiner):
             ConfigError: if ``ref_emb`` is another batch.
         """
         check_pool_batch(type(self).__name__, embeddings, labels, ref_emb)
-        thresholds = self.thresholds()
+        similarity = pairwise_cosine(embeddings)
+        agreeing = labels if self.require_agreement else None
+        thresholds = self.thresholds(similarity, agreeing)
         self.mining_active = int(thresholds_apart(*thresholds))
-        return mine_by_similarity(
-            pairwise_cosine(embeddings),
-            *thresholds,
-            labels=labels if self.require_agreement else None,
-        )
+        return mine_by_similarity(similarity, *thresholds, labels=agreeing)
 
 
 def _is_threshold(value: object) -> bool:
-    if isinstance(value, str):
-        return value == RUNNING_MEAN
-    return isinstance(value, Real) and not isinstance(value, bool) and -1 <= float(value) <= 1
+    if isinstance(value, Mapping):
+        return list(value) == [QUANTILE] and _is_number(value[QUANTILE], 0)
+    return value == RUNNING_MEAN or _is_number(value, -1)
+
+
+def _is_number(value: object, least: float) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and least <= float(value) <= 1
 
 
 def _check_configuration(
@@ -123,20 +155,24 @@ def _check_configuration(
         problems.append(f"require_agreement is {require_agreement!r}; expected True or False.")
     named = {"positive_threshold": positive_threshold, "negative_threshold": negative_threshold}
     problems += [
-        f"{key} is {value!r}; expected {RUNNING_MEAN} or a number in [-1, 1]."
+        f"{key} is {value!r}; expected {RUNNING_MEAN}, a number in [-1, 1] or "
+        "{quantile: q} with q in [0, 1]."
         for key, value in named.items()
         if not _is_threshold(value)
     ]
-    if (
-        not problems
-        and isinstance(positive_threshold, Real)
-        and isinstance(negative_threshold, Real)
-        and not thresholds_apart(float(positive_threshold), float(negative_threshold))
-    ):
-        problems.append(
-            f"positive_threshold is {positive_threshold} and negative_threshold "
-            f"{negative_threshold}; expected the first to be larger, or nothing is ever mined."
-        )
+    if not problems:
+        first, second = positive_threshold, negative_threshold
+        if isinstance(first, Mapping) and isinstance(second, Mapping) and not require_agreement:
+            first, second = first[QUANTILE], second[QUANTILE]  # of the same pairs
+        if (
+            isinstance(first, Real)
+            and isinstance(second, Real)
+            and not thresholds_apart(float(first), float(second))
+        ):
+            problems.append(
+                f"positive_threshold is {positive_threshold} and negative_threshold "
+                f"{negative_threshold}; expected the first to be larger, or nothing is ever mined."
+            )
     if problems:
         raise ConfigError(
             "BasisSimilarityMiner: "

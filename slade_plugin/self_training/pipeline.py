@@ -70,6 +70,13 @@ class Pipeline:
         given = getattr(config, "teacher_experiment", None)
         self.given_teacher = _teacher_folder(given) if given else None
         self.teacher_folder = self.given_teacher or (self.folder / TEACHER).resolve()
+        ignored = [f"--teacher.{key}" for key, _ in self._flags("teacher.")]
+        if self.given_teacher and ignored:
+            raise ConfigError(
+                f"{', '.join(ignored)} is given together with teacher_experiment, with which no "
+                "teacher is trained; expected one or the other. The given teacher's saved config "
+                "says how it was trained; --baseline.KEY changes the baseline."
+            )
         self.settings = config.pipeline
         self.rounds = self.settings.get("rounds", 1)
         self.stages = list_stages(

@@ -84,6 +84,8 @@ class SladeStudent(MetricLossOnly):
                 f"basis_warmup_iterations is {self.basis_warmup_iterations}, but there is no "
                 f"basis_loss to warm up; expected 0 or a basis_loss in config_loss. {where}"
             )
+        if "basis_loss" in self.freeze_these:
+            self._check_frozen_basis(where)
         if len(self.unlabeled_dataset) < self.unlabeled_batch_size:
             raise DataError(
                 f"{len(self.unlabeled_dataset)} pseudo-labeled images cannot fill a batch of "
@@ -102,6 +104,23 @@ class SladeStudent(MetricLossOnly):
             raise DataError(
                 f"a pseudo label is {smallest}; expected {self.num_classes} or more, past the "
                 f"{self.num_classes} labeled classes, so that the two kinds cannot be confused."
+            )
+
+    def _check_frozen_basis(self, where: str) -> None:
+        """Frozen, the basis is in eval mode: W_a is not trained and no statistic moves."""
+        if self.basis_warmup_iterations:
+            raise ConfigError(
+                f"freeze_these holds basis_loss, but basis_warmup_iterations is "
+                f"{self.basis_warmup_iterations}; expected 0, since a frozen W_a cannot be warmed "
+                f"up, or no basis_loss in freeze_these. {where}"
+            )
+        miner = self.mining_funcs.get("unlabeled_tuple_miner")
+        if isinstance(miner, BasisSimilarityMiner) and miner.needs_running_means:
+            raise ConfigError(
+                "freeze_these holds basis_loss, whose running means then stay unknown, but "
+                "BasisSimilarityMiner takes them for thresholds and would mine nothing; expected "
+                "other thresholds (config_loss under mining_funcs), PseudoLabelPairMiner, or no "
+                f"basis_loss in freeze_these. {where}"
             )
 
     def initialize_dataloader(self) -> None:

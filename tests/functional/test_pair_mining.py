@@ -11,6 +11,7 @@ from slade_plugin.functional import (
     PairIndices,
     mine_by_similarity,
     pair_precision,
+    pair_quantile,
     pair_recall,
     pairs_by_label,
     thresholds_apart,
@@ -211,6 +212,56 @@ def test_trap_02_a_host_loss_of_no_pairs_is_a_differentiable_zero(
     assert value.item() == 0
     assert embeddings.grad is not None
     assert torch.equal(embeddings.grad, torch.zeros_like(embeddings))
+
+
+def test_quantile_by_hand() -> None:
+    """Pairs: -0.3, 0.1, 0.4, 0.5, 0.6, 0.9; those of one label, 0-2, 0-3 and 2-3: 0.1, 0.5, 0.6."""
+    similarity, labels = SIMILARITY.double(), torch.tensor([8, 9, 8, 8])
+    assert pair_quantile(similarity, 0.0) == pytest.approx(-0.3)
+    assert pair_quantile(similarity, 0.5) == pytest.approx((0.4 + 0.5) / 2)
+    assert pair_quantile(similarity, 0.9) == pytest.approx(0.6 + 0.5 * (0.9 - 0.6))  # at 4.5 of 5
+    assert pair_quantile(similarity, 0.5, labels) == pytest.approx(0.5)
+    assert pair_quantile(similarity, 1.0, labels, same_label=False) == pytest.approx(0.9)
+    assert pair_quantile(similarity, 0.5, labels, same_label=False) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.05, 0.5, 0.77, 1.0])
+@pytest.mark.parametrize("same_label", [None, True, False])
+def test_quantile_equals_the_loop(quantile: float, same_label: bool | None) -> None:
+    similarity, labels = random_similarity(9).double(), [4, 2, 4, 4, 7, 2, 9, 7, 4]
+    values = sorted(
+        float(similarity[i, j])
+        for i in range(9)
+        for j in range(i + 1, 9)
+        if same_label is None or (labels[i] == labels[j]) is same_label
+    )
+    place = quantile * (len(values) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(values) - 1)
+    expected = values[low] + (place - low) * (values[high] - values[low])
+    given = () if same_label is None else (torch.tensor(labels), same_label)
+    assert pair_quantile(similarity, quantile, *given) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_quantile_decides_how_many_pairs_are_mined(quantile: float) -> None:
+    """Of 190 pairs, and the same ones on any increasing scale of the similarities."""
+    similarity = random_similarity(20).double()
+    for values in (similarity, 0.1 * similarity + 0.9):
+        threshold = pair_quantile(values, quantile)
+        positive, _ = as_sets(mine_by_similarity(values, threshold, -2.0))
+        _, negative = as_sets(mine_by_similarity(values, 2.0, threshold))
+        assert len(positive) / 2 == pytest.approx((1 - quantile) * 190, abs=1)
+        assert len(negative) / 2 == pytest.approx(quantile * 190, abs=1)
+
+
+def test_quantile_of_nothing_or_of_nan_is_unknown() -> None:
+    damaged = SIMILARITY.clone()
+    damaged[0, 1] = NAN
+    assert math.isnan(pair_quantile(damaged, 0.5))
+    assert math.isnan(pair_quantile(torch.ones(1, 1), 0.5))
+    assert math.isnan(pair_quantile(SIMILARITY, 0.5, torch.arange(4)))
+    assert isinstance(pair_quantile(SIMILARITY.clone().requires_grad_(), 0.5), float)
 
 
 def test_precision_and_recall_by_hand() -> None:

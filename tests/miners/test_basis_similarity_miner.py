@@ -62,6 +62,56 @@ def test_one_fixed_threshold_and_one_running_mean() -> None:
     assert unordered(miner(RESPONSES, LABELS)) == ([(0, 1)], [(0, 3)])
 
 
+def test_quantiles_by_hand() -> None:
+    """Of six cosines 0.8 is at place 4 of 0-5, 0.87 (cos 30 degrees), and 0.4 at place 2, 0.5."""
+    miner = BasisSimilarityMiner(
+        positive_threshold={"quantile": 0.8}, negative_threshold={"quantile": 0.4}
+    )
+    assert all(math.isnan(threshold) for threshold in miner.thresholds())
+    found = miner.thresholds(pairwise_cosine(RESPONSES))
+    assert found == pytest.approx((math.cos(math.radians(30)), 0.5))
+    assert unordered(miner(RESPONSES, LABELS)) == ([(0, 1), (2, 3)], [(0, 2), (0, 3), (1, 3)])
+    assert miner.mining_active == 1
+
+
+def test_quantiles_with_agreement_are_of_the_pairs_that_agree() -> None:
+    """Of one pseudo label: 0-2 0.5, 0-3 0, 2-3 0.87. Of two: 0-1 0.98, 1-2 0.64, 1-3 0.17."""
+    miner = BasisSimilarityMiner(
+        require_agreement=True,
+        positive_threshold={"quantile": 0.5},
+        negative_threshold={"quantile": 0.0},
+    )
+    assert unordered(miner(RESPONSES, LABELS)) == ([(0, 2), (2, 3)], [(1, 3)])
+
+
+def test_a_quantile_goes_with_a_running_mean() -> None:
+    miner = BasisSimilarityMiner(positive_threshold={"quantile": 0.8})
+    miner.set_running_means(math.nan, 0.1)
+    assert unordered(miner(RESPONSES, LABELS)) == ([(0, 1), (2, 3)], [(0, 3)])
+    assert miner.needs_running_means
+    assert not BasisSimilarityMiner(
+        positive_threshold={"quantile": 0.9}, negative_threshold=0.1
+    ).needs_running_means
+
+
+def test_trap_04_without_a_pair_that_agrees_a_quantile_is_unknown() -> None:
+    miner = BasisSimilarityMiner(require_agreement=True, positive_threshold={"quantile": 0.5})
+    miner.set_running_means(0.8, 0.2)
+    assert [len(index) for index in miner(RESPONSES, torch.arange(4))] == [0, 0, 0, 0]
+    assert miner.mining_active == 0
+
+
+def test_trap_02_quantiles_that_cross_mine_nothing() -> None:
+    """With agreement they are of different pairs, so this shows in the batch only."""
+    miner = BasisSimilarityMiner(
+        require_agreement=True,
+        positive_threshold={"quantile": 0.0},
+        negative_threshold={"quantile": 1.0},
+    )
+    assert [len(index) for index in miner(RESPONSES, LABELS)] == [0, 0, 0, 0]
+    assert miner.mining_active == 0
+
+
 def test_trap_01_both_directions() -> None:
     miner = BasisSimilarityMiner()
     miner.set_running_means(0.8, 0.2)
@@ -152,11 +202,18 @@ def test_mines_what_the_feature_basis_loss_calls_similar(center_responses: bool)
     ("arguments", "message"),
     [
         ({"require_agreement": 1}, "require_agreement is 1; expected True or False"),
-        ({"positive_threshold": "mean"}, "positive_threshold is 'mean'; expected running_mean or"),
+        ({"positive_threshold": "mean"}, "positive_threshold is 'mean'; expected running_mean, "),
         ({"negative_threshold": -1.5}, r"negative_threshold is -1.5; .* in \[-1, 1\]"),
         ({"negative_threshold": True}, "negative_threshold is True"),
         ({"positive_threshold": math.nan}, "positive_threshold is nan"),
         ({"positive_threshold": 0.1, "negative_threshold": 0.1}, "nothing is ever mined"),
+        ({"positive_threshold": {"quantile": 1.5}}, r"1.5}; expected .* \{quantile: q\} with q in"),
+        ({"positive_threshold": {"quantil": 0.5}}, "positive_threshold is {'quantil': 0.5}"),
+        ({"negative_threshold": {"quantile": "0.5"}}, "negative_threshold is {'quantile': '0.5'}"),
+        (
+            {"positive_threshold": {"quantile": 0.05}, "negative_threshold": {"quantile": 0.5}},
+            "nothing is ever mined",
+        ),
         ({"record_precision": None}, "record_precision is None"),
     ],
 )

@@ -765,6 +765,18 @@ def test_a_given_teacher_may_be_named_by_a_relative_path(
     assert saved["teacher_experiment"] == str(finished / "teacher")
 
 
+def test_settings_of_a_teacher_beside_a_given_one_are_refused(
+    bench: Any, finished: Path, command: str, trained: list[Any], tmp_path: Path
+) -> None:
+    """They would have no effect."""
+    flags = "--teacher.num_epochs_train 3 --teacher.sampler~APPLY~2 {m: 2}"
+    outcome = bench(command, flags, f"--teacher_experiment {finished / 'teacher'}", root=tmp_path)
+    assert outcome.code == 2
+    assert "--teacher.num_epochs_train, --teacher.sampler~APPLY~2 is given together" in outcome.err
+    assert trained == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_baseline_of_a_given_teacher_is_trained_as_it_was(bench: Any, teacher: Path) -> None:
     """By its own saved config, not by the settings for a teacher of ours."""
     path = teacher / "configs" / "config_loss.yaml"

@@ -651,6 +651,24 @@ def test_warm_up_without_a_basis_is_refused(make: Callable[..., SladeStudent]) -
         make(2, basis_warmup_iterations=1)
 
 
+def test_a_frozen_basis_is_refused_where_it_would_have_to_move(
+    make: Callable[..., SladeStudent],
+) -> None:
+    """Not warmed up, and with thresholds of its own, it is a fixed projection and can be used."""
+    frozen: dict[str, Any] = {"freeze_these": ["basis_loss"]}
+    with pytest.raises(ConfigError, match="holds basis_loss, but basis_warmup_iterations is 3"):
+        make(3, basis_warmup_iterations=3, **frozen)
+    with pytest.raises(ConfigError, match="running means then stay unknown"):
+        make(4, **frozen)
+    fixed = BasisSimilarityMiner(positive_threshold={"quantile": 0.9}, negative_threshold=0.5)
+    trainer = started(make(4, mining_funcs={"unlabeled_tuple_miner": fixed}, **frozen))
+    before = copy.deepcopy(trainer.loss_funcs["basis_loss"].state_dict())
+    assert one_step(trainer)["total_loss"] > 0
+    after = trainer.loss_funcs["basis_loss"].state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert fixed.num_pos_pairs > 0
+
+
 def test_a_pool_smaller_than_a_batch_is_refused(make: Callable[..., SladeStudent]) -> None:
     with pytest.raises(DataError, match=r"59 pseudo-labeled images cannot fill a batch of 60"):
         make(4, unlabeled_batch_size=60)
