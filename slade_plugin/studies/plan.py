@@ -255,10 +255,13 @@ def plan_runs(
             shared: dict[Path, Run] = {}
             first: Run | None = None
             for setting in order:
-                flags = _joined(setting, [of_dataset, study.flags, setting.flags, tuple(extra)])
+                teacher = None if setting.own_teacher else first
+                common = [of_dataset, study.flags, tuple(extra)]
+                if teacher:  # what they say of a teacher was said to the run that trained it
+                    common = [_without_teacher(source) for source in common]
+                flags = _joined(setting, [*common[:2], setting.flags, common[2]])
                 places = tuple(w for k, ws in flags.items() if k in PLACES for w in (k, *ws))
                 own = tuple(w for k, ws in flags.items() if k not in PLACES for w in (k, *ws))
-                teacher = None if setting.own_teacher else first
                 path = folder / dataset / f"seed{seed}" / _key(own, teacher)
                 run = Run(path, dataset, seed, setting.name, own, places, teacher)
                 run = shared.setdefault(path, run)
@@ -308,6 +311,12 @@ def _groups(words: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
     if own:
         raise ConfigError(f"{', '.join(own)}: the study itself says this; expected other flags.")
     return [(flag, tuple(values)) for flag, values in groups]
+
+
+def _without_teacher(words: Sequence[str]) -> tuple[str, ...]:
+    """The flags but those for the teacher alone, which run.py refuses beside a given one."""
+    groups = _groups(words)
+    return tuple(w for k, ws in groups if not k.startswith("--teacher.") for w in (k, *ws))
 
 
 def _key(flags: Sequence[str], teacher: Run | None) -> str:

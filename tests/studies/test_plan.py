@@ -230,6 +230,21 @@ def test_a_setting_may_have_its_own_baseline_and_say_what_its_teacher_is(tmp_pat
         plan_runs(broken, tmp_path, [0])
 
 
+def test_flags_for_the_teacher_reach_the_run_that_trains_it(tmp_path: Path) -> None:
+    """Those of the data set and the study; run.py refuses them beside a given teacher."""
+    study = load(tmp_path, datasets={"dots": "--teacher.sampler {m: 2}"},
+                 flags="--teacher.num_epochs_train 3 --num_epochs_train 2")  # fmt: skip
+    runs = plan_runs(study, tmp_path, [0])
+    for name in ("whole", "swav"):
+        run = runs["dots", 0, name]
+        assert value_of(run, "--teacher.num_epochs_train") == "3"
+        assert value_of(run, "--teacher.sampler") == "{m: 2}"
+    for name in ("plain", "oracle"):
+        command = runs["dots", 0, name].command()
+        assert not [word for word in command if word.startswith("--teacher.")]
+        assert value_of(runs["dots", 0, name], "--num_epochs_train") == "2"
+
+
 def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     run = plan_runs(load(tmp_path), tmp_path, [0])["dots", 0, "whole"]
     assert "--resume_training" not in run.command()
