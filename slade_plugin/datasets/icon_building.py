@@ -14,7 +14,7 @@ import importlib.metadata
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -39,9 +39,9 @@ logger = logging.getLogger(__name__)
 
 SEED = 20220
 MIN_LABELED = 25
-"""Images that a concept needs to be drawn for the labeled classes, with a chance of one half."""
+"""A concept with at least so many images becomes a labeled class, with a chance of one half."""
 MIN_POOL = 10
-"""Images that any other concept needs to be a class of the pool."""
+"""Any other concept with at least so many images becomes a class of the pool."""
 
 UInt8Array = npt.NDArray[np.uint8]
 IconClass = tuple[str, list[Drawing], UInt8Array]
@@ -129,7 +129,7 @@ def render_concepts(
 
 
 def split(
-    rendered: Iterable[IconClass], min_labeled: int, min_pool: int
+    rendered: Sequence[IconClass], min_labeled: int, min_pool: int
 ) -> tuple[list[IconClass], list[IconClass]]:
     """Returns (labeled classes, pool classes), each in a seeded random order.
 
@@ -140,11 +140,10 @@ def split(
     Raises:
         DataError: If a part would be empty.
     """
-    known = list(rendered)
-    large = _shuffled("split", [item for item in known if len(item[2]) >= min_labeled])
+    large = _shuffled("split", [item for item in rendered if len(item[2]) >= min_labeled])
     labeled = large[: len(large) // 2]
     names = {concept for concept, _, _ in labeled}
-    others = [item for item in known if item[0] not in names and len(item[2]) >= min_pool]
+    others = [item for item in rendered if item[0] not in names and len(item[2]) >= min_pool]
     pool = []
     if labeled and others:
         new = ~icon_rendering.repeats(_stacked(others), _stacked(labeled))
@@ -157,7 +156,7 @@ def split(
                 pool.append((concept, kept, images[is_new]))
     if not labeled or not pool:
         raise DataError(
-            f"Icons: {len(labeled)} labeled and {len(pool)} pool classes out of {len(known)} "
+            f"Icons: {len(labeled)} labeled and {len(pool)} pool classes out of {len(rendered)} "
             f"concepts; expected some of both (>= {min_labeled} and >= {min_pool} images a "
             f"concept). Is the package whole? It should be {PACKAGE} {PACKAGE_VERSION}."
         )

@@ -50,7 +50,7 @@ def check_renderer() -> None:
     except ImportError as error:
         raise DataError(
             f"Icons are rendered with resvg-py, which cannot be imported: {error}. Install it: "
-            "`pip install slade-plugin[icons]`, or `pip install resvg-py`."
+            "`pip install resvg-py`, or the plugin with its extra [icons]."
         ) from error
 
 

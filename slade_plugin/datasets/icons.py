@@ -65,6 +65,6 @@ class Icons(StoredImages):
             raise DataError(
                 f"Icons: {manifest_path} does not exist. The images are built once, out of an npm "
                 f"package. {HOW_TO_GET} Then `{BUILD.format(root=root)}` (it needs "
-                "`pip install slade-plugin[icons]`). If they are elsewhere, change dataset_root."
+                "`pip install resvg-py`). If they are elsewhere, change dataset_root."
             )
         super().__init__(manifest_path, transform, subset)

@@ -183,7 +183,7 @@ def test_a_missing_renderer_is_named_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "resvg_py", None)
-    with pytest.raises(DataError, match=r"pip install slade-plugin\[icons\]"):
+    with pytest.raises(DataError, match="pip install resvg-py"):
         build(tmp_path / "nothing", tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,7 +1,6 @@
 """What is special to Icons; test_stored_images.py and test_icon_building.py have the rest."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -45,10 +44,9 @@ def test_missing_images_are_answered_with_the_commands_that_build_them(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"subset": "pool"}])
-def test_bad_options_are_named(root: Path, options: dict[str, Any]) -> None:
+def test_a_bad_subset_is_named_even_before_the_images_are_built(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Icons: subset is 'pool'"):
-        Icons(root, **options)
+        Icons(tmp_path, subset="pool")
 
 
 def test_a_damaged_file_is_found(root: Path) -> None:

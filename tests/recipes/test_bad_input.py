@@ -349,6 +349,17 @@ def test_stored_images_that_are_damaged(bench: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("nothing_trains")
+def test_icons_that_were_not_built(bench: Any, tmp_path: Path) -> None:
+    flags = f"--config_dataset icons --config_loss slade --dataset_root {tmp_path / 'data'}"
+    outcome = bench(flags, f"--root_experiment_folder {tmp_path / 'experiments'}", root=None)
+    assert outcome.code == 2
+    assert "v1.json does not exist" in outcome.err
+    assert "npm pack @iconify/json@" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("nothing_trains")
 def test_data_that_cannot_be_downloaded(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
