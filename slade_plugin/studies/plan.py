@@ -240,13 +240,14 @@ def plan_runs(
         study: The study.
         folder: Where runs go: `folder/DATASET/seedN/KEY`. Studies of one folder share runs.
         seeds: Seeds of the runs.
-        extra: Further flags for every run.
+        extra: Further flags for every run. Of flags of study, data set, setting and `extra` with
+            one name mappings are merged; of other values the last one counts.
 
     Returns:
         (data set, seed, setting) to its run; several of them may share one.
 
     Raises:
-        ConfigError: If a flag is given twice to a run or is the study's own.
+        ConfigError: If a flag of `extra` cannot be read or is the study's own.
     """
     order = [study.setting(study.first), *(s for s in study.settings if s.name != study.first)]
     runs: dict[tuple[str, int, str], Run] = {}
@@ -255,11 +256,8 @@ def plan_runs(
             shared: dict[Path, Run] = {}
             first: Run | None = None
             for setting in order:
-                teacher = None if setting.own_teacher else first
-                common = [of_dataset, study.flags, tuple(extra)]
-                if teacher:  # what they say of a teacher was said to the run that trained it
-                    common = [_without_teacher(source) for source in common]
-                flags = _joined(setting, [*common[:2], setting.flags, common[2]])
+teacher = None if setting.own_teacher else first
+                flags = _joined(setting, [study.flags, of_dataset, setting.flags, extra], teacher)
                 places = tuple(w for k, ws in flags.items() if k in PLACES for w in (k, *ws))
                 own = tuple(w for k, ws in flags.items() if k not in PLACES for w in (k, *ws))
                 path = folder / dataset / f"seed{seed}" / _key(own, teacher)
@@ -270,61 +268,74 @@ def plan_runs(
     return runs
 
 
-def _joined(setting: Setting, sources: Iterable[Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Flag to its words, sorted, so that equal flags have one key.
-
-    The host takes the last of two equal flags and forgets the other, so two are refused.
-    """
-    flags: dict[str, tuple[str, ...]] = {}
+def _joined(
+    setting: Setting, sources: Iterable[Sequence[str]], teacher: Run | None
+) -> dict[str, tuple[str, ...]]:
+    """Flag to its words, as `plan_runs` says; sorted, so that equal flags have one key."""
+    flags: dict[str, Any] = {}
     for source in sources:
-        for flag, words in _groups(source):
-            if flag in flags:
-                raise ConfigError(
-                    f"{setting.name}: {flag} is given twice ({' '.join(flags[flag])!r} and "
-                    f"{' '.join(words)!r}), and run.py would forget the first; expected it once "
-                    "among the flags of data set, study, setting and command line."
-                )
-            flags[flag] = words
+        for flag, value in _values(source).items():
+            if teacher and flag.startswith("--teacher.") and source is not setting.flags:
+                continue  # said to the run that trained it; run.py refuses it beside a given one
+            flags[flag] = _merged(flags.get(flag), value)
     if not setting.own_baseline:
-        given = " ".join(flags.get("--pipeline", ("{}",)))
-        value = yaml.safe_load(given)
-        if not isinstance(value, dict):
+        given = flags.setdefault("--pipeline", {})
+        if not isinstance(given, dict):
             raise ConfigError(f"{setting.name}: --pipeline is {given}; expected {{KEY: VALUE}}.")
-        text = yaml.safe_dump({**value, BASELINE: False}, default_flow_style=True, width=10**6)
-        flags["--pipeline"] = tuple(text.split())
+        flags["--pipeline"] = {**given, BASELINE: False}
     # The host's keywords (KEY~APPLY~2) may depend on order among flags of one key.
-    return dict(sorted(flags.items(), key=lambda item: item[0].partition("~")[0]))
+    ordered = sorted(flags.items(), key=lambda item: item[0].partition("~")[0])
+    return {flag: tuple(_text(value).split()) for flag, value in ordered}
 
 
-def _groups(words: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
-    """Flags with their words, quoted values split at spaces as run.py does."""
-    groups: list[tuple[str, list[str]]] = []
-    for word in (w for text in words for w in text.split()):
+def _values(words: Sequence[str]) -> dict[str, Any]:
+    """Flag to its value: what YAML reads in braces, otherwise the text as it is."""
+    texts: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for word in (w for text in words for w in text.split()):  # as run.py does
         if word.startswith("--"):
             flag, equals, value = word.partition("=")
-            groups.append((flag, [value] if equals else []))
-        elif groups:
-            groups[-1][1].append(word)
+            if flag in RESERVED:
+                raise ConfigError(f"{flag}: the study itself says this; expected other flags.")
+            if flag in texts:
+                raise ConfigError(f"{flag} is given twice; expected it once.")
+            current = texts[flag] = [value] if equals else []
+        elif current is not None:
+            current.append(word)
         else:
             raise ConfigError(f"{word!r} follows no flag; expected --FLAG before it.")
-    own = [flag for flag, _ in groups if flag in RESERVED]
-    if own:
-        raise ConfigError(f"{', '.join(own)}: the study itself says this; expected other flags.")
-    return [(flag, tuple(values)) for flag, values in groups]
+    return {flag: _value(flag, " ".join(parts)) for flag, parts in texts.items()}
 
 
-def _without_teacher(words: Sequence[str]) -> tuple[str, ...]:
-    """The flags but those for the teacher alone, which run.py refuses beside a given one."""
-    groups = _groups(words)
-    return tuple(w for k, ws in groups if not k.startswith("--teacher.") for w in (k, *ws))
+def _value(flag: str, text: str) -> Any:
+    if not text.startswith("{"):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{flag} is {text!r}: {error}; expected {{KEY: VALUE}} with a space after each colon."
+        ) from error
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
 
 
 def _key(flags: Sequence[str], teacher: Run | None) -> str:
     """Name of a run's folder: a word to read and a hash of what decides its outcome."""
     content = json.dumps([flags, teacher.folder.name if teacher else None])
     digest = hashlib.sha256(content.encode()).hexdigest()[:10]
-    loss = dict(_groups(flags)).get("--config_loss", ("run",))
-    return f"{re.sub(r'[^a-zA-Z0-9_]+', '-', '_'.join(loss)).strip('-')}-{digest}"
+    loss = _values(flags).get("--config_loss", "run")
+    return f"{re.sub(r'[^a-zA-Z0-9_]+', '-', loss).strip('-')}-{digest}"
 
 
 def _mapping(where: str, value: Any, known: Sequence[str]) -> dict[str, Any]:
@@ -364,7 +375,10 @@ def _words(where: str, value: Any) -> tuple[str, ...]:
             )
     else:
         raise ConfigError(f"{where} is {value!r}; expected flags of run.py, one text or a list.")
-    _groups(words)
+    try:
+        _values(words)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     return tuple(words)
 
 

@@ -1,6 +1,7 @@
-"""The report of a study: Markdown to read, JSON with every score."""
+"""The report of a study: Markdown to read, two figures, JSON with every score."""
 
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,16 +11,19 @@ from slade_plugin.errors import ExperimentError
 from slade_plugin.files import atomic_write, write_json
 from slade_plugin.results.table import METRICS
 from slade_plugin.self_training.pipeline import STATE_FILE
+from slade_plugin.studies.pairs import TENTHS, TITLES, Parts, pair_parts
 from slade_plugin.studies.plan import Run, Study
-from slade_plugin.studies.scores import read_scores, summarise
+from slade_plugin.studies.plot import plot_pairs, plot_scores, save_png
+from slade_plugin.studies.scores import ORACLE, read_scores, summarise
 
 MAIN_METRIC = "mean_average_precision_at_r"
+_CURVE = [(i / 20, (i + 1) / 20) for i in range(20)]
 
 
 def write_report(
     study: Study, runs: Mapping[tuple[str, int, str], Run], out: Path, command: str
 ) -> str:
-    """Writes NAME.md and NAME.json from the runs that are finished.
+    """Writes NAME.md, NAME.png, NAME_pairs.png and NAME.json from the runs that are finished.
 
     Args:
         study: The study.
@@ -53,19 +57,37 @@ def write_report(
         "by seed.",
     ]
     summary: dict[str, Any] = {}
+    tenths: dict[str, dict[str, Parts]] = {}
+    curves: dict[str, dict[str, Parts]] = {}
+    sections = []
     for dataset, found in scores.items():
-        parts.append(f"## {dataset}")
+        sections.append(f"## {dataset}")
         if found.unfinished:
-            names = ", ".join(found.unfinished)
-            parts.append(f"Not finished and left out: {names}.")
+            sections.append(f"Not finished and left out: {', '.join(found.unfinished)}.")
         for split in ("test", "val"):
             for metric, title in METRICS.items():
                 rows = summarise(found, study.first, split, metric)
                 summary.setdefault(dataset, {}).setdefault(split, {})[metric] = rows
                 if rows:
-                    parts.append(f"### {title} on {split}\n\n{to_markdown(rows, metric, study)}")
-    text = "\n\n".join(parts) + "\n"
+                    sections.append(f"### {title} on {split}\n\n{to_markdown(rows, metric, study)}")
+        pairs = _pairs_of_settings(study, runs, dataset, list(found.unfinished))
+        if pairs:
+            n = len(TENTHS)
+            tenths[dataset] = {k: {c: v[:n] for c, v in of.items()} for k, of in pairs.items()}
+            curves[dataset] = {k: {c: v[n:] for c, v in of.items()} for k, of in pairs.items()}
+            sections.append(f"### Selected pairs\n\n{pairs_to_markdown(tenths[dataset])}")
     out.mkdir(parents=True, exist_ok=True)
+    main = {dataset: of["test"][MAIN_METRIC] for dataset, of in summary.items()}
+    figures = {study.name: plot_scores({d: rows for d, rows in main.items() if rows}, MAIN_METRIC)}
+    # Those of the oracle are all right, and would press the others together.
+    chosen = {d: {k: v for k, v in of.items() if k != ORACLE} for d, of in curves.items()}
+    if any(chosen.values()):
+        figures[f"{study.name}_pairs"] = plot_pairs(chosen)
+    for name, figure in figures.items():
+        with atomic_write(out / f"{name}.png") as file:
+            save_png(figure, file)
+        parts.append(f"![{name}]({name}.png)")
+    text = "\n\n".join([*parts, *sections]) + "\n"
     with atomic_write(out / f"{study.name}.md") as file:
         file.write(text.encode())
     content = {
@@ -76,9 +98,50 @@ def write_report(
         "unfinished": {dataset: found.unfinished for dataset, found in scores.items()},
         "summary": summary,
         "scores": {d: {**found.rungs, **found.controls} for d, found in scores.items()},
+        "pairs": {"tenths": _no_nan(tenths), "twentieths": _no_nan(curves)},
     }
     write_json(out / f"{study.name}.json", content)
     return text
+
+
+def _pairs_of_settings(
+    study: Study, runs: Mapping[tuple[str, int, str], Run], dataset: str, without: Sequence[str]
+) -> dict[str, Parts]:
+    """Setting to the selected pairs in `TENTHS` and `_CURVE`, where there are any."""
+    found = {}
+    for name in (setting.name for setting in study.settings if setting.name not in without):
+        of_setting = [run for (d, _, n), run in runs.items() if (d, n) == (dataset, name)]
+        found[name] = pair_parts(of_setting, [*TENTHS.values(), *_CURVE])
+    return {name: parts for name, parts in found.items() if parts}
+
+
+def pairs_to_markdown(pairs: Mapping[str, Parts]) -> str:
+    """A table of `pair_parts` in the tenths of training."""
+    columns = [c for c in TITLES if any(c in parts for parts in pairs.values())]
+    lines = [["setting", *(TITLES[c] for c in columns)], ["---"] * (len(columns) + 1)]
+    for name, parts in pairs.items():
+        cells = [" / ".join(map(_share_cell, parts.get(c, []))) for c in columns]
+        lines.append([name, *cells])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        "Pairs of D^u in the first / middle / last tenth of training, mean over seeds and split "
+        "schemes. Precision: share of the chosen pairs that are right by the true labels; recall: "
+        "share of the batch's right pairs that are chosen; %. Pairs a step, both directions "
+        f"counted.\n\n{table}"
+    )
+
+
+def _share_cell(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
+
+
+def _no_nan(value: Any) -> Any:
+    """What JSON does not know becomes null."""
+    if isinstance(value, dict):
+        return {key: _no_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_no_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def describe_runs(runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -117,7 +180,7 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str, study: Study) ->
             shown["to_previous"] = "minus the row above"
         if metric == MAIN_METRIC and any("gap_closed" in row for row in rows):
             shown["gap_closed"] = "of the gap to the oracle"
-        head = ["control" if control else "setting", *shown.values()]
+        head = ["setting", *shown.values()]
         lines = [head, ["---"] * len(head)]
         lines += [[row["setting"], *(_cell(row, key) for key in shown)] for row in chosen]
         tables.append("\n".join(f"| {' | '.join(line)} |" for line in lines))

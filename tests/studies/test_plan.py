@@ -99,6 +99,23 @@ def test_shipped_studies_share_the_runs_of_slade(tmp_path: Path) -> None:
     assert len(set(found.values())) == 1, found
 
 
+def test_runs_of_the_ladder_are_found_again(tmp_path: Path) -> None:
+    """Hours of computing lie under these names: another one must be meant."""
+    study = Study.load(config_root() / "studies" / "ladder.yaml")
+    runs = plan_runs(study, tmp_path, [0])
+    names = {
+        setting: run.folder.name for (data, _, setting), run in runs.items() if data == "glyphs"
+    }
+    assert names == {
+        "slade": "slade-bf5bc4b34e",
+        "slade_pseudo_label": "slade_pseudo_label-179ff3b49f",
+        "slade_basis": "slade_basis-91c9bbf1aa",
+        "slade_labeled_only": "slade_labeled_only-f2154d6a10",
+        "slade_paper": "slade_paper-3b5704f6aa",
+        "slade_oracle": "slade_oracle-f00523acf0",
+    }
+
+
 def test_a_missing_study_is_named_with_those_there(tmp_path: Path) -> None:
     for name in ("ladder", "margins"):
         (tmp_path / f"{name}.yaml").touch()
@@ -253,20 +270,40 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     assert value_of(run, "--resume_training") == "latest"
 
 
+def test_the_special_wins_over_the_general(tmp_path: Path) -> None:
+    """Study, data set, setting, command line: mappings are merged, as the host would forget one."""
+    study = load(
+        tmp_path,
+        flags="--sampler {m: 1, n: {a: 1, b: 1}} --num_epochs_train 1 --x 1",
+        datasets={"dots": "--sampler {n: {b: 2}} --num_epochs_train 2 --y {a: 1}"},
+        settings={"whole": "--sampler {o: 3} --num_epochs_train 3 --y 3"},
+    )
+    run = plan_runs(study, tmp_path, [0], ["--sampler", "{n: {c: 4}}", "--x={a:", "4}"])
+    (flags,) = {run["dots", 0, "whole"]}
+    assert yaml.safe_load(value_of(flags, "--sampler")) == {
+        "m": 1,
+        "n": {"a": 1, "b": 2, "c": 4},
+        "o": 3,
+    }
+    assert value_of(flags, "--num_epochs_train") == "3"
+    assert value_of(flags, "--x") == "{a: 4}"
+    assert value_of(flags, "--y") == "3"
+
+
 @pytest.mark.parametrize(
-    ("changes", "extra"),
+    ("extra", "message"),
     [
-        ({"flags": "--config_loss x"}, []),
-        ({}, ["--num_epochs_train", "5"]),
-        ({"datasets": {"dots": "--sampler x"}}, []),
+        (["x"], "'x' follows no flag"),
+        (["--seed", "3"], "--seed: the study itself says this"),
+        (["--x", "1", "--x=2"], "--x is given twice"),
+        (["--x", "{a: 1"], r"(?s)--x is '\{a: 1'.*expected \{KEY: VALUE\}"),
     ],
 )
-def test_a_flag_given_twice_is_refused(
-    tmp_path: Path, changes: dict[str, Any], extra: list[str]
+def test_flags_that_cannot_be_read_are_refused(
+    tmp_path: Path, extra: list[str], message: str
 ) -> None:
-    """The host would take the last and forget the other without a word."""
-    with pytest.raises(ConfigError, match=r"whole: --.* is given twice .*forget the first"):
-        plan_runs(load(tmp_path, **changes), tmp_path, [0], extra)
+    with pytest.raises(ConfigError, match=message):
+        plan_runs(load(tmp_path), tmp_path, [0], extra)
 
 
 def test_equal_commands_are_one_run_whichever_study_asks(tmp_path: Path) -> None:

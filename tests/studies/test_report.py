@@ -1,9 +1,12 @@
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from slade_plugin.errors import ExperimentError
 from slade_plugin.results.table import METRICS
@@ -82,7 +85,7 @@ def test_markdown_by_hand(tmp_path: Path, stub_runs: Any) -> None:
         f"| low | 23.50 {half} | +13.00 ± 0.00 | +124.1 ± 75.1 % | +14.00 ± 0.00 | 81.2 ± 0.0 % |",
         f"| whole | 25.50 {half} | +15.00 ± 0.00 | +143.2 ± 86.6 % | +2.00 ± 0.00 | 93.8 ± 0.0 % |",
         "",
-        "| control | MAP@R | minus baseline | relative to it | minus whole | "
+        "| setting | MAP@R | minus baseline | relative to it | minus whole | "
         "of the gap to the oracle |",
         "| --- | --- | --- | --- | --- | --- |",
         f"| plain | 25.50 {half} | +15.00 ± 0.00 | +143.2 ± 86.6 % | +0.00 ± 0.00 | 93.8 ± 0.0 % |",
@@ -91,6 +94,45 @@ def test_markdown_by_hand(tmp_path: Path, stub_runs: Any) -> None:
     ]
     head = to_markdown(rows, "precision_at_1", STUDY).splitlines()[0]
     assert head == "| setting | P@1 | minus baseline | minus the row above |"
+
+
+def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs: Any) -> None:
+    """Of the settings that have records; the oracle's are not drawn."""
+    runs = plan_runs(STUDY, tmp_path / "runs", [0])
+    execute(runs.values(), jobs=2, program=stub_runs.program)
+    for name in ("low", "slade_oracle"):
+        record_pairs(runs["dots", 0, name].experiment / "student" / "s0" / "saved_csvs")
+    text = write_report(STUDY, runs, tmp_path, "c")
+    dots, _, blobs = text.partition("## blobs")
+    assert "Selected pairs" not in blobs
+    table = dots.partition("### Selected pairs\n\n")[2].splitlines()
+    assert table[2:] == [
+        "| setting | precision of P | pairs in P |",
+        "| --- | --- | --- |",
+        "| low | - / 50.0 / 25.0 | 0.0 / 5.0 / 9.0 |",
+        "| slade_oracle | - / 50.0 / 25.0 | 0.0 / 5.0 / 9.0 |",
+        "",
+    ]
+    assert "![mine](mine.png)" in text
+    assert "![mine_pairs](mine_pairs.png)" in text
+    for name in ("mine", "mine_pairs"):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert image.format == "PNG"
+    pairs = json.loads((tmp_path / "mine.json").read_text())["pairs"]
+    assert pairs["tenths"]["dots"]["low"]["positive_precision"] == [None, 50, 25]
+    assert pairs["twentieths"]["dots"]["low"]["num_pos_pairs"] == [0] * 9 + [5] * 2 + [9] * 9
+
+
+def record_pairs(folder: Path) -> None:
+    """20 steps: nothing mined, 5 pairs, 9 pairs."""
+    folder.mkdir(parents=True)
+    steps = [(None, 0)] * 9 + [(0.5, 5)] * 2 + [(0.25, 9)] * 9
+    with closing(sqlite3.connect(folder / "logs.db")) as database:
+        table = "unlabeled_tuple_miner_BasisSimilarityMiner"
+        database.execute(f"CREATE TABLE {table} (id INTEGER, positive_precision, num_pos_pairs)")
+        rows = [(i, *step) for i, step in enumerate(steps)]
+        database.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)
+        database.commit()
 
 
 def test_what_is_not_finished_is_left_out_and_named(tmp_path: Path, stub_runs: Any) -> None:
