@@ -15,6 +15,7 @@ from typing import Any
 from slade_plugin.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from slade_plugin.errors import ConfigError, SladeError
 from slade_plugin.studies import execution
+from slade_plugin.studies.config_check import check_configs
 from slade_plugin.studies.plan import PLACES, Study, plan_runs
 from slade_plugin.studies.report import write_report
 
@@ -47,11 +48,19 @@ def _main(argv: list[str]) -> int:
         _names([args.datasets]), _names(args.only), _names(args.without)
     )
     runs = plan_runs(study, args.folder.resolve() / "runs", range(args.seeds), extra)
+    try:
+        notes = check_configs(runs.values())
+    except ConfigError as error:
+        if not args.report:
+            raise
+        notes = [f"today's config: {error}"]
+    for note in notes:
+        print(f"Note: {note}", file=sys.stderr)
     failures = []
     if not args.report:
         failures = execution.execute(runs.values(), jobs, gpus, execution.RUN_PY)
     if not failures or any(run.finished for run in runs.values()):
-        print(write_report(study, runs, args.out, reported_command(args, extra)))
+        print(write_report(study, runs, args.out, reported_command(args, extra), notes))
     for failure in failures:
         print(f"ExperimentError: {failure.run.title} {failure.reason}.", file=sys.stderr)
     return EXIT_USER_ERROR if failures else 0

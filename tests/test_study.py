@@ -1,3 +1,4 @@
+import json
 import signal
 import sys
 from pathlib import Path
@@ -6,14 +7,16 @@ from typing import Any
 
 import pytest
 
+from slade_plugin import study as module
+from slade_plugin.errors import ConfigError
 from slade_plugin.studies import execution
 from slade_plugin.study import main
 
 STUDY = """
-datasets: {dots: , blobs: --config_dataset blobs}
-first: whole
-settings: {low: --config_loss low, whole: --config_loss whole}
-controls: {plain: --config_loss plain}
+datasets: {dots: , icons: --config_dataset icons}
+first: slade
+settings: {low: --config_loss slade_basis, slade: --config_loss slade}
+controls: {plain: --config_loss slade_paper}
 """
 
 
@@ -57,10 +60,11 @@ def test_flags_for_every_run_and_parts_belong_to_the_reported_command(
     """Where things lie does not, nor how many runs there were at a time."""
     words = ["mine.yaml", "--datasets", "dots", "--seeds", "1", "--without", "low,plain"]
     places = ["--folder", "f", "--out", "o", "--jobs", "2"]
-    extra = ["--dataset_root", "/data", "--x", "{a: 1}", "--pytorch_home=/p", "--y", "2"]
+    own = ["--pseudo_labels", "{num_clusters: 9}", "--num_epochs_train", "2"]
+    extra = ["--dataset_root", "/data", *own[:2], "--pytorch_home=/p", *own[2:]]
     assert study.call(*words, *places, "--", *extra) == 0
     (call,) = study.runs.calls()
-    for flag in ("--dataset_root /data", "--x {a: 1}", "--pytorch_home /p", "--y 2"):
+    for flag in ("--dataset_root /data", "--pytorch_home /p", " ".join(own[:2]), " ".join(own[2:])):
         assert flag in " ".join(call["flags"])
     assert str(study.folder / "f" / "runs" / "dots" / "seed0") in " ".join(call["flags"])
     command = (
@@ -86,21 +90,21 @@ def test_no_seed_or_no_job_is_refused(
 def test_a_failed_run_is_named_at_the_end_and_the_others_are_reported(
     study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study.runs.behave(low=9)
+    study.runs.behave(slade_basis=9)
     assert study.call("mine.yaml", "--datasets", "dots", "--seeds", "1") == 2
     captured = capsys.readouterr()
     assert "ExperimentError: dots seed0 low ended with exit code 9; its log is" in captured.err
     assert "Not finished and left out: low." in captured.out
-    assert "| plain | 25.00 |" in captured.out
+    assert "| plain | 31.00 |" in captured.out
 
 
 def test_if_every_run_failed_there_is_no_report(
     study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study.runs.behave(whole=9)
+    study.runs.behave(slade=9)
     assert study.call("mine.yaml", "--datasets", "dots", "--seeds", "1") == 2
     error = capsys.readouterr().err
-    assert "dots seed0 whole ended with exit code 9" in error
+    assert "dots seed0 slade ended with exit code 9" in error
     assert "dots seed0 low has no teacher" in error
     assert not (study.folder / "docs").exists()
 
@@ -121,8 +125,48 @@ def test_an_unknown_study_gives_exit_code_2(
     study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert study.call("no_such_study") == 2
-    assert "expected one of: ladder" in capsys.readouterr().err
+    assert "expected one of: " in capsys.readouterr().err
     assert study.runs.calls() == []
+
+
+def test_a_setting_that_run_py_would_refuse_ends_the_study_before_it_begins(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.call("mine.yaml", "--seeds", "1", "--", "--sed", "3") == 2
+    assert "ConfigError: slade on dots: --sed is no flag" in capsys.readouterr().err
+    assert study.runs.calls() == []
+
+
+def test_a_changed_config_is_noted_in_the_report(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("mine.yaml", "--datasets", "dots", "--seeds", "1", "--only", "slade")
+    assert study.call(*words) == 0
+    (path,) = study.folder.rglob("pipeline.json")
+    state = json.loads(path.read_text())
+    state["plan"] = {"student": {"config_general": {"rounds": 9}}}
+    path.write_text(json.dumps(state))
+    capsys.readouterr()
+    assert study.call(*words) == 0
+    note = "Note: dots slade was made with another config than today's: student/config_"
+    captured = capsys.readouterr()
+    assert note in captured.out
+    assert note in captured.err
+
+
+def test_there_is_a_report_of_runs_whose_config_cannot_be_read_any_more(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("mine.yaml", "--datasets", "dots", "--seeds", "1", "--only", "slade")
+    assert study.call(*words) == 0
+
+    def refuse(runs: Any) -> list[str]:
+        raise ConfigError("slade on dots: no such key")
+
+    monkeypatch.setattr(module, "check_configs", refuse)
+    assert study.call(*words) == 2
+    assert study.call(*words, "--report") == 0
+    assert "Note: today's config: slade on dots: no such key" in capsys.readouterr().out
 
 
 def test_an_interrupt_says_how_to_go_on(

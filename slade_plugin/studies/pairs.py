@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slade_plugin.self_training.pipeline import STUDENT
+from slade_plugin.self_training.stages import STUDENT
 from slade_plugin.studies.plan import Run
 
 # Column -> the count that its share is one of; recall is averaged over steps.
@@ -101,7 +101,8 @@ def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Par
         Column to one value a part: shares in percent, pairs a step (both directions of a pair
         counted, as the host does). Columns without any value are left out.
     """
-    schemes = [records for run in runs for records in read_records(run.experiment / STUDENT)]
+    students = [_last_student(run.experiment) for run in runs]
+    schemes = [records for student in students for records in read_records(student)]
     found: Parts = {}
     for column in COLUMNS:
         scale = 1 if column.startswith("num_") else 100
@@ -113,3 +114,10 @@ def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Par
         if any(known):
             found[column] = [sum(k) / len(k) if k else math.nan for k in known]
     return found
+
+
+def _last_student(experiment: Path) -> Path:
+    """That of the last round."""
+    later = experiment.glob(f"round*/{STUDENT}")
+    by_round = {int(path.parent.name.removeprefix("round")): path for path in later}
+    return by_round[max(by_round)] if by_round else experiment / STUDENT

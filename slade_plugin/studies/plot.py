@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from slade_plugin.results.table import METRICS
-from slade_plugin.self_training.pipeline import BASELINE
+from slade_plugin.self_training.stages import BASELINE
 from slade_plugin.studies.pairs import TITLES, Parts
 
 _SHARES = ("positive_precision", "positive_recall", "negative_precision", "negative_recall")

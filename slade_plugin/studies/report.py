@@ -21,7 +21,11 @@ _CURVE = [(i / 20, (i + 1) / 20) for i in range(20)]
 
 
 def write_report(
-    study: Study, runs: Mapping[tuple[str, int, str], Run], out: Path, command: str
+    study: Study,
+    runs: Mapping[tuple[str, int, str], Run],
+    out: Path,
+    command: str,
+    notes: Sequence[str] = (),
 ) -> str:
     """Writes NAME.md, NAME.png, NAME_pairs.png and NAME.json from the runs that are finished.
 
@@ -30,6 +34,7 @@ def write_report(
         runs: What `plan_runs` gave.
         out: Folder.
         command: What makes these numbers, for the reader.
+        notes: What the reader has to know.
 
     Returns:
         The Markdown.
@@ -55,6 +60,7 @@ def write_report(
         f"Percent; mean over {len(seeds)} seeds of the mean over split schemes, ± half width of "
         "the 95 % interval (Student's t). Differences, relative gains and shares are taken seed "
         "by seed.",
+        *(f"Note: {note}." for note in notes),
     ]
     summary: dict[str, Any] = {}
     tenths: dict[str, dict[str, Parts]] = {}
@@ -93,6 +99,7 @@ def write_report(
     content = {
         "command": command,
         "environment": environment,
+        "notes": list(notes),
         "datasets": {name: shlex.join(flags) for name, flags in study.datasets.items()},
         "settings": {s.name: shlex.join((*study.flags, *s.flags)) for s in study.settings},
         "unfinished": {dataset: found.unfinished for dataset, found in scores.items()},

@@ -71,7 +71,7 @@ def test_a_run_starts_as_soon_as_a_job_is_free_and_its_teacher_is_there(
     before: list[str] = []
 
     def let_go() -> None:
-        wait_for(lambda: any(run.finished for run in runs))
+        wait_for(lambda: any(run.finished for run in runs) and len(stub_runs.calls()) == 2)
         before.extend(name for _, name in stub_runs.order())
         (stub_runs.folder / "go").touch()
 

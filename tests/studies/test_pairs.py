@@ -111,6 +111,12 @@ def test_parts_are_means_over_seeds_and_schemes_that_have_a_value(tmp_path: Path
     assert list(found) == list(COLUMNS)
 
 
+def test_of_several_rounds_the_last_student_counts(tmp_path: Path) -> None:
+    for place, value in (("student", 1.0), ("round10/student", 0.5), ("round2/student", 0.2)):
+        record(tmp_path / "experiment" / place, "s0", [(value, 0.0, 10, 1.0, 0.0, 4)])
+    assert pair_parts([run_in(tmp_path)], [(0, 1)])["positive_precision"] == [50]
+
+
 def test_a_student_without_pairs_has_no_parts(tmp_path: Path) -> None:
     assert pair_parts([run_in(tmp_path)], [(0, 1)]) == {}
 

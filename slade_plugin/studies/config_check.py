@@ -1,0 +1,91 @@
+"""The configs of a study, read as run.py reads them, before hours are spent on one with a mistake.
+
+Equal flags need not be an equal config: a default may have changed since a run was made. That is
+noted, not forbidden: whether it matters is for the reader to say.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from slade_plugin.config.validation import check_args
+from slade_plugin.errors import ConfigError, SladeError
+from slade_plugin.self_training.pipeline import STATE_FILE, Pipeline, first_difference
+from slade_plugin.studies.plan import Run
+
+# What differs between runs of one setting by design.
+_OF_ONE_RUN = ("seed", "teacher_experiment", "folder", "last_folder")
+
+
+def check_configs(runs: Iterable[Run]) -> list[str]:
+    """Reads the config of every setting and compares it with what its runs were made with.
+
+    Args:
+        runs: Of the study.
+
+    Returns:
+        A note for each setting on each data set of which a run on disk has another config.
+
+    Raises:
+        ConfigError: If run.py would refuse a setting.
+    """
+    plans: dict[tuple[str, ...], Any] = {}
+    notes: dict[str, str] = {}
+    for run in dict.fromkeys(runs):
+        if run.flags not in plans:
+            try:
+                plans[run.flags] = read_plan(run)
+            except SladeError as error:
+                raise ConfigError(f"{run.setting} on {run.dataset}: {error}") from error
+        state = run.experiment / STATE_FILE
+        saved = json.loads(state.read_text(encoding="utf-8"))["plan"] if state.is_file() else {}
+        now = plans[run.flags]
+        for stage in (stage for stage in saved if stage in now):
+            found = first_difference(_of_setting(saved[stage]), now[stage])
+            if found is not None:
+                where, old, new = found
+                notes.setdefault(
+                    f"{run.dataset} {run.setting}",
+                    f"{run.dataset} {run.setting} was made with another config than today's: "
+                    f"{stage}/{where} was {old!r} and is now {new!r}",
+                )
+    return list(notes.values())
+
+
+def read_plan(run: Run) -> dict[str, Any]:
+    """The merged and checked config of the stages of a run, as if it trained its own teacher.
+
+    Raises:
+        SladeError: If run.py would refuse it.
+    """
+    from slade_plugin import compat
+    from slade_plugin.runner import SladeRunner
+
+    before = sys.argv
+    sys.argv = ["run.py", *run.flags, *run.places, "--seed", str(run.seed)]
+    try:
+        compat.apply()
+        runner = SladeRunner()
+        runner.set_YR()
+        reader = runner.reader_for(runner.YR)
+        if not vars(runner.read(reader)).get("pipeline"):
+            raise ConfigError(
+                f"{' '.join(run.flags)} is no self-training; expected a config of the student, "
+                "such as --config_loss slade."
+            )
+        plan = Pipeline(runner, reader).args
+        for args in plan.values():
+            check_args(args, runner.pytorch_getter)
+    finally:
+        sys.argv = before
+    return {name: _of_setting(args.dict_of_yamls) for name, args in plan.items()}
+
+
+def _of_setting(config: Any) -> Any:
+    """A config as JSON has it, without what belongs to one run."""
+    if isinstance(config, Mapping):
+        return {str(k): _of_setting(v) for k, v in config.items() if k not in _OF_ONE_RUN}
+    if isinstance(config, list | tuple):
+        return [_of_setting(value) for value in config]
+    return json.loads(json.dumps(config, default=str))
