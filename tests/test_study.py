@@ -1,4 +1,5 @@
 import json
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -60,21 +61,20 @@ def test_flags_for_every_run_and_parts_belong_to_the_reported_command(
     """Where things lie does not, nor how many runs there were at a time."""
     words = ["mine.yaml", "--datasets", "dots", "--seeds", "1", "--without", "low,plain"]
     places = ["--folder", "f", "--out", "o", "--jobs", "2"]
-    own = ["--pseudo_labels", "{num_clusters: 9}", "--num_epochs_train", "2"]
+    own = ["--pseudo_labels", "{num_clusters: 9}", "--num_epochs_train", "8"]
     extra = ["--dataset_root", "/data", *own[:2], "--pytorch_home=/p", *own[2:]]
     assert study.call(*words, *places, "--", *extra) == 0
     (call,) = study.runs.calls()
     for flag in ("--dataset_root /data", "--pytorch_home /p", " ".join(own[:2]), " ".join(own[2:])):
         assert flag in " ".join(call["flags"])
     assert str(study.folder / "f" / "runs" / "dots" / "seed0") in " ".join(call["flags"])
-    command = (
-        "`python -m slade_plugin.study mine.yaml --datasets dots --seeds 1 --without low,plain"
-    )
-    assert f"{command} -- --x '{{a: 1}}' --y 2`" in (study.folder / "o" / "mine.md").read_text()
+    command = f"`python -m slade_plugin.study {' '.join(words)} -- {shlex.join(own)}`"
+    assert command in (study.folder / "o" / "mine.md").read_text()
 
 
 def test_gpus_are_the_jobs(study: SimpleNamespace) -> None:
-    assert study.call("mine.yaml", "--seeds", "2", "--gpus", "2,3") == 0
+    words = ("--datasets", "dots", "--seeds", "2", "--gpus", "2,3")
+    assert study.call("mine.yaml", *words) == 0
     assert {call["CUDA_VISIBLE_DEVICES"] for call in study.runs.calls()} == {"2", "3"}
 
 

@@ -256,7 +256,7 @@ def plan_runs(
             shared: dict[Path, Run] = {}
             first: Run | None = None
             for setting in order:
-teacher = None if setting.own_teacher else first
+                teacher = None if setting.own_teacher else first
                 flags = _joined(setting, [study.flags, of_dataset, setting.flags, extra], teacher)
                 places = tuple(w for k, ws in flags.items() if k in PLACES for w in (k, *ws))
                 own = tuple(w for k, ws in flags.items() if k not in PLACES for w in (k, *ws))
