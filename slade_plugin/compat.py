@@ -81,6 +81,13 @@ def _set(target: Any, name: str, value: object) -> Undo:
     return functools.partial(delattr, target, name)
 
 
+def _replace(target: Any, name: str, value: object) -> Undo:
+    """Sets an attribute that is there."""
+    original = getattr(target, name)
+    setattr(target, name, value)
+    return functools.partial(setattr, target, name, original)
+
+
 def _gdown_md5() -> Undo:
     name = "gdown.cached_download"
     importlib.import_module("gdown")  # without gdown itself there is nothing to mend
@@ -164,6 +171,32 @@ def _ensemble_numpy() -> Undo:
     return _set(module, "np", importlib.import_module("numpy"))
 
 
+def _mined_triplets() -> Undo:
+    torch: Any = importlib.import_module("torch")
+    module = importlib.import_module("pytorch_metric_learning.utils.loss_and_miner_utils")
+    original = module.convert_to_triplets
+
+    @functools.wraps(original)
+    def convert_to_triplets(indices_tuple: Any, labels: Any, *args: Any, **kwargs: Any) -> Any:
+        if indices_tuple is not None and len(indices_tuple) == 4:
+            a1, _, a2, _ = indices_tuple
+            if not torch.isin(a1, a2).any():
+                return [labels.new_empty(0, dtype=torch.int64) for _ in range(3)]
+        return original(indices_tuple, labels, *args, **kwargs)
+
+    return _replace(module, "convert_to_triplets", convert_to_triplets)
+
+
+def _one_sided_pairs() -> Undo:
+    module = importlib.import_module("pytorch_metric_learning.losses.generic_pair_loss")
+
+    def pair_based_loss(self: Any, mat: Any, labels: Any, indices_tuple: Any) -> Any:
+        a1, p, a2, n = indices_tuple
+        return self._compute_loss(mat[a1, p], mat[a2, n], indices_tuple)
+
+    return _replace(module.GenericPairLoss, "pair_based_loss", pair_based_loss)
+
+
 def _lists_in_records() -> Undo:
     database: Any = importlib.import_module("record_keeper.db_utils").DBManager
     original = database.write
@@ -195,12 +228,7 @@ def _lists_in_records() -> Undo:
         _ensure_columns(self, table_name, types_of_columns)
         original(self, table_name, records, experiment_name=experiment_name)
 
-    database.write = write
-
-    def restore() -> None:
-        database.write = original
-
-    return restore
+    return _replace(database, "write", write)
 
 
 def _column_type(value: object) -> str:
@@ -261,6 +289,20 @@ SHIMS: tuple[Shim, ...] = (
         "The host's ConcatenateEmbeddings uses np without importing it. --evaluate_ensemble of "
         "cascaded embeddings gives NameError: name 'np' is not defined.",
         _ensemble_numpy,
+    ),
+    Shim(
+        "mined_triplets",
+        "Of mined pairs in which no anchor has both a positive and a negative, triplet losses make "
+        "no triplet. torch's error for joining nothing is another one than the host expects: "
+        "ValueError: torch.cat(): expected a non-empty list of Tensors.",
+        _mined_triplets,
+    ),
+    Shim(
+        "one_sided_pairs",
+        "NTXentLoss of positive pairs alone and LiftedStructureLoss of negative ones alone, as a "
+        "miner may find them, are no 0 but an AttributeError: 'list' object has no attribute "
+        "'dtype'.",
+        _one_sided_pairs,
     ),
     Shim(
         "lists_in_records",

@@ -17,8 +17,9 @@ import torch
 from easy_module_attribute_getter import PytorchGetter
 from powerful_benchmarker.ensembles import ConcatenateEmbeddings
 from powerful_benchmarker.factories import SamplerFactory
-from pytorch_metric_learning import samplers
+from pytorch_metric_learning import losses, samplers
 from pytorch_metric_learning.utils import common_functions as pml_cf
+from pytorch_metric_learning.utils import loss_and_miner_utils
 from record_keeper.db_utils import DBManager
 
 from slade_plugin import compat
@@ -250,6 +251,55 @@ def test_cascaded_ensemble_sums_its_sizes() -> None:
     expected = torch.tensor([[0.6, 0.8, 0.6, 0.8]]) / 2**0.5
     assert torch.allclose(embeddings, expected)
     assert ensemble.embedder_input_sizes == [np.int64(4)]
+
+
+# ---- losses of mined pairs ----------------------------------------------------------------------
+
+
+def test_triplets_of_pairs_without_a_common_anchor() -> None:
+    """0-1 is positive, 2-3 negative: nothing to compare, so the loss is 0."""
+    ends = torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([2, 3]), torch.tensor([3, 2])
+    embeddings, labels = torch.eye(4, requires_grad=True), torch.arange(4)
+    loss = losses.TripletMarginLoss()
+    compat.undo("mined_triplets")
+    with pytest.raises(ValueError, match="expected a non-empty list of Tensors"):
+        loss(embeddings, labels, ends)
+    compat.apply()
+    assert loss(embeddings, labels, ends).item() == 0
+
+
+def test_triplets_with_a_common_anchor_are_the_host_s() -> None:
+    """0 has the positive 1 and the negatives 2 and 3, 4 has a negative only."""
+    mined = tuple(torch.tensor(row) for row in ([0, 1], [1, 0], [0, 0, 4], [2, 3, 2]))
+    labels = torch.arange(5)
+    found = loss_and_miner_utils.convert_to_triplets(mined, labels)
+    compat.undo("mined_triplets")
+    expected = loss_and_miner_utils.convert_to_triplets(mined, labels)
+    assert [row.tolist() for row in found] == [row.tolist() for row in expected]
+    assert [row.tolist() for row in found] == [[0, 0], [1, 1], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("name", "one_side"), [("NTXentLoss", "positive"), ("LiftedStructureLoss", "negative")]
+)
+def test_pairs_of_one_side_alone(name: str, one_side: str) -> None:
+    none, pair = torch.empty(0, dtype=torch.int64), (torch.tensor([0, 1]), torch.tensor([1, 0]))
+    mined = (*pair, none, none) if one_side == "positive" else (none, none, *pair)
+    embeddings, labels = torch.eye(4, requires_grad=True), torch.arange(4)
+    compat.undo("one_sided_pairs")
+    with pytest.raises(AttributeError, match="'list' object has no attribute 'dtype'"):
+        getattr(losses, name)()(embeddings, labels, mined)
+    compat.apply()
+    assert getattr(losses, name)()(embeddings, labels, mined).item() == 0
+
+
+@pytest.mark.parametrize("name", ["ContrastiveLoss", "NTXentLoss", "LiftedStructureLoss"])
+def test_pairs_of_both_sides_have_the_host_s_value(name: str) -> None:
+    embeddings = torch.randn(6, 4, generator=torch.manual_seed(0))
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    with_shim = getattr(losses, name)()(embeddings, labels).item()
+    compat.undo("one_sided_pairs")
+    assert getattr(losses, name)()(embeddings, labels).item() == with_shim > 0
 
 
 # ---- records that are lists ---------------------------------------------------------------------

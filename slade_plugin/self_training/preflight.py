@@ -4,12 +4,14 @@ Nothing is written and nothing is trained. What a config says is checked by
 `slade_plugin.config.validation`; here is checked what its parts say of each other.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import ContrastiveLoss
+from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
 
 from slade_plugin.api_parsers import APISladeStudent
 from slade_plugin.datasets.pseudo_labeled_dataset import IMAGE
@@ -42,6 +44,8 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
     _explained(parser.get_optimizers, "optimizers (config_optimizers)")
     image = parser.split_manager.get_dataset("train", "train")[0][IMAGE]
     embedding = _embed(parser.models, image)
+    if "metric_loss" in parser.loss_funcs:
+        check_takes_embeddings(parser.loss_funcs["metric_loss"], embedding.shape[1])
     if isinstance(parser, APISladeStudent):
         _check_student(parser, image, embedding)
         if teacher_experiment is not None:
@@ -139,6 +143,29 @@ def check_margins(name: str, loss: Any) -> None:
             f"{name}: neg_margin is {loss.neg_margin}; expected above 0 and at most 2, the largest "
             "distance of unit vectors. Change it in config_loss."
         )
+
+
+def check_takes_embeddings(loss: Any, embedding_size: int) -> None:
+    """Checks that a loss with class weights or proxies was told the size of the embeddings.
+
+    Args:
+        loss: A loss of the host on D^l; only one with such weights is looked at.
+        embedding_size: D of the embedder.
+
+    Raises:
+        ConfigError: If it cannot take embeddings of this size.
+    """
+    if not isinstance(loss, WeightRegularizerMixin):
+        return
+    try:
+        with torch.no_grad():
+            copy.deepcopy(loss)(torch.ones(2, embedding_size), torch.tensor([0, 1]))
+    except Exception as error:
+        raise ConfigError(
+            f"metric_loss: {type(loss).__name__} cannot take the {embedding_size} numbers that the "
+            f"embedder gives: {error or type(error).__name__}; expected embedding_size: "
+            f"{embedding_size}. Change loss_funcs in config_loss or config_models."
+        ) from error
 
 
 def check_takes_pairs(loss: Any, embedding_size: int, num_labels: int = 10**6) -> None:

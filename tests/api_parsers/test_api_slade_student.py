@@ -197,9 +197,24 @@ def test_the_student_runs_on_glyphs(
 # ---- parts --------------------------------------------------------------------------------------
 
 
-def test_optimizers_hold_exactly_what_can_be_trained(student: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("labeled", [None, "ProxyAnchorLoss", "NormalizedSoftmaxLoss"])
+def test_optimizers_hold_exactly_what_can_be_trained(
+    labeled: str | None,
+    student: Callable[..., Any],
+    experiment_args: Callable[..., Namespace],
+    tmp_path: Path,
+) -> None:
     """Trap A7 of the host: parameters without an optimizer are never trained, without a word."""
-    parser = set_up(student())
+    config = experiment_args(tmp_path)
+    if labeled:
+        arguments = {"embedding_size": 8} | (
+            {"temperature": 0.1} if labeled == "NormalizedSoftmaxLoss" else {}
+        )
+        config.loss_funcs["metric_loss"] = {labeled: arguments}
+        with pytest.raises(ConfigError, match=r"has 1 trainable parameter.*add metric_loss_optim"):
+            set_up(student(loss_funcs=config.loss_funcs))
+        config.optimizers["metric_loss_optimizer"] = {"Adam": {"lr": 0.01}}
+    parser = set_up(student(loss_funcs=config.loss_funcs, optimizers=config.optimizers))
     parts = {**parser.models, **parser.loss_funcs, **parser.mining_funcs}
     parameters = [p for part in parts.values() for p in part.parameters() if p.requires_grad]
     groups = [g for o in parser.trainer.optimizers.values() for g in o.param_groups]
@@ -207,6 +222,8 @@ def test_optimizers_hold_exactly_what_can_be_trained(student: Callable[..., Any]
     assert len(held) == len({id(p) for p in held})
     assert {id(p) for p in held} == {id(p) for p in parameters}
     assert any(p is parser.loss_funcs["basis_loss"].W_a for p in held)
+    own = list(parser.loss_funcs["metric_loss"].parameters())
+    assert len(own) == (1 if labeled else 0)
 
 
 @pytest.mark.parametrize("scheme", [0, 1])

@@ -26,8 +26,8 @@ FILES_IN_AREA = {
     "config_dataset": 4,
     "config_eval": 2,
     "config_factories": 1,
-    "config_general": 8,
-    "config_loss": 17,
+    "config_general": 10,
+    "config_loss": 19,
     "config_models": 6,
     "config_optimizers": 7,
     "config_transforms": 2,
@@ -75,6 +75,20 @@ TUNED = {
         "loss_funcs.metric_loss.MultiSimilarityLoss.alpha": ("Multi Similarity + Miner", "alpha"),
         "loss_funcs.metric_loss.MultiSimilarityLoss.beta": ("Multi Similarity + Miner", "beta"),
         "loss_funcs.metric_loss.MultiSimilarityLoss.base": ("Multi Similarity + Miner", "base"),
+        "mining_funcs.tuple_miner.MultiSimilarityMiner.epsilon": (
+            "Multi Similarity + Miner",
+            "epsilon",
+        ),
+    },
+    "config_loss/slade_ms": {
+        **{
+            f"loss_funcs.{loss}~OVERRIDE~.MultiSimilarityLoss.{name}": (
+                "Multi Similarity + Miner",
+                name,
+            )
+            for loss in ("metric_loss", "unlabeled_metric_loss")
+            for name in ("alpha", "beta", "base")
+        },
         "mining_funcs.tuple_miner.MultiSimilarityMiner.epsilon": (
             "Multi Similarity + Miner",
             "epsilon",
@@ -364,11 +378,12 @@ def test_losses_with_class_weights_bring_their_optimizer() -> None:
     for name in LOSSES:
         content = load(f"config_loss/{name}")
         specs = content.get("loss_funcs~OVERRIDE~") or content.get("loss_funcs") or {}
-        for arguments in (specs.get("metric_loss") or {}).values():
+        loss = specs.get("metric_loss") or specs.get("metric_loss~OVERRIDE~") or {}
+        for arguments in loss.values():
             if "embedding_size" in (arguments or {}):
-                brings[name] = content[BRINGS]
+                brings[name] = content[BRINGS]["config_optimizers"]
     expected = ("cosface", "normalized_softmax", "proxy_anchor", "proxy_nca")
-    assert brings == {name: {"config_optimizers": [name]} for name in expected}
+    assert brings == {name: [name] for name in expected} | {"slade_proxy_anchor": ["proxy_anchor"]}
 
 
 def test_a_key_belongs_to_one_area() -> None:

@@ -28,6 +28,11 @@ PAIRWISE = {
     "loss_funcs/basis_loss/FeatureBasisLoss/pairwise_loss": "added",
     "loss_funcs/basis_loss/FeatureBasisLoss/pairwise_scale": "added",
 }
+# Students with another ranking loss, and so with another teacher: D^l, D^u.
+RANKING_LOSSES = {
+    "slade_ms": ("MultiSimilarityLoss", "MultiSimilarityLoss"),
+    "slade_proxy_anchor": ("ProxyAnchorLoss", "ContrastiveLoss"),
+}
 MINER = {
     "mining_funcs/unlabeled_tuple_miner/PseudoLabelPairMiner": "removed",
     "mining_funcs/unlabeled_tuple_miner/BasisSimilarityMiner": "added",
@@ -80,7 +85,7 @@ def test_a_rung_adds_its_own_term_only(
     assert found == expected
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", [n for n in STUDENTS if n not in RANKING_LOSSES])
 def test_teacher_and_baseline_are_the_same_for_every_rung(name: str, rungs: dict[str, Any]) -> None:
     for stage in ("teacher", "baseline"):
         assert rungs[name][stage] == rungs["slade"][stage]
@@ -91,9 +96,18 @@ def test_the_teachers_loss_is_the_students_on_labeled_images(
     name: str, rungs: dict[str, Any]
 ) -> None:
     """So that a gain is not a better margin."""
-    losses = [rungs[name][stage]["loss_funcs"]["metric_loss"] for stage in ("teacher", "student")]
-    assert losses[0] == losses[1]
-    assert losses[1] == rungs[name]["student"]["loss_funcs"]["unlabeled_metric_loss"]
+    stages = [rungs[name][stage] for stage in ("teacher", "baseline", "student")]
+    losses = [stage["loss_funcs"]["metric_loss"] for stage in stages]
+    assert losses[0] == losses[1] == losses[2]
+    assert stages[0]["sampler"] == stages[2]["sampler"]
+    own_miner = [stage["mining_funcs"].get("tuple_miner") for stage in stages]
+    assert own_miner[0] == own_miner[1] == own_miner[2]
+    unlabeled = stages[2]["loss_funcs"]["unlabeled_metric_loss"]
+    names = tuple(next(iter(loss)) for loss in (losses[2], unlabeled))
+    assert names == RANKING_LOSSES.get(name, ("ContrastiveLoss", "ContrastiveLoss"))
+    assert (losses[2] == unlabeled) is (names[0] == names[1])
+    length = ("num_epochs_train", "save_interval")
+    assert [stages[0][k] for k in length] == [rungs["slade"]["teacher"][k] for k in length]
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -125,9 +139,52 @@ def test_thresholds_may_be_quantiles(bench: Any, tmp_path: Path) -> None:
     assert (rows[0]["num_pos_pairs"], rows[0]["num_neg_pairs"]) == (24, 120)
 
 
+LOSSES_OF_PAIRS = {  # a loss that makes triplets of the pairs, one that needs both kinds of them
+    "TripletMarginLoss": "{margin: 0.3}",
+    "NTXentLoss": "{temperature: 0.1}",
+}
+LOSSES_OF_CLASSES = {
+    "NormalizedSoftmaxLoss": "{embedding_size: 16, temperature: 0.1}",
+    "ProxyNCALoss": "{embedding_size: 16, softmax_scale: 10}",
+}
+
+
+@pytest.mark.parametrize("labeled", [*LOSSES_OF_PAIRS, *LOSSES_OF_CLASSES])
+def test_a_student_trains_with_other_losses_of_the_host(
+    labeled: str, bench: Any, tmp_path: Path
+) -> None:
+    """By flags alone: pair and triplet losses for D^l and D^u, losses of classes for D^l."""
+    arguments = (LOSSES_OF_PAIRS | LOSSES_OF_CLASSES)[labeled]
+    losses = f"metric_loss~OVERRIDE~: {{{labeled}: {arguments}}}"
+    optimizers = ""
+    if labeled in LOSSES_OF_PAIRS:
+        losses += f", unlabeled_metric_loss~OVERRIDE~: {{{labeled}: {arguments}}}"
+    else:
+        optimizers = "--optimizers {metric_loss_optimizer: {Adam: {lr: 0.01}}}"
+    basis = "basis_loss: {FeatureBasisLoss: {embedding_size: 16}}"
+    flags = bench.tiny_student(iterations=3).replace(
+        f"--loss_funcs {{{basis}}}", f"--loss_funcs {{{losses}, {basis}}} {optimizers}"
+    )
+    outcome = bench(flags, "--pipeline {baseline: false} --save_interval 1", root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "slade_seed0" / "student"
+    (rows,) = (r for t, r in bench.records(folder).items() if t.endswith("loss_histories"))
+    assert len(rows) == 3
+    assert rows[0]["metric_loss"] > 0
+    assert len({row["metric_loss"] for row in rows}) == 3
+    parts = {path.name for path in folder.rglob("*_1.pth")}
+    trained = {"basis_loss"} | ({"metric_loss"} if labeled in LOSSES_OF_CLASSES else set())
+    for name in ("basis_loss", "metric_loss"):
+        assert (f"{name}_optimizer_1.pth" in parts) is (name in trained)
+
+
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_student_trains(name: str, bench: Any, tmp_path: Path) -> None:
-    flags = f"{bench.tiny_student(name)} --pipeline {{baseline: false}}"
+    """With the embedder as shipped, since some losses are told its size."""
+    tiny = bench.tiny_student(name)
+    models = tiny[tiny.index("--models") : tiny.index("--log_data")]
+    flags = tiny.replace(models, SMALL_TRUNK + " ").partition("--loss_funcs")[0]
+    flags += " --pipeline {baseline: false}"
     outcome = bench(flags, root=tmp_path)
     assert outcome.code == 0, outcome.err
     folder = tmp_path / f"{name}_seed0"

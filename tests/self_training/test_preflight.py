@@ -1,5 +1,6 @@
 """Each part that does not fit another one is an error before anything is trained."""
 
+import copy
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,12 @@ from pytorch_metric_learning.distances import LpDistance
 from torch import Tensor, nn
 
 from slade_plugin.errors import CheckpointError, ConfigError, DataError, ExperimentError
-from slade_plugin.self_training.preflight import check_margins, check_takes_pairs, preflight
+from slade_plugin.self_training.preflight import (
+    check_margins,
+    check_takes_embeddings,
+    check_takes_pairs,
+    preflight,
+)
 
 DIM = 8
 
@@ -241,6 +247,29 @@ TAKES_NONE: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", TAKES_PAIRS)
+@pytest.mark.parametrize("found", ["nothing", "positive", "negative", "no anchor of both", "both"])
+def test_trap_08_losses_of_pairs_take_whatever_a_miner_finds(name: str, found: str) -> None:
+    """Two of the host's need a shim for it; a loss of nothing is 0."""
+    none = torch.empty(0, dtype=torch.int64)
+    a1, p = torch.tensor([0, 1, 2, 3]), torch.tensor([1, 0, 3, 2])
+    a2, n = torch.tensor([0, 4, 2, 5]), torch.tensor([4, 0, 5, 2])
+    pairs = {
+        "nothing": (none, none, none, none),
+        "positive": (a1, p, none, none),
+        "negative": (none, none, a2, n),
+        "no anchor of both": (a1[:2], p[:2], a2[2:], n[2:]),
+        "both": (a1, p, a2, n),
+    }[found]
+    embeddings = torch.randn(6, DIM, generator=torch.manual_seed(0)).requires_grad_()
+    value = TAKES_PAIRS[name]()(embeddings, torch.arange(6) + 60, pairs)
+    value.backward()
+    assert value.isfinite()
+    assert found != "nothing" or value == 0
+    assert embeddings.grad is not None
+    assert embeddings.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", TAKES_PAIRS)
 def test_trap_08_losses_of_pairs_are_taken(name: str) -> None:
     check_takes_pairs(TAKES_PAIRS[name](), DIM)
 
@@ -281,6 +310,34 @@ def test_trap_08_the_student_is_checked(check: Callable[..., Any]) -> None:
 
 def test_trap_08_the_labeled_loss_may_be_any(check: Callable[..., Any]) -> None:
     check(loss_funcs=losses_with(metric_loss={"FastAPLoss": {}}))
+
+
+@pytest.mark.parametrize(
+    "name", ["ProxyAnchorLoss", "ProxyNCALoss", "SoftTripleLoss", "CosFaceLoss"]
+)
+def test_class_weights_of_another_size_are_refused(name: str) -> None:
+    loss = TAKES_NONE[name]()
+    before = copy.deepcopy(loss.state_dict())
+    check_takes_embeddings(loss, DIM)
+    with pytest.raises(ConfigError, match=rf"{name} cannot take the 5 numbers .*embedding_size: 5"):
+        check_takes_embeddings(loss, 5)
+    assert all(torch.equal(before[key], value) for key, value in loss.state_dict().items())
+    check_takes_embeddings(losses.ContrastiveLoss(), 5)
+
+
+@pytest.mark.parametrize("student", [False, True])
+def test_class_weights_are_checked_for_teachers_and_students(
+    student: bool,
+    tmp_path: Path,
+    experiment_args: Callable[..., Namespace],
+    make_parser: Callable[..., Any],
+) -> None:
+    args = experiment_args(tmp_path, student=student)
+    args.loss_funcs["metric_loss"] = {"ProxyAnchorLoss": {"embedding_size": 5}}
+    args.optimizers["metric_loss_optimizer"] = {"Adam": {"lr": 0.01}}
+    parser = make_parser(args) if student else make_parser(args, BaseAPIParser)
+    with pytest.raises(ConfigError, match="ProxyAnchorLoss cannot take the 8 numbers"):
+        preflight(parser)
 
 
 def test_the_check_draws_nothing_from_the_runs_generator() -> None:

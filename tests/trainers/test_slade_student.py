@@ -412,11 +412,21 @@ def test_true_labels_are_recorded_and_change_nothing(make: Callable[..., SladeSt
 # ---- what is trained and saved ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rung", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("rung", "labeled"),
+    [
+        (2, None),
+        (3, None),
+        (4, None),
+        (4, lambda: losses.ProxyAnchorLoss(num_classes=C, embedding_size=DIM)),
+        (4, lambda: losses.NormalizedSoftmaxLoss(num_classes=C, embedding_size=DIM)),
+    ],
+)
 def test_one_step_changes_exactly_what_optimizers_hold(
-    rung: int, make: Callable[..., SladeStudent]
+    rung: int, labeled: Callable[[], nn.Module] | None, make: Callable[..., SladeStudent]
 ) -> None:
-    trainer = started(make(rung))
+    """Proxies and class weights of the labeled loss are among it."""
+    trainer = started(make(rung, loss_funcs={"metric_loss": labeled()} if labeled else {}))
     modules = {**trainer.models, **trainer.loss_funcs, **trainer.mining_funcs}
     parameters = {f"{k}.{n}": p for k, m in modules.items() for n, p in m.named_parameters()}
     held = {id(p) for o in trainer.optimizers.values() for g in o.param_groups for p in g["params"]}
@@ -428,6 +438,7 @@ def test_one_step_changes_exactly_what_optimizers_hold(
     changed = [name for name, p in parameters.items() if not torch.equal(p, before[name])]
     assert changed == list(parameters)
     assert ("basis_loss.W_a" in changed) == (rung >= 3)
+    assert any(name.startswith("metric_loss.") for name in changed) is (labeled is not None)
     after = {f"{k}.{n}": b for k, m in modules.items() for n, b in m.named_buffers()}
     moved = {name for name in after if not torch.equal(after[name], statistics[name])}
     expected = {f"trunk.norm.{n}" for n in ("running_mean", "running_var", "num_batches_tracked")}
