@@ -48,52 +48,50 @@ def write_report(
             f"study {study.name} has no setting with all seeds finished; expected one. Run it "
             "without --report, or with fewer --seeds."
         )
-    used = [
-        run for (dataset, _, name), run in runs.items() if name not in scores[dataset].unfinished
-    ]
-    environment = describe_runs(used)
-    seeds = sorted({seed for _, seed, _ in runs})
-    parts = [
-        f"# Study: {study.name}",
-        f"`{command}`",
-        "; ".join(f"{name}: {', '.join(values)}" for name, values in environment.items()) + ".",
-        f"Percent; mean over {len(seeds)} seeds of the mean over split schemes, ± half width of "
-        "the 95 % interval (Student's t). Differences, relative gains and shares are taken seed "
-        "by seed.",
-        *(f"Note: {note}." for note in notes),
-    ]
-    summary: dict[str, Any] = {}
-    tenths: dict[str, dict[str, Parts]] = {}
-    curves: dict[str, dict[str, Parts]] = {}
-    sections = []
-    for dataset, found in scores.items():
-        sections.append(f"## {dataset}")
-        if found.unfinished:
-            sections.append(f"Not finished and left out: {', '.join(found.unfinished)}.")
-        for split in ("test", "val"):
-            for metric, title in METRICS.items():
-                rows = summarise(found, study.first, split, metric)
-                summary.setdefault(dataset, {}).setdefault(split, {})[metric] = rows
-                if rows:
-                    sections.append(f"### {title} on {split}\n\n{to_markdown(rows, metric, study)}")
-        pairs = _pairs_of_settings(study, runs, dataset, list(found.unfinished))
-        if pairs:
-            n = len(TENTHS)
-            tenths[dataset] = {k: {c: v[:n] for c, v in of.items()} for k, of in pairs.items()}
-            curves[dataset] = {k: {c: v[n:] for c, v in of.items()} for k, of in pairs.items()}
-            sections.append(f"### Selected pairs\n\n{pairs_to_markdown(tenths[dataset])}")
+    used = {key: run for key, run in runs.items() if key[2] not in scores[key[0]].unfinished}
+    environment = describe_runs(list(used.values()))
+    summary = {
+        dataset: {
+            split: {metric: summarise(found, study.first, split, metric) for metric in METRICS}
+            for split in ("test", "val")
+        }
+        for dataset, found in scores.items()
+    }
+    tenths, curves = (_pairs(study, used, parts) for parts in (list(TENTHS.values()), _CURVE))
+
     out.mkdir(parents=True, exist_ok=True)
     main = {dataset: of["test"][MAIN_METRIC] for dataset, of in summary.items()}
     figures = {study.name: plot_scores({d: rows for d, rows in main.items() if rows}, MAIN_METRIC)}
     # Those of the oracle are all right, and would press the others together.
-    chosen = {d: {k: v for k, v in of.items() if k != ORACLE} for d, of in curves.items()}
-    if any(chosen.values()):
-        figures[f"{study.name}_pairs"] = plot_pairs(chosen)
+    drawn = {d: {k: v for k, v in of.items() if k != ORACLE} for d, of in curves.items()}
+    if any(drawn.values()):
+        figures[f"{study.name}_pairs"] = plot_pairs({d: of for d, of in drawn.items() if of})
     for name, figure in figures.items():
         with atomic_write(out / f"{name}.png") as file:
             save_png(figure, file)
-        parts.append(f"![{name}]({name}.png)")
-    text = "\n\n".join([*parts, *sections]) + "\n"
+
+    parts = [
+        f"# Study: {study.name}",
+        f"`{command}`",
+        "; ".join(f"{name}: {', '.join(values)}" for name, values in environment.items()) + ".",
+        f"Percent; mean over {len({seed for _, seed, _ in runs})} seeds of the mean over split "
+        "schemes, ± half width of the 95 % interval (Student's t). Differences, relative gains and "
+        "shares are taken seed by seed.",
+        *(f"Note: {note}." for note in notes),
+        *(f"![{name}]({name}.png)" for name in figures),
+    ]
+    for dataset, found in scores.items():
+        parts.append(f"## {dataset}")
+        if found.unfinished:
+            parts.append(f"Not finished and left out: {', '.join(found.unfinished)}.")
+        for split, by_metric in summary[dataset].items():
+            for metric, rows in by_metric.items():
+                if rows:
+                    table = to_markdown(rows, metric, study)
+                    parts.append(f"### {METRICS[metric]} on {split}\n\n{table}")
+        if dataset in tenths:
+            parts.append(f"### Selected pairs\n\n{pairs_to_markdown(tenths[dataset])}")
+    text = "\n\n".join(parts) + "\n"
     with atomic_write(out / f"{study.name}.md") as file:
         file.write(text.encode())
     content = {
@@ -111,15 +109,18 @@ def write_report(
     return text
 
 
-def _pairs_of_settings(
-    study: Study, runs: Mapping[tuple[str, int, str], Run], dataset: str, without: Sequence[str]
-) -> dict[str, Parts]:
-    """Setting to the selected pairs in `TENTHS` and `_CURVE`, where there are any."""
-    found = {}
-    for name in (setting.name for setting in study.settings if setting.name not in without):
-        of_setting = [run for (d, _, n), run in runs.items() if (d, n) == (dataset, name)]
-        found[name] = pair_parts(of_setting, [*TENTHS.values(), *_CURVE])
-    return {name: parts for name, parts in found.items() if parts}
+def _pairs(
+    study: Study, runs: Mapping[tuple[str, int, str], Run], parts: Sequence[tuple[float, float]]
+) -> dict[str, dict[str, Parts]]:
+    """Data set to setting to its selected pairs, where there are any."""
+    found: dict[str, dict[str, Parts]] = {}
+    for dataset in study.datasets:
+        for name in (setting.name for setting in study.settings):
+            of_setting = [run for (d, _, n), run in runs.items() if (d, n) == (dataset, name)]
+            values = pair_parts(of_setting, parts)
+            if values:
+                found.setdefault(dataset, {})[name] = values
+    return found
 
 
 def pairs_to_markdown(pairs: Mapping[str, Parts]) -> str:

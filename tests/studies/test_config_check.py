@@ -88,9 +88,11 @@ def test_seeds_and_places_are_no_difference(tmp_path: Path) -> None:
         (run.experiment / "pipeline.json").write_text(json.dumps({"plan": plan}))
     assert check_configs(runs.values()) == []
     general["pseudo_labels"]["num_iterations"] = 7
+    del general["pipeline"]["baseline"]
     (run.experiment / "pipeline.json").write_text(json.dumps({"plan": plan}))
     (note,) = check_configs(runs.values())
     assert note == (
         "dots low was made with another config than today's: "
+        "student/config_general/pipeline/baseline was '<absent>' and is now False; "
         "student/config_general/pseudo_labels/num_iterations was 7 and is now 50"
     )

@@ -100,7 +100,7 @@ def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs:
     """Of the settings that have records; the oracle's are not drawn."""
     runs = plan_runs(STUDY, tmp_path / "runs", [0])
     execute(runs.values(), jobs=2, program=stub_runs.program)
-    for name in ("low", "slade_oracle"):
+    for name in ("whole", "low", "slade_oracle"):
         record_pairs(runs["dots", 0, name].experiment / "student" / "s0" / "saved_csvs")
     text = write_report(STUDY, runs, tmp_path, "c")
     dots, _, blobs = text.partition("## blobs")
@@ -110,6 +110,7 @@ def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs:
         "| setting | precision of P | pairs in P |",
         "| --- | --- | --- |",
         "| low | - / 50.0 / 25.0 | 0.0 / 5.0 / 9.0 |",
+        "| whole | - / 50.0 / 25.0 | 0.0 / 5.0 / 9.0 |",
         "| slade_oracle | - / 50.0 / 25.0 | 0.0 / 5.0 / 9.0 |",
         "",
     ]
