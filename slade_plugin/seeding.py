@@ -6,6 +6,7 @@ one when an API parser is made.
 """
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,28 @@ def derive_seed(seed: int, *parts: int) -> int:
 
 
 def generator_states() -> dict[str, Any]:
-    """The states of all generators that `seed_everything` sets, for tests and records."""
+    """The states of all generators that `seed_everything` sets."""
     import pytorch_metric_learning.utils.common_functions as pml_cf
 
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002 - the global generator is the one to report
         "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
         "host": pml_cf.NUMPY_RANDOM.get_state(),
     }
+
+
+def set_generator_states(states: Mapping[str, Any]) -> None:
+    """Sets all generators to states that `generator_states` gave.
+
+    Those of GPUs are set only if there are as many as when the states were taken.
+    """
+    import pytorch_metric_learning.utils.common_functions as pml_cf
+
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002 - the global generator
+    torch.set_rng_state(states["torch"].cpu())
+    if len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+    pml_cf.NUMPY_RANDOM.set_state(states["host"])

@@ -30,6 +30,7 @@ from slade_plugin.api_parsers.seeded import seeded
 from slade_plugin.datasets import Glyphs
 from slade_plugin.files import sha256_of_file
 from slade_plugin.runner import SladeRunner
+from slade_plugin.seeding import generator_states
 from slade_plugin.self_training.pipeline import Pipeline
 
 compat.apply()
@@ -101,6 +102,18 @@ def tiny_trunk() -> Callable[[], nn.Module]:
         return trunk
 
     return make
+
+
+@pytest.fixture(scope="session")
+def stand() -> Callable[[], Any]:
+    """Says where all generators stand, as something that == compares."""
+
+    def read() -> Any:
+        states = generator_states()
+        numpy = [(states[name][1].tolist(), states[name][2:]) for name in ("numpy", "host")]
+        return states["python"], states["torch"].tolist(), numpy
+
+    return read
 
 
 @pytest.fixture(scope="session")
@@ -397,7 +410,9 @@ class Bench:
                 return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
             if isinstance(value, dict):
                 return {key: plain(inner) for key, inner in value.items()}
-            return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+            if isinstance(value, list | tuple):
+                return [plain(v) for v in value]
+            return repr(value) if isinstance(value, float) else value  # NaN is NaN
 
         return {
             str(path.relative_to(folder)): plain(torch.load(path, weights_only=True))

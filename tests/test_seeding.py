@@ -7,7 +7,12 @@ import pytorch_metric_learning.utils.common_functions as pml_cf
 import torch
 from pytorch_metric_learning.samplers import MPerClassSampler
 
-from slade_plugin.seeding import derive_seed, generator_states, seed_everything
+from slade_plugin.seeding import (
+    derive_seed,
+    generator_states,
+    seed_everything,
+    set_generator_states,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -76,12 +81,22 @@ def test_states_are_those_of_all_four_generators() -> None:
         "torch": lambda: torch.rand(()),
         "host": lambda: pml_cf.NUMPY_RANDOM.rand(),
     }
-    assert set(generator_states()) == set(draws)
+    assert set(generator_states()) == {*draws, "cuda"}  # whose list is empty without a GPU
     for name, draw_one in draws.items():
         before = flat(generator_states())
         draw_one()
         after = flat(generator_states())
         assert [n for n in before if before[n] != after[n]] == [name]
+
+
+def test_states_can_be_set_again() -> None:
+    seed_everything(0)
+    draw()
+    states = generator_states()
+    first = draw()
+    draw()
+    set_generator_states(states)
+    assert draw() == first
 
 
 def test_derived_seeds_depend_on_every_part_and_on_their_order() -> None:

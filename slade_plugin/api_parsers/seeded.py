@@ -8,10 +8,11 @@ from typing import Any
 from slade_plugin.api_parsers.growing_records import let_records_grow
 from slade_plugin.errors import ExperimentError
 from slade_plugin.seeding import derive_seed, seed_everything
+from slade_plugin.training_state import TrainingState
 
 
 class _Seeded:
-    """Seeds each split scheme, lets records grow, and lets errors keep their text."""
+    """Seeds each split scheme, makes it resumable, lets records grow and errors keep their text."""
 
     args: Any
     epoch: int
@@ -29,14 +30,33 @@ class _Seeded:
     def set_models_optimizers_losses(self) -> None:
         """Seeds before anything of a split scheme draws, so that each scheme stands alone.
 
-        A resumed scheme gets a stream of its own: the host saves no generator states, and the
-        first epoch's batches must not come again.
+        A scheme that is resumed from a checkpoint without generator states gets a stream of its
+        own: the first epoch's batches must not come again.
         """
         seed_everything((self.args.seed + self.curr_split_count) % 2**32)
         super().set_models_optimizers_losses()  # type: ignore[misc]
         epoch = getattr(self, "epoch", 1)
         if epoch > 1:
             seed_everything(derive_seed(self.args.seed, self.curr_split_count, epoch))
+
+    def get_trainer(self, **kwargs: Any) -> Any:
+        """The host's, with all that a checkpoint needs besides models and optimizers."""
+        trainer = super().get_trainer(**kwargs)  # type: ignore[misc]
+        trainer.training_state = TrainingState(trainer)
+        return trainer
+
+    def should_train(self, num_epochs: int, split_scheme_name: str) -> bool:
+        """The host's, which counts patience from the epoch to come when a run is resumed.
+
+        The run without interruption counts it from the epoch that is done.
+        """
+        resumed = self.epoch > 1
+        self.epoch -= resumed
+        try:
+            should: bool = super().should_train(num_epochs, split_scheme_name)  # type: ignore[misc]
+        finally:
+            self.epoch += resumed
+        return should
 
     def get_record_keeper(self, **kwargs: Any) -> Any:
         """The host's, which otherwise dies of a series that begins later than others."""

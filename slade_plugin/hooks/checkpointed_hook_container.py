@@ -10,11 +10,14 @@ stopped in between leaves half a checkpoint and records of an epoch without one.
   the same in reverse. So neither the host nor this class ever sees half of a checkpoint. Names and
   contents of the files are the host's.
 - Loading checks the sums and refuses damaged, incomplete and foreign checkpoints by name.
-- Resuming removes the records of epochs after the one resumed, so that no epoch counts twice.
+- Resuming removes the records of epochs and iterations after the one resumed, so that none counts
+  twice.
+- With our runner `training_state_<suffix>.pth` holds what makes a resumed run exact; see
+  `slade_plugin.training_state`. Without it a run is resumed as by the host, with a warning.
 - The untrained model (epoch 0) is never the best one, unless `untrained_model_can_be_best`.
 
-The manifest is a file of its own, ``checkpoint_<suffix>.json``, and may be missing: checkpoints of
-the plain host load as well.
+The manifest is a file of its own, ``checkpoint_<suffix>.json``, which also says where the records
+of iterations end. It may be missing: checkpoints of the plain host load as well.
 """
 
 import csv
@@ -36,6 +39,7 @@ from pytorch_metric_learning.utils.logging_presets import HookContainer
 
 from slade_plugin.errors import CheckpointError, ConfigError
 from slade_plugin.files import atomic_write, sha256_of_file
+from slade_plugin.training_state import NAME as TRAINING_STATE
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +107,8 @@ class CheckpointedHookContainer(HookContainer):
         self.untrained_model_can_be_best = untrained_model_can_be_best
         # Name of the table with the accuracies that choose the best epoch; known with the tester.
         self._validation_table: str | None = None
-        # Folder and epoch of a best model from which training goes on, until it has begun.
-        self._branch: tuple[Path, int] | None = None
+        # Folder, suffix and epoch of a best model from which training goes on, until it has begun.
+        self._branch: tuple[Path, str, int] | None = None
 
     # ---- choosing the best epoch --------------------------------------------------------------
 
@@ -156,9 +160,9 @@ class CheckpointedHookContainer(HookContainer):
         if self._branch is not None:
             # Not earlier: an experiment that has reached its last epoch is resumed from its best
             # model without being trained, and must keep its records.
-            folder, epoch = self._branch
+            folder, suffix, epoch = self._branch
             self._branch = None
-            self._remove_records_after(epoch)
+            self._remove_records_after(epoch, _ends_of_records(folder, suffix))
             for later in _numbered(folder):
                 if later > epoch:
                     _delete_checkpoint(folder, str(later), self._entries(trainer))
@@ -189,7 +193,7 @@ class CheckpointedHookContainer(HookContainer):
         folder = Path(model_folder)
         entries = self._entries(trainer)
         writers = {name: partial(_save_state, entry) for name, entry in entries.items()}
-        _write_checkpoint(folder, str(curr_suffix), writers)
+        _write_checkpoint(folder, str(curr_suffix), writers, self._find_ends_of_records())
         if prev_suffix is not None and str(prev_suffix) != str(curr_suffix):
             _delete_checkpoint(folder, str(prev_suffix), entries)
 
@@ -241,18 +245,25 @@ class CheckpointedHookContainer(HookContainer):
         self._repair_best(folder, list(entries))
         found = _find_checkpoint(folder, best)
         if found is None:
+            self._remove_records_after(UNTRAINED_TRUNK_EPOCH - 1, {})  # the scheme begins anew
             return None
         suffix, epoch = found
         _verify(folder, suffix)
         for name, entry in entries.items():
             path = _path(folder, name, suffix)
+            if name == TRAINING_STATE and not path.is_file():
+                logger.warning(
+                    "%s holds no %s (it is of the host or of an older version): training goes on, "
+                    "but with other batches than without the interruption", folder, path.name,
+                )  # fmt: skip
+                continue
             _load_state(entry, path, device)
             logger.info("LOAD %s", path)
         _sweep(folder, suffix)
         if max(_numbered(folder), default=epoch) > epoch:
-            self._branch = (folder, epoch)
+            self._branch = (folder, suffix, epoch)
         else:
-            self._remove_records_after(epoch)
+            self._remove_records_after(epoch, _ends_of_records(folder, suffix))
         return epoch
 
     def _entries(self, trainer: Any) -> dict[str, Any]:
@@ -267,6 +278,8 @@ class CheckpointedHookContainer(HookContainer):
                         "it in the config."
                     )
                 entries[name] = entry
+        if getattr(trainer, TRAINING_STATE, None) is not None:  # as our runner makes it
+            entries[TRAINING_STATE] = getattr(trainer, TRAINING_STATE)
         if COMMIT_KEY not in entries:
             raise CheckpointError(
                 f"the trainer has no model named {COMMIT_KEY!r}, got {', '.join(entries)}; "
@@ -274,20 +287,53 @@ class CheckpointedHookContainer(HookContainer):
             )
         return entries
 
-    def _remove_records_after(self, epoch: int) -> None:
-        """Removes records of later epochs: the host writes them before the checkpoint.
+    def _remove_records_after(
+        self, epoch: int, ends: Mapping[str, Mapping[str, int]] | None
+    ) -> None:
+        """Removes records that were written after a checkpoint, which the host writes later.
 
-        Only tables and files with a column ``epoch``, in this run's own database and CSV files. In
-        a global database the rows of several splits cannot be told apart and are left alone.
+        Tables and files with a column ``epoch`` lose later epochs, those of iterations what lies
+        behind the given ends. Only in this run's own database and CSV files: in a global database
+        the rows of several splits cannot be told apart.
+
+        Args:
+            epoch: The last epoch to keep.
+            ends: What the manifest says of the records of iterations; None leaves them alone.
         """
-        writer = getattr(self.record_keeper, "record_writer", None)
-        if writer is None:
+        database = self._database()
+        if database is None:
             return
-        database = writer.local_db
-        for table in _tables_with(database, "epoch"):
-            database.execute(f"DELETE FROM [{table}] WHERE epoch > ?", (epoch,))
-        for path in sorted(Path(writer.folder).glob("*.csv")):
+        folder = Path(self.record_keeper.record_writer.folder)
+        by_epoch = _tables_with(database, "epoch")
+        for table in _tables_with(database, "id"):
+            if table in by_epoch:
+                database.execute(f"DELETE FROM [{table}] WHERE epoch > ?", (epoch,))
+            elif ends is not None:
+                end = ends.get(table, {"row": 0, "byte": 0})
+                database.execute(f"DELETE FROM [{table}] WHERE id > ?", (end["row"],))
+                _cut(folder / f"{table}.csv", end["byte"])
+            last = f"(SELECT COALESCE(MAX(id), 0) FROM [{table}])"
+            database.execute(f"UPDATE sqlite_sequence SET seq = {last} WHERE name = ?", (table,))
+        for path in sorted(folder.glob("*.csv")):
             _remove_csv_rows_after(path, epoch)
+
+    def _find_ends_of_records(self) -> dict[str, dict[str, int]]:
+        """The last row in the database and the size of the CSV file, by table of iterations."""
+        database = self._database()
+        if database is None:
+            return {}
+        folder = Path(self.record_keeper.record_writer.folder)
+        ends = {}
+        for table in set(_tables_with(database, "id")) - set(_tables_with(database, "epoch")):
+            (row,) = database.query(f"SELECT COALESCE(MAX(id), 0) AS last FROM [{table}]")
+            path = folder / f"{table}.csv"
+            ends[table] = {"row": row["last"], "byte": path.stat().st_size if path.exists() else 0}
+        return dict(sorted(ends.items()))
+
+    def _database(self) -> Any:
+        """The run's own database of records; None if nothing has been recorded."""
+        writer = getattr(self.record_keeper, "record_writer", None)
+        return writer.local_db if writer and Path(writer.local_db.db_path).is_file() else None
 
     def _repair_best(self, folder: Path, names: Sequence[str]) -> None:
         """Makes the best model that was due when the run was stopped after saving the latest."""
@@ -296,6 +342,8 @@ class CheckpointedHookContainer(HookContainer):
         if epoch == UNTRAINED_EPOCH or suffix in _committed_suffixes(folder):
             return
         sources = {name: _path(folder, name, str(epoch)) for name in names}
+        if not _path(folder, TRAINING_STATE, str(epoch)).is_file():  # of an older version
+            sources.pop(TRAINING_STATE, None)
         if not self._is_best_on_record(epoch) or not all(p.is_file() for p in sources.values()):
             return
         try:
@@ -304,9 +352,8 @@ class CheckpointedHookContainer(HookContainer):
             logger.warning("%s is not made: %s", suffix, error)
             return
         logger.info("Epoch %d was the best one on record; making %s from it", epoch, suffix)
-        _write_checkpoint(
-            folder, suffix, {n: partial(shutil.copyfile, source) for n, source in sources.items()}
-        )
+        writers = {name: partial(shutil.copyfile, source) for name, source in sources.items()}
+        _write_checkpoint(folder, suffix, writers, _ends_of_records(folder, str(epoch)))
         for other in _committed_suffixes(folder):
             stale = other.startswith("best") and other != suffix
             if stale and (other != f"best{UNTRAINED_EPOCH}" or self.untrained_model_can_be_best):
@@ -392,7 +439,10 @@ def _save_state(entry: Any, path: Path) -> None:
 
 
 def _write_checkpoint(
-    folder: Path, suffix: str, writers: Mapping[str, Callable[[Path], object]]
+    folder: Path,
+    suffix: str,
+    writers: Mapping[str, Callable[[Path], object]],
+    ends_of_records: Mapping[str, Mapping[str, int]] | None,
 ) -> None:
     """Writes all files under temporary names, then commits them by renaming."""
     manifest = _manifest_path(folder, suffix)
@@ -412,6 +462,8 @@ def _write_checkpoint(
             sums[path.name] = sha256_of_file(_temporary(path))
         path = manifest
         content = {"format": MANIFEST_FORMAT, "suffix": suffix, "sha256": sums}
+        if ends_of_records is not None:
+            content["records"] = ends_of_records
         _temporary(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         _flush_to_disk(_temporary(path))
         # Only the untrained model is ever written twice; it is whole or absent as well.
@@ -479,6 +531,15 @@ def _listed_files(folder: Path, suffix: str) -> list[Path]:
         return [folder / Path(name).name for name in content["sha256"]]
     except (OSError, ValueError, LookupError, TypeError):
         return []
+
+
+def _ends_of_records(folder: Path, suffix: str) -> dict[str, dict[str, int]] | None:
+    """What a checkpoint that was verified says of the records of iterations; None if nothing."""
+    path = _manifest_path(folder, suffix)
+    if not path.exists():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content.get("records")
 
 
 def _sweep(folder: Path, loaded: str) -> None:
@@ -614,6 +675,14 @@ def _tables_with(database: Any, column: str) -> list[str]:
         for table in tables
         if any(row["name"] == column for row in database.query(f"PRAGMA table_info([{table}])"))
     ]
+
+
+def _cut(path: Path, size: int) -> None:
+    """Cuts a file off behind its first bytes; without any it is removed."""
+    if size == 0:
+        path.unlink(missing_ok=True)
+    elif path.is_file() and path.stat().st_size > size:
+        os.truncate(path, size)
 
 
 def _remove_csv_rows_after(path: Path, epoch: int) -> None:

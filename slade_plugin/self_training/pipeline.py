@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 from easy_module_attribute_getter import utils as emag_utils
+from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
 from slade_plugin.config.validation import OUR_KEYS, STAGE_PREFIXES, check_args, plain_key
 from slade_plugin.errors import ConfigError, ExperimentError
@@ -310,6 +311,8 @@ class Pipeline:
     def _train(self, stage: Stage) -> None:
         folder = self.folder / stage.name
         if self._can_resume(folder):
+            # The host adds rows at the end of each call; all of them are made again.
+            shutil.rmtree(folder / META_LOGS, ignore_errors=True)
             args = self.runner.read(self._saved_reader(stage, resume_training="latest"))
         else:
             if folder.exists():

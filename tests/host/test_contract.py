@@ -103,15 +103,16 @@ def test_the_run_is_the_hosts() -> None:
     assert overridden(seeded(BaseAPIParser), BaseAPIParser) == {
         "__init__",
         "get_record_keeper",
+        "get_trainer",
         "run_for_each_split_scheme",
         "set_models_optimizers_losses",
+        "should_train",
     }
     for name in (
         "train",
         "eval",
         "eval_model",
         "eval_ensemble",
-        "should_train",
         "save_config_files",
     ):
         for cls in (seeded(APISladeStudent), seeded(BaseAPIParser)):
