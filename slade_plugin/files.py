@@ -6,9 +6,10 @@ reader, a crash or a second process never meets half a file.
 
 import hashlib
 import json
+import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,8 +57,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
+def finite(content: Any) -> Any:
+    """Puts None in the place of every NaN and infinity, which strict JSON does not know."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Writes indented JSON atomically, keys in the order given.
+    """Writes indented JSON atomically, keys in the order given, NaN and infinity as null.
 
     Args:
         path: The file to create or to replace.
@@ -66,7 +76,7 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     Raises:
         ExperimentError: If the file cannot be written.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_write(path) as handle:
         handle.write(text.encode("utf-8"))
 

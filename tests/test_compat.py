@@ -49,7 +49,9 @@ def test_undo_restores_what_was_there() -> None:
 
 
 def test_undo_of_a_shim_that_is_not_in_place_does_nothing() -> None:
+    write = DBManager.write
     compat.undo("no such shim")
+    assert DBManager.write is write
 
 
 def test_names_are_unique_and_reasons_given() -> None:

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import math
 import os
 import stat
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from slade_plugin.errors import ExperimentError
-from slade_plugin.files import atomic_write, sha256_of_file, write_json
+from slade_plugin.files import atomic_write, finite, sha256_of_file, write_json
 
 
 def refuse(*args: Any, **kwargs: Any) -> None:
@@ -71,6 +72,20 @@ def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
     finally:
         os.umask(old_mask)
     assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == 0o644
+
+
+def test_json_is_strict(tmp_path: Path) -> None:
+    """NaN and infinity are no JSON: other readers refuse the whole file."""
+    nested = {"a": [1.0, math.nan, {"b": -math.inf}], "c": (math.inf, True, "NaN", None)}
+    write_json(tmp_path / "a.json", nested)
+
+    def refuse_constant(name: str) -> None:
+        raise AssertionError(name)
+
+    content = json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse_constant)
+    assert content == {"a": [1.0, None, {"b": None}], "c": [None, True, "NaN", None]}
+    assert math.isnan(nested["a"][1])  # type: ignore[arg-type]
+    assert finite(0.5) == 0.5
 
 
 def test_json_round_trip_keeps_order_and_letters(tmp_path: Path) -> None:

@@ -265,6 +265,23 @@ def constructor_errors(name: str, where: str) -> Iterator[None]:
         ) from error
 
 
+def resolve_checked(
+    getter: object, kind: str, spec: object, where: str
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """`resolve`, with the arguments checked by `check_arguments` and `check_numbers`.
+
+    Returns:
+        The class and a deep copy of its arguments.
+
+    Raises:
+        ConfigError: If the name or an argument is wrong.
+    """
+    found, kwargs = resolve(getter, kind, spec, where)
+    check_arguments(found, kwargs, where)
+    check_numbers(kwargs, where)
+    return found, kwargs
+
+
 def build(getter: object, kind: str, spec: object, where: str) -> Any:
     """Builds one object from its config entry, with every error naming the place.
 
@@ -280,9 +297,7 @@ def build(getter: object, kind: str, spec: object, where: str) -> Any:
     Raises:
         ConfigError: If the name, an argument or a value is wrong.
     """
-    found, kwargs = resolve(getter, kind, spec, where)
-    check_arguments(found, kwargs, where)
-    check_numbers(kwargs, where)
+    found, kwargs = resolve_checked(getter, kind, spec, where)
     with constructor_errors(found.__name__, where):
         return found(**kwargs)
 

@@ -40,9 +40,7 @@ class SladeLossFactory(LossFactory):
         Raises:
             ConfigError: If the name, an argument or a value is wrong.
         """
-        cls, kwargs = lookup.resolve(self.getter, "loss", loss_type, where)
-        lookup.check_arguments(cls, kwargs, where)
-        lookup.check_numbers(kwargs, where)
+        cls, kwargs = lookup.resolve_checked(self.getter, "loss", loss_type, where)
         if cls is losses.MultipleLosses:
             self._build_multiple_losses(kwargs, num_classes, where)
         elif cls is losses.CrossBatchMemory:
@@ -64,14 +62,10 @@ class SladeLossFactory(LossFactory):
     def _build_nested(self, name: str, spec: object, where: str) -> Any:
         """Builds a distance, reducer, regularizer or weight initialisation."""
         if name == "weight_init_func":
-            function, kwargs = lookup.resolve(self.getter, name, spec, where)
-            lookup.check_arguments(function, kwargs, where)
-            lookup.check_numbers(kwargs, where)
+            function, kwargs = lookup.resolve_checked(self.getter, name, spec, where)
             return TorchInitWrapper(function, **kwargs)
         if name not in self.nested_regularizer_objects:
-            cls, kwargs = lookup.resolve(self.getter, "regularizer", spec, where)
-            lookup.check_arguments(cls, kwargs, where)
-            lookup.check_numbers(kwargs, where)
+            cls, kwargs = lookup.resolve_checked(self.getter, "regularizer", spec, where)
             for inner in self.nested_regularizer_objects:
                 if kwargs.get(inner) is not None:
                     kwargs[inner] = self._build_nested(inner, kwargs[inner], f"{where}.{inner}")

@@ -33,9 +33,7 @@ class SladeMinerFactory(MinerFactory):
         Raises:
             ConfigError: If the name, an argument or a value is wrong.
         """
-        cls, kwargs = lookup.resolve(self.getter, "miner", miner_type, where)
-        lookup.check_arguments(cls, kwargs, where)
-        lookup.check_numbers(kwargs, where)
+        cls, kwargs = lookup.resolve_checked(self.getter, "miner", miner_type, where)
         if kwargs.get("loss") is not None:
             kwargs["loss"] = SladeLossFactory(getter=self.getter).create(
                 kwargs["loss"], kwargs={"num_classes": num_classes, "where": f"{where}.loss"}

@@ -35,6 +35,5 @@ class SladeSplitManagerFactory(SplitManagerFactory):
         params.setdefault("root", dataset_root)
         pools = {k: unlabeled_dataset(**params, transform=T) for k, T in transforms.items()}
         split_manager = UnlabeledPoolSplitManager(labeled, pools)
-        split_manager.split_scheme_holder = labeled.split_scheme_holder
-        split_manager.check_disjoint()
+        split_manager.take_split_schemes()
         return split_manager

@@ -2,6 +2,7 @@
 
 from slade_plugin.miners.basis_similarity_miner import BasisSimilarityMiner
 from slade_plugin.miners.pair_precision_records import PairPrecisionRecords
+from slade_plugin.miners.pool_pair_miner import PoolPairMiner
 from slade_plugin.miners.pseudo_label_pair_miner import PseudoLabelPairMiner
 
-__all__ = ["BasisSimilarityMiner", "PairPrecisionRecords", "PseudoLabelPairMiner"]
+__all__ = ["BasisSimilarityMiner", "PairPrecisionRecords", "PoolPairMiner", "PseudoLabelPairMiner"]

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from numbers import Real
 
-from pytorch_metric_learning.miners.base_miner import BaseTupleMiner
 from torch import Tensor
 
 from slade_plugin.errors import ConfigError
@@ -21,15 +20,14 @@ from slade_plugin.functional import (
     pairwise_cosine,
     thresholds_apart,
 )
-from slade_plugin.miners.pair_precision_records import PairPrecisionRecords
-from slade_plugin.miners.pool_batch import check_pool_batch
+from slade_plugin.miners.pool_pair_miner import PoolPairMiner
 
 RUNNING_MEAN, QUANTILE = "running_mean", "quantile"
 
 Threshold = str | float | Mapping[str, float]
 
 
-class BasisSimilarityMiner(PairPrecisionRecords, BaseTupleMiner):
+class BasisSimilarityMiner(PoolPairMiner):
     """Positive where the basis similarity is >= T1, negative where it is <= T2.
 
     While T1 <= T2 (or a running mean is not known yet) nothing is mined and ``mining_active`` is
@@ -113,23 +111,14 @@ class BasisSimilarityMiner(PairPrecisionRecords, BaseTupleMiner):
             value(self.negative_threshold, self.mu_neg, False),
         )
 
-    def mine(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor
-    ) -> PairIndices:
+    def mine_pairs(self, embeddings: Tensor, labels: Tensor) -> PairIndices:
         """Return (a1, p, a2, n), both directions of each mined pair; empty if there is none.
 
         Args:
             embeddings: (N, c) responses of the basis, centred already where that is wanted
                 (``FeatureBasisLoss.centered_responses``), not the embeddings of the model.
-            labels: (N,) pseudo labels, num_classes + cluster id.
-            ref_emb: ``embeddings`` itself.
-            ref_labels: ``labels`` itself.
-
-        Raises:
-            DataError: if a label is negative.
-            ConfigError: if ``ref_emb`` is another batch.
+            labels: (N,) pseudo labels.
         """
-        check_pool_batch(type(self).__name__, embeddings, labels, ref_emb)
         similarity = pairwise_cosine(embeddings)
         agreeing = labels if self.require_agreement else None
         thresholds = self.thresholds(similarity, agreeing)

@@ -4,15 +4,13 @@ Poster, ablation 2. A pair loss given these pairs is the same loss given none: t
 so that all rungs have the same records and differ by one config entry.
 """
 
-from pytorch_metric_learning.miners.base_miner import BaseTupleMiner
 from torch import Tensor
 
 from slade_plugin.functional import PairIndices, pairs_by_label
-from slade_plugin.miners.pair_precision_records import PairPrecisionRecords
-from slade_plugin.miners.pool_batch import check_pool_batch
+from slade_plugin.miners.pool_pair_miner import PoolPairMiner
 
 
-class PseudoLabelPairMiner(PairPrecisionRecords, BaseTupleMiner):
+class PseudoLabelPairMiner(PoolPairMiner):
     """Positive where the pseudo labels are equal, negative elsewhere; both directions.
 
     Args:
@@ -29,20 +27,6 @@ class PseudoLabelPairMiner(PairPrecisionRecords, BaseTupleMiner):
         """Create the record columns."""
         super().__init__(record_precision=record_precision, collect_stats=collect_stats)
 
-    def mine(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor
-    ) -> PairIndices:
-        """Return (a1, p, a2, n), all ordered pairs of the batch.
-
-        Args:
-            embeddings: (N, ...), only its length and device matter.
-            labels: (N,) pseudo labels, num_classes + cluster id.
-            ref_emb: ``embeddings`` itself.
-            ref_labels: ``labels`` itself.
-
-        Raises:
-            DataError: if a label is negative.
-            ConfigError: if ``ref_emb`` is another batch.
-        """
-        check_pool_batch(type(self).__name__, embeddings, labels, ref_emb)
+    def mine_pairs(self, embeddings: Tensor, labels: Tensor) -> PairIndices:
+        """Return (a1, p, a2, n), all ordered pairs of the batch; ``embeddings`` are not read."""
         return pairs_by_label(labels)

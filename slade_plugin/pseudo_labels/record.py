@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from slade_plugin.errors import PseudoLabelError
-from slade_plugin.files import atomic_write, sha256_of_file, write_json
+from slade_plugin.files import atomic_write, finite, sha256_of_file, write_json
 
 _FORMAT = 1
 _OWN_HASH = "manifest_sha256"
@@ -88,7 +88,7 @@ def save_pseudo_labels(pseudo_labels: PseudoLabels, folder: Path, split_scheme: 
     with atomic_write(ids_path) as file:
         np.save(file, pseudo_labels.cluster_ids)
     manifest = {
-        **pseudo_labels.manifest,
+        **finite(pseudo_labels.manifest),  # as it will be read, for the hash
         "format": _FORMAT,
         "split_scheme": split_scheme,
         "num_images": len(pseudo_labels.cluster_ids),

@@ -42,6 +42,14 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
             DataError: If two splits of one scheme share an image.
         """
         self.helper_split_manager.create_split_schemes(datasets)
+        self.take_split_schemes()
+
+    def take_split_schemes(self) -> None:
+        """Takes over the split schemes that the host's split manager has made, and checks them.
+
+        Raises:
+            DataError: If two splits of one scheme share an image.
+        """
         self.split_scheme_holder = self.helper_split_manager.split_scheme_holder
         self.check_disjoint()
 

@@ -103,7 +103,7 @@ def write_report(
         "unfinished": {dataset: found.unfinished for dataset, found in scores.items()},
         "summary": summary,
         "scores": {d: {**found.rungs, **found.controls} for d, found in scores.items()},
-        "pairs": {"tenths": _no_nan(tenths), "twentieths": _no_nan(curves)},
+        "pairs": {"tenths": tenths, "twentieths": curves},
     }
     write_json(out / f"{study.name}.json", content)
     return text
@@ -141,15 +141,6 @@ def pairs_to_markdown(pairs: Mapping[str, Parts]) -> str:
 
 def _share_cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1f}"
-
-
-def _no_nan(value: Any) -> Any:
-    """What JSON does not know becomes null."""
-    if isinstance(value, dict):
-        return {key: _no_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_no_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def describe_runs(runs: Sequence[Run]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pytorch_metric_learning.losses import ContrastiveLoss
 from pytorch_metric_learning.utils.logging_presets import get_record_keeper
+from record_keeper import RecordKeeper
 
 from slade_plugin.api_parsers.growing_records import let_records_grow
 from slade_plugin.api_parsers.seeded import seeded
@@ -128,7 +129,11 @@ def test_words_and_times_are_left_to_the_host(keeper: Any, tmp_path: Path) -> No
 
 
 def test_without_a_writer_there_is_nothing_to_do() -> None:
+    silent = RecordKeeper()
+    before = dict(vars(silent))
+    let_records_grow(silent)
     let_records_grow(None)
+    assert vars(silent) == before
 
 
 def test_our_api_parsers_record_so(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from slade_plugin.config.lookup import (
     nearest,
     registered_names,
     resolve,
+    resolve_checked,
 )
 from slade_plugin.errors import ConfigError
 
@@ -204,6 +205,15 @@ def test_resolve_copies_the_arguments(getter: PytorchGetter) -> None:
 
 def test_resolve_takes_null_for_no_arguments(getter: PytorchGetter) -> None:
     assert resolve(getter, "loss", {"ContrastiveLoss": None}, "here")[1] == {}
+
+
+def test_resolve_checked_looks_at_the_arguments_too(getter: PytorchGetter) -> None:
+    found, kwargs = resolve_checked(getter, "loss", {"ContrastiveLoss": {"neg_margin": 2}}, "here")
+    assert (found.__name__, kwargs) == ("ContrastiveLoss", {"neg_margin": 2})
+    with pytest.raises(ConfigError, match="here: ContrastiveLoss takes no argument 'neg_margi'"):
+        resolve_checked(getter, "loss", {"ContrastiveLoss": {"neg_margi": 2}}, "here")
+    with pytest.raises(ConfigError, match="here: neg_margin is the text '1e-1'"):
+        resolve_checked(getter, "loss", {"ContrastiveLoss": {"neg_margin": "1e-1"}}, "here")
 
 
 def test_two_classes_are_refused_with_the_remedy(getter: PytorchGetter) -> None:

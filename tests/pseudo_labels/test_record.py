@@ -55,6 +55,15 @@ def test_round_trip(saved: Path) -> None:
     assert sorted(p.name for p in saved.iterdir()) == [f"{SCHEME}.json", f"{SCHEME}.npy"]
 
 
+def test_a_number_that_is_none_is_null_on_disk(tmp_path: Path) -> None:
+    """Without a pair in one cluster there is no pair precision; the hash is of what is written."""
+    manifest = MANIFEST | {"agreement": {"pair_precision": float("nan"), "NMI": 0.5}}
+    save_pseudo_labels(PseudoLabels(IDS, manifest), tmp_path, SCHEME)
+    assert "NaN" not in record_paths(tmp_path, SCHEME)[1].read_text()
+    loaded = load_pseudo_labels(tmp_path, SCHEME)
+    assert loaded.manifest["agreement"] == {"pair_precision": None, "NMI": 0.5}
+
+
 def test_a_loaded_record_can_be_saved_again(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     loaded = load_pseudo_labels(saved, SCHEME)

@@ -66,7 +66,10 @@ def test_a_teacher_stage_needs_no_pool(
     tmp_path: Path, experiment_args: Callable[..., Namespace], make_parser: Callable[..., Any]
 ) -> None:
     args = experiment_args(tmp_path, student=False)
-    preflight(make_parser(args, BaseAPIParser))
+    parser = make_parser(args, BaseAPIParser)
+    preflight(parser)
+    assert not hasattr(parser.args, "unlabeled_dataset")
+    assert set(parser.loss_funcs) == {"metric_loss"}
 
 
 def test_more_clusters_than_images_are_refused(check: Callable[..., Any]) -> None:
@@ -309,7 +312,8 @@ def test_trap_08_the_student_is_checked(check: Callable[..., Any]) -> None:
 
 
 def test_trap_08_the_labeled_loss_may_be_any(check: Callable[..., Any]) -> None:
-    check(loss_funcs=losses_with(metric_loss={"FastAPLoss": {}}))
+    parser = check(loss_funcs=losses_with(metric_loss={"FastAPLoss": {}}))
+    assert isinstance(parser.loss_funcs["metric_loss"], losses.FastAPLoss)
 
 
 @pytest.mark.parametrize(
