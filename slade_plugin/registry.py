@@ -7,7 +7,11 @@ with a name of the host would silently take its place.
 import inspect
 from typing import Any
 
-from slade_plugin.api_parsers import APISladePseudoLabels, APISladeStudent
+from slade_plugin.api_parsers import (
+    APISladePseudoLabels,
+    APISladeSelfSupervised,
+    APISladeStudent,
+)
 from slade_plugin.datasets import Glyphs, Icons
 from slade_plugin.errors import ConfigError
 from slade_plugin.factories.slade_loss_factory import SladeLossFactory
@@ -29,6 +33,7 @@ REGISTRY: tuple[tuple[str, type], ...] = (
     ("trainer", SladeStudent),
     ("api_parser", APISladeStudent),
     ("api_parser", APISladePseudoLabels),
+    ("api_parser", APISladeSelfSupervised),
     ("tester", SladeTester),
     ("split_manager", UnlabeledPoolSplitManager),
     ("dataset", Glyphs),

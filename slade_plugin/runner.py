@@ -22,6 +22,7 @@ from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_L
 
 from slade_plugin.api_parsers import APISladeStudent
 from slade_plugin.api_parsers.seeded import seeded
+from slade_plugin.api_parsers.starting_trunk import check_trunks
 from slade_plugin.config.composition import AREAS_FILE, compose, read_areas
 from slade_plugin.config.lookup import constructor_errors, find_class, nearest
 from slade_plugin.config.validation import (
@@ -226,12 +227,15 @@ class SladeRunner(SingleExperimentRunner):
             self.try_to_build(args)
         return super().start_experiment(args)
 
-    def try_to_build(self, args: Any, teacher_experiment: Path | None = None) -> Any:
+    def try_to_build(
+        self, args: Any, teacher_experiment: Path | None = None, trunks: bool = True
+    ) -> Any:
         """Builds every part of an experiment once, so that a mistake shows before any training.
 
         Args:
             args: The merged config; it is left as it is.
             teacher_experiment: A teacher that exists already, to be checked against a student.
+            trunks: Whether the trunks of the SwAV stage, if the config names any, exist already.
 
         Returns:
             The API parser that built the parts.
@@ -243,6 +247,8 @@ class SladeRunner(SingleExperimentRunner):
         if type(parser).get_transforms is not BaseAPIParser.get_transforms:
             return parser  # it transforms images in its trainer: nothing can be tried on one
         preflight(parser, teacher_experiment)
+        if trunks:
+            check_trunks(parser)
         build_trainer(parser)
         build_evaluation(parser)
         return parser

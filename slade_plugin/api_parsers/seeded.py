@@ -6,13 +6,14 @@ A class is made from the host's (or our) API parser by `seeded`; nothing of the 
 from typing import Any
 
 from slade_plugin.api_parsers.growing_records import let_records_grow
+from slade_plugin.api_parsers.starting_trunk import record_start, start_trunks
 from slade_plugin.errors import ExperimentError
 from slade_plugin.seeding import derive_seed, seed_everything
 from slade_plugin.training_state import TrainingState
 
 
 class _Seeded:
-    """Seeds each split scheme, makes it resumable, lets records grow and errors keep their text."""
+    """Seeds split schemes, makes them resumable, starts trunks; records grow, errors keep text."""
 
     args: Any
     epoch: int
@@ -33,8 +34,10 @@ class _Seeded:
         A scheme that is resumed from a checkpoint without generator states gets a stream of its
         own: the first epoch's batches must not come again.
         """
+        trunk_file = start_trunks(self)
         seed_everything((self.args.seed + self.curr_split_count) % 2**32)
         super().set_models_optimizers_losses()  # type: ignore[misc]
+        record_start(self, trunk_file)
         epoch = getattr(self, "epoch", 1)
         if epoch > 1:
             seed_everything(derive_seed(self.args.seed, self.curr_split_count, epoch))

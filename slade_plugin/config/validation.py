@@ -14,6 +14,7 @@ from slade_plugin.config.lookup import check_arguments, find_class, nearest, res
 from slade_plugin.errors import ConfigError
 from slade_plugin.pseudo_labels.clustering import ClusteringSettings
 from slade_plugin.pseudo_labels.true_labels import label_source
+from slade_plugin.self_supervised.settings import PLACE, SwAVSettings
 
 STAGE_PREFIXES = ("teacher.", "baseline.", "every.")
 
@@ -28,7 +29,7 @@ HOST_KEYS = frozenset(
 SELF_TRAINING_KEYS = frozenset(
     "pipeline pseudo_labels student_initialization teacher_experiment unlabeled_sampler".split()
 )
-OUR_KEYS = SELF_TRAINING_KEYS | {"brings", "seed", "unlabeled_dataset"}
+OUR_KEYS = SELF_TRAINING_KEYS | {"brings", "seed", "self_supervised", "unlabeled_dataset"}
 
 _RUN_FLAGS = frozenset(
     """pytorch_home dataset_root root_experiment_folder root_config_folder global_db_path
@@ -134,6 +135,7 @@ def check_args(args: Any, getter: Any) -> None:
         *_classes(config, getter),
         *_named_parts(config, getter),
         *_self_training(config),
+        *_self_supervised(config),
     ]
     if problems:
         raise ConfigError("\n  ".join(["the config is wrong:", *problems]))
@@ -362,4 +364,27 @@ def _self_training(config: Mapping[str, Any]) -> list[str]:
         for name in teacher
         if plain_key(str(name)) not in known
     ]
+    return problems
+
+
+def _self_supervised(config: Mapping[str, Any]) -> list[str]:
+    problems: list[str] = []
+    entry = _mapping(config, "self_supervised", problems)
+    try:
+        SwAVSettings.from_config(entry)
+    except ConfigError as error:
+        problems.append(str(error))
+    if entry and not entry.get(PLACE) and not config.get("pipeline"):
+        problems.append(
+            "self_supervised has no effect here; expected it with a config of self-training, such "
+            f"as --config_loss slade, or with {PLACE}: the folder of a finished stage "
+            "(config_self_supervised)"
+        )
+    untrained = config.get("check_untrained_accuracy") and entry.get(PLACE)
+    if config.get("evaluate_ensemble") and untrained:
+        problems.append(
+            "check_untrained_accuracy is True, but the host makes the untrained trunks of an "
+            "ensemble all alike and here each split scheme has its own start; expected "
+            "--check_untrained_accuracy False"
+        )
     return problems

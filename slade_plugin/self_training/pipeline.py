@@ -1,10 +1,11 @@
-"""Teacher, pseudo labels, student and baseline: stages with files between them.
+"""Trunk, teacher, pseudo labels, student and baseline: stages with files between them.
 
 Each trained stage is a plain experiment of the host in a folder of its own, so the host's own flags
 work on it. `pipeline.json` says which stages are done; a finished stage is never done again. Which
 stages there are: `slade_plugin.self_training.stages`.
 """
 
+import copy
 import json
 import math
 import shutil
@@ -26,10 +27,12 @@ from slade_plugin.pseudo_labels.clustering import ClusteringSettings
 from slade_plugin.pseudo_labels.record import pool_fingerprint
 from slade_plugin.pseudo_labels.true_labels import TRUE_LABELS, label_source
 from slade_plugin.results.table import read_experiment, write_tables
+from slade_plugin.self_supervised.settings import PLACE, SwAVSettings
 from slade_plugin.self_training.provenance import describe_environment
 from slade_plugin.self_training.stages import (
     BASELINE,
     PSEUDO_LABELS,
+    SELF_SUPERVISED,
     STUDENT,
     TEACHER,
     Stage,
@@ -41,7 +44,7 @@ STATE_FILE = "pipeline.json"
 # How something is trained belongs to the student; everything else is shared by all stages.
 STUDENT_KEYS = frozenset(
     "loss_funcs mining_funcs sampler trainer optimizers num_epochs_train api_parser".split()
-) | (OUR_KEYS - {"seed", "unlabeled_dataset"})
+) | (OUR_KEYS - {"seed", "self_supervised", "unlabeled_dataset"})
 _EVALUATED = ["val", "test"]
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _STATE_TYPES = {"plan": dict, "data": dict, "environment": list, "stages": dict}
@@ -80,10 +83,12 @@ class Pipeline:
             )
         self.settings = config.pipeline
         self.rounds = self.settings.get("rounds", 1)
+        self.self_supervised = self._self_supervised(config)
         self.stages = list_stages(
             self.rounds,
             teacher=self.given_teacher is None,
             baseline=self.settings.get(BASELINE) is not False,
+            self_supervised=self.self_supervised.get(PLACE) == self._folder(SELF_SUPERVISED, 1),
         )
         self.args = self._plan()
         self.state: dict[str, Any] = {}
@@ -104,6 +109,35 @@ class Pipeline:
                 own = [("num_epochs_train", longer), *self._flags("baseline.")]
                 plan[stage.name] = self._read_teacher(self._teacher_reader(stage, own))
         return plan
+
+    def _self_supervised(self, config: Any) -> dict[str, Any]:
+        """The entry of every stage, with the folder of the trunks; empty if there is none.
+
+        The students of a given teacher start where it started.
+        """
+        entry = dict(getattr(config, "self_supervised", None) or {})
+        aimed = [f for p in STAGE_PREFIXES for f, _ in self._flags(p) if "self_supervised" in f]
+        if aimed:
+            raise ConfigError(
+                f"{aimed[0]} is aimed at some of the stages; expected it without the prefix, since "
+                "all stages start from one trunk."
+            )
+        if self.given_teacher:
+            saved = _saved_config(self.given_teacher).get("self_supervised") or {}
+            difference = first_difference(saved, {**entry, PLACE: saved.get(PLACE)})
+            if entry and difference is not None:
+                where, theirs, ours = difference
+                raise ConfigError(
+                    f"self_supervised: {where} is {ours!r}, but {theirs!r} for the given teacher "
+                    f"{self.given_teacher}; expected the same, since its students start where it "
+                    "started. Leave out --config_self_supervised or train another teacher."
+                )
+            return dict(saved)
+        if not entry:
+            return {}
+        given = entry.get(PLACE)
+        place = str(Path(given).resolve()) if given else self._folder(SELF_SUPERVISED, 1)
+        return {**entry, PLACE: place}
 
     def _read_teacher(self, reader: Any) -> Any:
         """Merges the teacher's config: ours, or the saved one of a teacher that was given."""
@@ -154,6 +188,7 @@ class Pipeline:
         reader = self.runner.reader_for(self.reader)
         for key in list(vars(reader.args)):
             students = stage.kind != STUDENT and plain_key(key) in STUDENT_KEYS
+            students = students or plain_key(key) == "self_supervised"  # set below
             if students or key.startswith(STAGE_PREFIXES):
                 delattr(reader.args, key)
         requested = dict(self.runner.requested)
@@ -167,6 +202,8 @@ class Pipeline:
                 requested[key] = value
             else:
                 setattr(reader.args, key, _merged(getattr(reader.args, key, None), value))
+        if self.self_supervised:
+            reader.args.self_supervised = dict(self.self_supervised)
         if requested != self.runner.requested:
             composed = self.runner.compose(reader.args.config_foldernames, requested)
             vars(reader.args).update(composed)
@@ -268,7 +305,9 @@ class Pipeline:
         return self._finish()
 
     def _do(self, stage: Stage) -> None:
-        if stage.kind == PSEUDO_LABELS:
+        if stage.kind == SELF_SUPERVISED:
+            self._train_trunks(stage)
+        elif stage.kind == PSEUDO_LABELS:
             self._make_pseudo_labels(stage)
         elif not self._done(stage):
             self._train(stage)
@@ -278,15 +317,18 @@ class Pipeline:
         data = {}
         # The parts of a later round are those of the first one.
         experiments = [s for s in self.stages if s.is_experiment and s.round == 1]
+        own_trunks = self.stages[0].kind == SELF_SUPERVISED
         for stage in sorted(experiments, key=lambda s: s.kind != STUDENT):
             given = self.given_teacher if stage.kind == STUDENT else None
-            parser = self.runner.try_to_build(self.args[stage.name], given)
+            parser = self.runner.try_to_build(self.args[stage.name], given, not own_trunks)
             if stage.kind == STUDENT:
                 labeled = parser.split_manager.get_dataset("eval", "train")
                 data = {
                     "labeled": pool_fingerprint(getattr(labeled, "dataset", labeled)),
                     "pool": pool_fingerprint(parser.split_manager.get_unlabeled_dataset("eval")),
                 }
+        if own_trunks:
+            self._self_supervised_parser().preflight()
         return data
 
     def _entry(self, stage: Stage) -> dict[str, Any]:
@@ -300,6 +342,9 @@ class Pipeline:
     def _describe(self, stage: Stage) -> str:
         if self._done(stage):
             return "done before"
+        if stage.kind == SELF_SUPERVISED:
+            settings = SwAVSettings.from_config(self.self_supervised)
+            return f"SwAV, {settings.num_epochs} epochs a split scheme"
         if stage.kind == PSEUDO_LABELS:
             config = self.args[STUDENT].pseudo_labels
             if label_source(config) == TRUE_LABELS:
@@ -348,6 +393,32 @@ class Pipeline:
             }
         )
         return reader
+
+    def _self_supervised_parser(self) -> Any:
+        args = copy.deepcopy(self.args[STUDENT])
+        args.api_parser = {"APISladeSelfSupervised": {}}
+        return self.runner.get_api_parser(args)
+
+    def _train_trunks(self, stage: Stage) -> None:
+        """Trains the trunks that are missing and checks that those on record are still the same."""
+        manifests = self._self_supervised_parser().run()
+        trunks = {
+            name: {key: manifest[key] for key in ("trunk_sha256", "start_sha256", "seconds")}
+            | {"loss": [epoch["loss"] for epoch in manifest["epochs"]]}
+            for name, manifest in manifests.items()
+        }
+        entry = self._entry(stage)
+        difference = first_difference(entry.get("trunks", trunks), trunks)
+        if difference is not None:
+            where, old, new = difference
+            raise ExperimentError(
+                f"the trunks in {self.self_supervised[PLACE]} have changed: {where} was {old!r} "
+                f"and is now {new!r}; expected those of this run. Restore them, or start anew "
+                "under another --experiment_name."
+            )
+        entry |= {"done": True, "trunks": trunks}
+        for name, trunk in trunks.items():
+            print(f"      {name}: loss {trunk['loss'][0]:.3f} to {trunk['loss'][-1]:.3f}")
 
     def _make_pseudo_labels(self, stage: Stage) -> None:
         args = Namespace(**vars(self.args[Stage(STUDENT, stage.round).name]))
@@ -431,12 +502,7 @@ def check_given_teacher(teacher: Path, student: Any) -> None:
         ExperimentError: If its configs are missing or say that it was trained on other labeled
             data or splits.
     """
-    from slade_plugin.runner import saved_areas
-
-    saved: dict[str, Any] = {}
-    for area in saved_areas(teacher):
-        path = teacher / "configs" / f"{area}.yaml"
-        saved |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    saved = _saved_config(teacher)
     for key in ("dataset", "split_manager"):
         difference = first_difference(_no_null(saved.get(key)), _no_null(getattr(student, key)))
         if difference is not None:
@@ -446,6 +512,17 @@ def check_given_teacher(teacher: Path, student: Any) -> None:
                 f"there and {ours!r} for the student; expected the same labeled data and splits. "
                 "Change config_dataset or train another teacher."
             )
+
+
+def _saved_config(experiment: Path) -> dict[str, Any]:
+    """All areas of a saved experiment's config."""
+    from slade_plugin.runner import saved_areas
+
+    saved: dict[str, Any] = {}
+    for area in saved_areas(experiment):
+        path = experiment / "configs" / f"{area}.yaml"
+        saved |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    return saved
 
 
 def check_saves_models(stage: str, args: Any) -> None:

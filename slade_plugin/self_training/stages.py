@@ -6,9 +6,11 @@ is a plain experiment of the host, what is done in `Pipeline._do`.
 
 from dataclasses import dataclass
 
+SELF_SUPERVISED = "self_supervised"
 TEACHER, PSEUDO_LABELS, STUDENT, BASELINE = "teacher", "pseudo_labels", "student", "baseline"
 
 _TITLES = {
+    SELF_SUPERVISED: "self-supervised trunk",
     TEACHER: "teacher",
     PSEUDO_LABELS: "pseudo labels",
     STUDENT: "student",
@@ -44,7 +46,7 @@ class Stage:
     @property
     def is_experiment(self) -> bool:
         """Whether it is a plain experiment of the host, with a config and a folder of its own."""
-        return self.kind != PSEUDO_LABELS
+        return self.kind not in (SELF_SUPERVISED, PSEUDO_LABELS)
 
     @property
     def row(self) -> str:
@@ -53,15 +55,19 @@ class Stage:
         return f"{self.kind}_round{self.round}" if earlier else self.kind
 
 
-def list_stages(rounds: int, teacher: bool, baseline: bool) -> list[Stage]:
+def list_stages(
+    rounds: int, teacher: bool, baseline: bool, self_supervised: bool = False
+) -> list[Stage]:
     """All stages in the order in which they are done.
 
     Args:
         rounds: How often pseudo labels are made and a student is trained on them, at least 1.
         teacher: Whether a teacher is trained (not where one is given).
         baseline: Whether a baseline is trained.
+        self_supervised: Whether the trunk of all others is trained first.
     """
-    stages = [Stage(TEACHER, rounds=rounds)] if teacher else []
+    stages = [Stage(SELF_SUPERVISED, rounds=rounds)] if self_supervised else []
+    stages += [Stage(TEACHER, rounds=rounds)] if teacher else []
     for number in range(1, rounds + 1):
         stages += [Stage(PSEUDO_LABELS, number, rounds), Stage(STUDENT, number, rounds)]
     return stages + ([Stage(BASELINE, rounds=rounds)] if baseline else [])

@@ -33,6 +33,9 @@ class Host:
         self.set_up.append(draw())
         self.epoch = self.resume_at
 
+    def is_training(self) -> bool:
+        return False
+
     def run_for_each_split_scheme(self) -> str:
         if self.error is not None:
             raise self.error

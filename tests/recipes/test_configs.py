@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,15 @@ import pytest
 import torch
 import yaml
 from easy_module_attribute_getter import utils as emag_utils
+from PIL import Image
 
 from slade_plugin import compat
 from slade_plugin.config.composition import BRINGS, compose
+from slade_plugin.config.lookup import resolve
 from slade_plugin.config.validation import check_args
 from slade_plugin.registry import register_all
+from slade_plugin.self_supervised.settings import SwAVSettings
+from slade_plugin.self_supervised.views import MultiCropViews
 
 ROOT = Path(__file__).resolve().parents[2] / "bench_configs"
 AREAS_FILE = ROOT / "config_foldernames.yaml"
@@ -28,8 +33,9 @@ FILES_IN_AREA = {
     "config_factories": 1,
     "config_general": 10,
     "config_loss": 19,
-    "config_models": 6,
+    "config_models": 7,
     "config_optimizers": 7,
+    "config_self_supervised": 3,
     "config_transforms": 2,
 }
 AREAS = list(FILES_IN_AREA)
@@ -211,6 +217,8 @@ def test_config_passes_the_plugin_s_own_check(name: str, getter: Any) -> None:
     requested = {"config_loss": file} if file.startswith("slade") else {area: file}
     if area == "config_optimizers" and file in LOSSES:
         requested["config_loss"] = file
+    if "config_self_supervised" in (area, *load(name).get(BRINGS, {})):
+        requested["config_loss"] = "slade"
     check_args(SimpleNamespace(**merge(requested)), getter)
 
 
@@ -283,6 +291,20 @@ def test_model_names_resolve(name: str, getter: Any) -> None:
 
 
 OURS = ("default", "icons")  # data sets with a pool, small enough for a CPU
+
+
+@pytest.mark.parametrize("name", ["swav", "swav_conv4"])
+def test_self_supervised_config_can_be_built(name: str, getter: Any) -> None:
+    """On one grey image of 32 pixels, which is enlarged where the trunk takes photographs."""
+    config = merge({"config_self_supervised": name})["self_supervised"]
+    settings = SwAVSettings.from_config(config)
+    assert {field.name for field in fields(settings)} == config.keys() - {"folder"}
+    views = MultiCropViews(settings.views, SimpleNamespace(mean=[0.5], std=[0.3]))
+    sizes = [tuple(view.shape) for view in views(Image.new("L", (32, 32)))]
+    crops = zip(settings.views["crop_sizes"], settings.views["crop_counts"], strict=True)
+    assert sizes == [(1, size, size) for size, count in crops for _ in range(count)]
+    optimizer, kwargs = resolve(getter, "optimizer", settings.optimizer, "optimizer")
+    optimizer([torch.nn.Parameter(torch.zeros(1))], **kwargs)
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "config_dataset").glob("*.yaml")))

@@ -5,8 +5,10 @@ import pytest
 from slade_plugin.self_training.stages import Stage, list_stages, title_of_row
 
 
-def names(rounds: int, teacher: bool = True, baseline: bool = True) -> list[str]:
-    return [stage.name for stage in list_stages(rounds, teacher, baseline)]
+def names(
+    rounds: int, teacher: bool = True, baseline: bool = True, self_supervised: bool = False
+) -> list[str]:
+    return [stage.name for stage in list_stages(rounds, teacher, baseline, self_supervised)]
 
 
 def test_one_round_has_the_four_stages() -> None:
@@ -30,6 +32,14 @@ def test_later_rounds_have_folders_of_their_own() -> None:
 def test_teacher_and_baseline_can_be_left_out(rounds: int) -> None:
     assert names(rounds, teacher=False) == names(rounds)[1:]
     assert names(rounds, baseline=False) == names(rounds)[:-1]
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_the_trunk_of_all_others_comes_first(rounds: int) -> None:
+    assert names(rounds, self_supervised=True) == ["self_supervised", *names(rounds)]
+    first = list_stages(rounds, True, True, self_supervised=True)[0]
+    assert not first.is_experiment
+    assert first.title == "self-supervised trunk"
 
 
 def test_the_last_student_is_the_student() -> None:
