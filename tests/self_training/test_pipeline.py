@@ -541,8 +541,7 @@ def test_killed_for_good_it_goes_on(bench: Any, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     name = f"{SCHEMES[0]}/saved_csvs/logs.db: loss_histories"
     rows = bench.records(tmp_path / "slade_seed0" / "teacher")[name]
-    # From the checkpoint on, not from the start: some step may be repeated, but never all.
-    assert 12 <= len(rows) < 24
+    assert len(rows) == 12  # no step is missing or counts twice
     assert {row["experiment"] for row in table(tmp_path / "slade_seed0")} == {"teacher", "student"}
 
 
@@ -1009,6 +1008,69 @@ def test_the_table_has_a_row_a_round(two_rounds: Path) -> None:
             for metric in METRICS:
                 assert found[metric] == recorded[found["split"]][metric][found["split_scheme"]]
     assert "| student, round 1 " in (two_rounds / "results" / "table.md").read_text()
+
+
+# Teacher and students take four steps each, the baseline twelve.
+@pytest.mark.parametrize(
+    ("target", "call", "done"),
+    [
+        (f"{PIPELINE}.Pipeline._save_state", 4, ["teacher", "pseudo_labels"]),
+        (f"{PSEUDO_LABELS}.cluster_embeddings", 2, ["teacher", "pseudo_labels", "student"]),
+        (f"{PSEUDO_LABELS}.compare_with_last_round", 1, ["teacher", "pseudo_labels", "student"]),
+        (f"{STUDENT_PARSER}.shutil.copyfile", 3,
+         ["teacher", "pseudo_labels", "student", "round2/pseudo_labels"]),
+        ("slade_plugin.trainers.SladeStudent.calculate_loss", 6,
+         ["teacher", "pseudo_labels", "student", "round2/pseudo_labels"]),
+        ("slade_plugin.trainers.SladeStudent.calculate_loss", 8,
+         ["teacher", "pseudo_labels", "student", "round2/pseudo_labels"]),
+        (STEP, 20,
+         ["teacher", "pseudo_labels", "student", "round2/pseudo_labels", "round2/student"]),
+    ],
+)  # fmt: skip
+def test_stopped_in_any_round_it_goes_on_to_the_same_end(
+    target: str,
+    call: int,
+    done: list[str],
+    bench: Any,
+    two_rounds: Path,
+    rounds: str,
+    tmp_path: Path,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        came = raise_at(patch, target, call, KeyboardInterrupt)
+        assert bench(rounds, root=tmp_path).code == 130
+    assert came()
+    folder = tmp_path / "slade_seed0"
+    assert [s for s, e in state(folder)["stages"].items() if e.get("done")] == done
+    outcome = bench(rounds, RESUME, root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert_equal_rounds(bench, folder, two_rounds)
+
+
+def assert_equal_rounds(bench: Any, one: Path, other: Path) -> None:
+    for stage in ("student", "round2/student", "baseline"):
+        assert_equal_experiments(bench, one / stage, other / stage)
+    for labels in ("pseudo_labels", "round2/pseudo_labels"):
+        found, expected = (load_pseudo_labels(f / labels, SCHEMES[0]) for f in (one, other))
+        assert found.manifest["ids_sha256"] == expected.manifest["ids_sha256"]
+        assert found.manifest.get("last_round") == expected.manifest.get("last_round")
+    assert table(one) == table(other)
+
+
+def test_a_given_teacher_has_rounds_too(
+    bench: Any, two_rounds: Path, rounds: str, tmp_path: Path
+) -> None:
+    """The same as when it was trained here, also after an interruption in the second round."""
+    command = f"{rounds} --teacher_experiment {two_rounds / 'teacher'}"
+    before = bench.snapshot(two_rounds / "teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, "slade_plugin.trainers.SladeStudent.calculate_loss", 7, KeyboardInterrupt)
+        assert bench(command, root=tmp_path).code == 130
+    outcome = bench(command, RESUME, root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert "[4/5] student, round 2" in outcome.out
+    assert_equal_rounds(bench, tmp_path / "slade_seed0", two_rounds)
+    assert bench.snapshot(two_rounds / "teacher") == before
 
 
 def test_a_round_can_be_evaluated_by_name(bench: Any, two_rounds: Path, tmp_path: Path) -> None:
