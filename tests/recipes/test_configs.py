@@ -36,7 +36,7 @@ FILES_IN_AREA = {
     "config_models": 7,
     "config_optimizers": 7,
     "config_self_supervised": 3,
-    "config_transforms": 2,
+    "config_transforms": 3,
 }
 AREAS = list(FILES_IN_AREA)
 STUDIES = 5  # plans of several runs, which the host does not read
