@@ -104,9 +104,10 @@ class APISladeStudent(BaseAPIParser):
         """
         settings = ClusteringSettings.from_config(self.args.pseudo_labels)
         pool_size = len(self.split_manager.get_unlabeled_dataset("train"))
-        if label_source(self.args.pseudo_labels) == TRUE_LABELS:
+        is_oracle = label_source(self.args.pseudo_labels) == TRUE_LABELS
+        check_num_clusters(1 if is_oracle else settings.num_clusters, pool_size)
+        if is_oracle:
             return record_true_labels(self.get_true_labels(), settings.min_cluster_size)
-        check_num_clusters(settings.num_clusters, pool_size)
         manifest = {"num_clusters": settings.num_clusters, "min_cluster_size": 1}
         return PseudoLabels(np.arange(pool_size) % settings.num_clusters, manifest)
 

@@ -105,8 +105,9 @@ def test_a_missing_pool_is_refused(check: Callable[..., Any]) -> None:
 
 def test_an_empty_pool_is_refused(check: Callable[..., Any]) -> None:
     pool = {"Blobs": {"subset": "unlabeled", "per_class": 0}}
-    with pytest.raises(DataError, match="unlabeled pool is empty"):
-        check(unlabeled_dataset=pool)
+    for source in ("clusters", "true_labels"):
+        with pytest.raises(DataError, match="unlabeled pool is empty"):
+            check(unlabeled_dataset=pool, pseudo_labels={"folder": None, "source": source})
 
 
 def test_a_labeled_class_of_one_image_is_refused(check: Callable[..., Any]) -> None:
