@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 import slade_plugin
 from slade_plugin.api_parsers.api_slade_student import APISladeStudent
-from slade_plugin.config.lookup import constructor_errors, resolve
+from slade_plugin.config.lookup import build, constructor_errors, resolve
 from slade_plugin.errors import ConfigError, DataError, SladeError
 from slade_plugin.models.weight_files import state_sha256
 from slade_plugin.pseudo_labels.record import pool_fingerprint
@@ -52,7 +52,12 @@ class APISladeSelfSupervised(APISladeStudent):
     def set_up(self) -> None:
         """Settings, views and data sets."""
         self.settings = SwAVSettings.from_config(self.args.self_supervised)
-        self.views = MultiCropViews(self.settings.views, self.get_trunk())
+        where = "self_supervised: view_transforms (config_self_supervised)"
+        own = [
+            build(self.pytorch_getter, "transform", {name: arguments}, where)
+            for name, arguments in self.settings.view_transforms.items()
+        ]
+        self.views = MultiCropViews(self.settings.views, self.get_trunk(), own)
         self.transforms = {VIEWS: self.views}
         self.split_manager = self.get_split_manager()
 

@@ -37,6 +37,8 @@ class SwAVSettings:
         views: Arguments of lightly's SwaVTransform: crop_sizes, crop_counts, crop_min_scales,
             crop_max_scales (one entry a kind of crop; the first kind gives the codes), hf_prob,
             cj_prob, ... `normalize` is the trunk's own.
+        view_transforms: Transforms of torchvision in the host's form, such as
+            {RandomInvert: {p: 0.5}}; applied to each view, a tensor with values 0 to 1, in order.
         dataloader_num_workers: At least 0. Other numbers give other views.
         seed: None means the seed of the run.
     """
@@ -58,6 +60,7 @@ class SwAVSettings:
     warmup_epochs: int = 0
     final_lr_fraction: float = 0.001
     views: Mapping[str, Any] = field(default_factory=dict)
+    view_transforms: Mapping[str, Any] = field(default_factory=dict)
     dataloader_num_workers: int = 0
     seed: int | None = None
 
@@ -84,8 +87,10 @@ class SwAVSettings:
             problems.append(
                 f"optimizer is {self.optimizer!r}; expected one class, as {{Adam: {{lr: 0.001}}}}"
             )
-        if not isinstance(self.views, Mapping):
-            problems.append(f"views is {self.views!r}; expected arguments of SwaVTransform")
+        for name in ("views", "view_transforms"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping):
+                problems.append(f"{name} is {value!r}; expected names with values")
         if not problems and self.warmup_epochs > self.num_epochs:
             problems.append(
                 f"warmup_epochs is {self.warmup_epochs}, above num_epochs {self.num_epochs}"

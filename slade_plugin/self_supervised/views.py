@@ -3,7 +3,7 @@
 lightly is no dependency of the plugin: ``pip install slade-plugin[swav]``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ class MultiCropViews:
         views: Arguments of lightly's SwaVTransform but `normalize`.
         trunk: Its `mean`, `std`, `input_space` and `input_range` say what images it takes; where it
             has none, those of ImageNet hold, as in the host.
+        view_transforms: Applied to each view after lightly's, before normalisation.
 
     Attributes:
         num_code_views: Views of the first kind, which give codes.
@@ -48,7 +49,12 @@ class MultiCropViews:
         ConfigError: If lightly is missing, or an argument is unknown or does not fit the others.
     """
 
-    def __init__(self, views: Mapping[str, Any], trunk: Any) -> None:
+    def __init__(
+        self,
+        views: Mapping[str, Any],
+        trunk: Any,
+        view_transforms: Sequence[Callable[[Tensor], Tensor]] = (),
+    ) -> None:
         check_lightly()
         from lightly.transforms.swav_transform import SwaVTransform
         from lightly.transforms.utils import IMAGENET_NORMALIZE
@@ -67,8 +73,9 @@ class MultiCropViews:
                 "and two in all"
             )
         largest = (getattr(trunk, "input_range", None) or [0, 1])[1]
-        self.normalize = transforms.Compose(
+        self.finish = transforms.Compose(
             [
+                *view_transforms,
                 *([_to_bgr] if getattr(trunk, "input_space", None) == "BGR" else []),
                 *([_Multiplied(largest)] if largest != 1 else []),
                 transforms.Normalize(
@@ -80,7 +87,7 @@ class MultiCropViews:
 
     def __call__(self, image: Any) -> list[Tensor]:
         """Tensors (C, size, size), sum(crop_counts) of them, those that give codes first."""
-        return [self.normalize(view) for view in self.multi_crop(image)]
+        return [self.finish(view) for view in self.multi_crop(image)]
 
 
 class UnlabeledViews(Dataset[list[Tensor]]):

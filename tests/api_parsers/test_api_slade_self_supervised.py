@@ -139,6 +139,18 @@ def test_every_scheme_gets_a_trunk_and_a_record(stage: Callable[..., Any], tmp_p
     assert manifests[SCHEMES[0]]["seed"] + 1 == manifests[SCHEMES[1]]["seed"]
 
 
+def test_view_transforms_are_torchvision_s(stage: Callable[..., Any]) -> None:
+    plain = stage({"view_transforms": {}})
+    inverting = stage({"view_transforms": {"RandomInvert": {"p": 1.0}}})
+    images = []
+    for parser in (plain, inverting):
+        parser.set_up()
+        parser.split_manager.set_curr_split_scheme(SCHEMES[0])
+        torch.manual_seed(0)
+        images.append(parser.get_unlabeled_views()[0][0] * 0.32 + 0.5)  # conv4's mean and std
+    torch.testing.assert_close(images[0], 1 - images[1])
+
+
 def test_the_start_is_that_of_the_host_s_stages(
     stage: Callable[..., Any], one_scheme: dict[str, Any]
 ) -> None:
@@ -240,6 +252,8 @@ class Colours(WatchedGlyphs):
         ({"batch_size": 10_000}, {}, ConfigError, "batch_size is 10000, but labeled images"),
         ({"views": SETTINGS["views"] | {"crop_sizes": [24]}}, {}, DataError, "expected .N, 1, 32"),
         ({"views": SETTINGS["views"] | {"size": 3}}, {}, ConfigError, "no argument 'size'"),
+        ({"view_transforms": {"Invert": {}}}, {}, ConfigError, "no transform named 'Invert'"),
+        ({"view_transforms": {"RandomInvert": {"q": 1}}}, {}, ConfigError, "no argument 'q'"),
         ({"optimizer": {"Adamm": {}}}, {}, ConfigError, "did you mean 'Adam'"),
         ({"optimizer": {"Adam": {"lr": -1.0}}}, {}, ConfigError, "Invalid learning rate"),
         ({}, {"unlabeled_dataset": None}, ConfigError, "there is no unlabeled_dataset"),

@@ -38,6 +38,7 @@ def test_an_unknown_entry_is_named() -> None:
         ("optimizer", "Adam"),
         ("optimizer", {"Adam": {}, "SGD": {}}),
         ("views", [1]),
+        ("view_transforms", ["RandomInvert"]),
     ],
 )
 def test_a_value_out_of_range_is_named(name: str, value: Any) -> None:

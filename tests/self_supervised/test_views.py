@@ -80,6 +80,12 @@ def test_no_flips_unless_asked_for(image: Image.Image) -> None:
     torch.testing.assert_close(flipped.flip(-1), MultiCropViews(PLAIN, trunk())(image)[0])
 
 
+def test_further_transforms_come_in_order_before_normalisation(image: Image.Image) -> None:
+    own = [lambda view: 1 - view, lambda view: view / 2]
+    for view in MultiCropViews(PLAIN, trunk(), own)(image):
+        torch.testing.assert_close(view, ((1 - as_tensor(image)) / 2 - 0.5) / 0.25)
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
