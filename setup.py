@@ -48,7 +48,8 @@ INSTALL_REQUIRES = [
     "tqdm",
 ]
 
-# Imported only where a config asks for it; icons: where the Icons data set is built.
+# Imported only where a config asks for it; icons: where the Icons data set is built. lightly brings
+# pytorch-lightning, torchmetrics and hydra-core along, which the plugin does not use.
 ICONS = ["resvg-py>=0.5"]
 SWAV = ["lightly>=1.6"]
 TIMM = ["timm>=1.0"]

@@ -48,7 +48,8 @@ def check_trunks(parser: Any) -> None:
     Raises:
         SladeError: If a file is missing, damaged, of other labeled images or another trunk.
     """
-    for name in parser.split_manager.split_scheme_names:
+    # The first one last: what is tried afterwards is tried on it.
+    for name in reversed(parser.split_manager.split_scheme_names):
         parser.split_manager.set_curr_split_scheme(name)
         trunk_file = find_trunk(parser)
         if trunk_file is not None:
@@ -70,7 +71,7 @@ def start_trunks(parser: Any) -> TrunkFile | None:
     Raises:
         SladeError: If the file is missing, damaged or of other labeled images.
     """
-    if trunk_folder(parser.args) is None:
+    if not trunk_folder(parser.args):
         return None
     if not (parser.is_training() or parser.args.check_untrained_accuracy):
         return None

@@ -143,7 +143,7 @@ class SwAVTraining:
         swav: On its device.
         dataset: Items are lists of views.
         make_optimizer: Takes the parameters.
-        seed: Of the views, the order and the checks; the models are made before.
+        seed: Of views and order; models are made before.
         checkpoint: File of the last whole epoch.
         origin: What a checkpoint has to belong to, ready for JSON: settings, hashes of data and
             start.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from slade_plugin.api_parsers import APISladeSelfSupervised
@@ -158,6 +159,32 @@ def test_the_start_is_that_of_the_host_s_stages(
     manifest = stage(**one_scheme).run()[SCHEMES[0]]
     parser = stage(**one_scheme)
     assert state_sha256(parser.get_trunk()) == manifest["start_sha256"]
+
+
+def test_a_trunk_with_weights_of_a_file_is_fine_tuned_from_them(
+    stage: Callable[..., Any], one_scheme: dict[str, Any], getter: Any, tmp_path: Path
+) -> None:
+    """As config_models/swav_finetuned, with a small ResNet."""
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
+    getter.register("dataset", Colours)
+    glyphs = {"letters_per_script": 6, "instances_per_face": 1}
+    trunk = {"architecture": "resnet18", "weights": str(tmp_path / "w.pth")}
+    parser = stage(
+        {"num_epochs": 1},
+        dataset={"Colours": {"subset": "labeled", **glyphs}},
+        unlabeled_dataset={"Colours": {"subset": "unlabeled", **glyphs}},
+        models={"trunk": {"TorchvisionTrunk": trunk}, "embedder": {"MLP": {"layer_sizes": [8]}}},
+        **one_scheme,
+    )
+    manifest = parser.run()[SCHEMES[0]]
+    assert manifest["start_weights"]["source"] == str(tmp_path / "w.pth")
+    assert manifest["start_weights"]["left_over"] == {"fc": 2}
+    saved = torch.load(trunk_paths(tmp_path / "stage", SCHEMES[0])[0], weights_only=True)
+    trained = parser.get_trunk()
+    start = {k: v.clone() for k, v in trained.state_dict().items()}
+    trained.load_state_dict(saved)
+    moved = [k for k in start if not torch.equal(start[k], saved[k])]
+    assert "body.layer4.1.conv2.weight" in moved
 
 
 def test_a_trunk_that_lies_there_is_left_alone(

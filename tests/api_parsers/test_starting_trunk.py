@@ -103,6 +103,16 @@ def test_what_is_drawn_after_the_trunk_does_not_depend_on_the_stage(
     assert torch.equal(plain.drawn, started.drawn)
 
 
+def test_the_files_of_all_schemes_are_tried_and_the_first_scheme_stays(
+    make: Any, stage: dict[str, nn.Module], tmp_path: Path
+) -> None:
+    parser = make(**entry(tmp_path))
+    parser.models = {"trunk": parser.get_trunk()}
+    check_trunks(parser)
+    assert parser.split_manager.curr_split_scheme_name == SCHEMES[0]
+    assert state_sha256(parser.models["trunk"]) == state_sha256(stage[SCHEMES[0]])
+
+
 def test_a_missing_file_ends_the_run_before_training(
     make: Any, stage: dict[str, nn.Module], tmp_path: Path
 ) -> None:

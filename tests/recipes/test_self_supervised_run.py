@@ -72,16 +72,15 @@ def test_every_stage_starts_from_the_trunk_of_its_scheme(done: Path) -> None:
         assert yaml.safe_load(saved)["self_supervised"]["folder"] == str(done / "self_supervised")
 
 
-@pytest.mark.parametrize("call", [2, 4])
 def test_stopped_in_the_stage_it_ends_in_the_numbers_of_one_run(
-    call: int, bench: Any, done: Path, command: str, tmp_path: Path, monkeypatch: Any
+    bench: Any, done: Path, command: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    """Two schemes of two epochs; the interruption comes in the middle of the second epoch."""
+    """Two schemes of two epochs; the interruption comes in the middle of the very last one."""
     original, calls = SwAVTraining._set_lr, [0]
 
     def interrupted(self: SwAVTraining, step: int) -> float:
         calls[0] += step % self.steps_per_epoch == 1
-        if calls[0] == call:
+        if calls[0] == 4:
             raise KeyboardInterrupt
         return original(self, step)
 
