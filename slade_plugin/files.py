@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 
 from slade_plugin.errors import ExperimentError
 
+MANIFEST_HASH = "manifest_sha256"  # where a manifest holds its own hash
+
 _HASH_CHUNK = 1 << 20
 
 
@@ -79,6 +81,26 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_write(path) as handle:
         handle.write(text.encode("utf-8"))
+
+
+def write_manifest(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Writes JSON as `write_json` does, with its own hash as `MANIFEST_HASH`.
+
+    Args:
+        path: The file to create or to replace.
+        content: What ``json`` can write, without the hash.
+
+    Raises:
+        ExperimentError: If the file cannot be written.
+    """
+    as_read = finite(content)  # the hash is of what a reader will find
+    write_json(path, {**as_read, MANIFEST_HASH: manifest_hash(as_read)})
+
+
+def manifest_hash(manifest: Mapping[str, Any]) -> str:
+    """The hash of everything in a manifest but the hash itself."""
+    rest = {key: value for key, value in manifest.items() if key != MANIFEST_HASH}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:

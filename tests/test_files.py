@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from slade_plugin.errors import ExperimentError
-from slade_plugin.files import atomic_write, finite, sha256_of_file, write_json
+from slade_plugin.files import (
+    MANIFEST_HASH,
+    atomic_write,
+    finite,
+    manifest_hash,
+    sha256_of_file,
+    write_json,
+    write_manifest,
+)
 
 
 def refuse(*args: Any, **kwargs: Any) -> None:
@@ -86,6 +94,17 @@ def test_json_is_strict(tmp_path: Path) -> None:
     assert content == {"a": [1.0, None, {"b": None}], "c": [None, True, "NaN", None]}
     assert math.isnan(nested["a"][1])  # type: ignore[arg-type]
     assert finite(0.5) == 0.5
+
+
+def test_a_manifest_holds_the_hash_of_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_manifest(path, {"b": math.nan, "a": (1, 2)})
+    manifest = json.loads(path.read_text())
+    assert list(manifest) == ["b", "a", MANIFEST_HASH]
+    # Keys in order, as text: the hash does not depend on how the file is laid out.
+    expected = hashlib.sha256(b'{"a": [1, 2], "b": null}').hexdigest()
+    assert manifest[MANIFEST_HASH] == manifest_hash(manifest) == expected
+    assert manifest_hash({**manifest, "a": [1, 3]}) != expected
 
 
 def test_json_round_trip_keeps_order_and_letters(tmp_path: Path) -> None:

@@ -23,7 +23,13 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from slade_plugin.errors import ConfigError, DataError
-from slade_plugin.files import atomic_write, sha256_of_file, write_json
+from slade_plugin.files import (
+    MANIFEST_HASH,
+    atomic_write,
+    manifest_hash,
+    sha256_of_file,
+    write_manifest,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +125,7 @@ class StoredImages(Dataset[dict[str, Any]]):
         """Returns the checked manifest: it holds the labels; one changed digit would move them."""
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            intact = manifest["manifest_sha256"] == _manifest_hash(manifest)
+            intact = manifest[MANIFEST_HASH] == manifest_hash(manifest)
         except OSError as error:
             raise DataError(
                 f"{type(self).__name__} cannot read {path}: {error.strerror or error}. Mend its "
@@ -212,14 +218,7 @@ def store(
         "images_sha256": sha256,
         "classes": classes,
     }
-    manifest["manifest_sha256"] = _manifest_hash(manifest)
     manifest_path = folder / f"{stem}.json"
-    write_json(manifest_path, manifest)
+    write_manifest(manifest_path, manifest)
     logger.info("%s: wrote %d images to %s", name, len(images), folder / images_file)
     return manifest_path
-
-
-def _manifest_hash(manifest: Mapping[str, Any]) -> str:
-    """Returns the hash of everything in the manifest but the hash itself."""
-    rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

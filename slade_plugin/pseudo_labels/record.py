@@ -14,10 +14,15 @@ from typing import Any
 import numpy as np
 
 from slade_plugin.errors import PseudoLabelError
-from slade_plugin.files import atomic_write, finite, sha256_of_file, write_json
+from slade_plugin.files import (
+    MANIFEST_HASH,
+    atomic_write,
+    manifest_hash,
+    sha256_of_file,
+    write_manifest,
+)
 
 _FORMAT = 1
-_OWN_HASH = "manifest_sha256"
 
 
 @dataclass(frozen=True)
@@ -88,13 +93,13 @@ def save_pseudo_labels(pseudo_labels: PseudoLabels, folder: Path, split_scheme: 
     with atomic_write(ids_path) as file:
         np.save(file, pseudo_labels.cluster_ids)
     manifest = {
-        **finite(pseudo_labels.manifest),  # as it will be read, for the hash
+        **pseudo_labels.manifest,
         "format": _FORMAT,
         "split_scheme": split_scheme,
         "num_images": len(pseudo_labels.cluster_ids),
         "ids_sha256": sha256_of_file(ids_path),
     }
-    write_json(manifest_path, manifest | {_OWN_HASH: _manifest_hash(manifest)})
+    write_manifest(manifest_path, manifest)
 
 
 def load_pseudo_labels(
@@ -125,7 +130,7 @@ def load_pseudo_labels(
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise PseudoLabelError(f"{manifest_path} is not a pseudo-label manifest. {remedy}")
     # A record of an early version has no hash of its own.
-    if manifest.get(_OWN_HASH) not in (None, _manifest_hash(manifest)):
+    if manifest.get(MANIFEST_HASH) not in (None, manifest_hash(manifest)):
         raise PseudoLabelError(
             f"{manifest_path} is damaged: its content does not match its own hash. {remedy}"
         )
@@ -141,12 +146,6 @@ def load_pseudo_labels(
                 f"{remedy}"
             )
     return PseudoLabels(np.load(ids_path), manifest)
-
-
-def _manifest_hash(manifest: Mapping[str, Any]) -> str:
-    """The hash of everything in a manifest but the hash itself."""
-    rest = {key: value for key, value in manifest.items() if key != _OWN_HASH}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def pool_fingerprint(pool: Any) -> str:

@@ -16,11 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from slade_plugin.errors import CheckpointError, ExperimentError
-from slade_plugin.files import atomic_write, sha256_of_file, write_json
+from slade_plugin.files import (
+    MANIFEST_HASH,
+    atomic_write,
+    manifest_hash,
+    sha256_of_file,
+    write_manifest,
+)
 from slade_plugin.pseudo_labels.record import pool_fingerprint
 
 _FORMAT = 1
-_OWN_HASH = "manifest_sha256"
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def save_trunk(
         "split_scheme": split_scheme,
         "trunk_sha256": sha256_of_file(trunk_path),
     }
-    write_json(manifest_path, content | {_OWN_HASH: _manifest_hash(content)})
+    write_manifest(manifest_path, content)
 
 
 def load_trunk(folder: Path, split_scheme: str, expected: Mapping[str, Any]) -> TrunkFile:
@@ -99,7 +104,7 @@ def load_trunk(folder: Path, split_scheme: str, expected: Mapping[str, Any]) -> 
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         intact = (
             manifest["format"] == _FORMAT
-            and manifest[_OWN_HASH] == _manifest_hash(manifest)
+            and manifest[MANIFEST_HASH] == manifest_hash(manifest)
             and manifest["trunk_sha256"] == sha256_of_file(trunk_path)
         )
     except FileNotFoundError as error:
@@ -128,9 +133,3 @@ def train_split_sha256(split_manager: Any, transform_type: str) -> str:
     digest = hashlib.sha256(pool_fingerprint(getattr(train, "dataset", train)).encode())
     digest.update(np.asarray(getattr(train, "indices", range(len(train))), np.int64).tobytes())
     return digest.hexdigest()
-
-
-def _manifest_hash(manifest: Mapping[str, Any]) -> str:
-    """The hash of everything in a manifest but the hash itself."""
-    rest = {key: value for key, value in manifest.items() if key != _OWN_HASH}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -208,11 +208,9 @@ def test_ablation_3_before_any_midpoint_is_known(pairwise_loss: str) -> None:
     assert not loss.W_a.grad.any()
 
 
-def pairwise_gradient(pairwise_loss: str, gradient_mode: str = "batch") -> Tensor:
-    """Gradient of a cross entropy in W_a on the second batch, beta = 0.99."""
-    loss = make_loss(
-        pairwise_loss=pairwise_loss, gradient_mode=gradient_mode, cross_entropy_weight=0.0
-    )
+def pairwise_gradient(**kwargs: object) -> Tensor:
+    """Gradient of the pairwise term in W_a on the second batch, beta = 0.99."""
+    loss = make_loss(momentum=0.99, cross_entropy_weight=0.0, **kwargs)
     loss(make_embeddings(0), LABELS)
     loss.zero_grad()
     loss(make_embeddings(1), LABELS).backward()
@@ -222,10 +220,12 @@ def pairwise_gradient(pairwise_loss: str, gradient_mode: str = "batch") -> Tenso
 
 def test_ablation_3_the_midpoint_s_gradient_is_that_of_the_gradient_mode() -> None:
     """Global-CE alone has a running midpoint; its modes differ by the midpoint's gradient."""
-    torch.testing.assert_close(
-        pairwise_gradient("local_ce", "running"), pairwise_gradient("local_ce", "batch")
+    local, local_running, batch, running = (
+        pairwise_gradient(pairwise_loss=name, gradient_mode=mode)
+        for name in ("local_ce", "global_ce")
+        for mode in ("batch", "running")
     )
-    batch, running = (pairwise_gradient("global_ce", mode) for mode in ("batch", "running"))
+    torch.testing.assert_close(local_running, local)
     assert (batch - running).abs().max() > 1e-3
 
 
@@ -340,20 +340,10 @@ def test_gradcheck_of_the_literal_equation_6() -> None:
     assert gradcheck(lambda rows: loss(rows, LABELS), (embeddings,))
 
 
-def distribution_gradient(gradient_mode: str) -> Tensor:
-    """Gradient of L_SD in W_a on the second batch, the hinge active, beta = 0.99."""
-    loss = make_loss(
-        gradient_mode=gradient_mode, margin=2.0, momentum=0.99, cross_entropy_weight=0.0
-    )
-    loss(make_embeddings(0), LABELS)
-    loss.zero_grad()
-    loss(make_embeddings(1), LABELS).backward()
-    assert loss.W_a.grad is not None
-    return loss.W_a.grad
-
-
 def test_trap_03_the_batch_mode_does_not_damp_the_gradient_into_the_basis() -> None:
-    batch, running = distribution_gradient("batch"), distribution_gradient("running")
+    batch, running = (  # the hinge is active
+        pairwise_gradient(gradient_mode=mode, margin=2.0) for mode in ("batch", "running")
+    )
     torch.testing.assert_close(running, 0.01 * batch)
     fresh = make_loss(margin=2.0, cross_entropy_weight=0.0)
     fresh(make_embeddings(1), LABELS).backward()

@@ -139,7 +139,7 @@ def test_a_stop_between_ids_and_manifest_leaves_no_record(
     def stop(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(record, "write_json", stop)
+    monkeypatch.setattr(record, "write_manifest", stop)
     with pytest.raises(KeyboardInterrupt):
         save_pseudo_labels(PseudoLabels(IDS, MANIFEST), tmp_path, SCHEME)
     assert [p.name for p in tmp_path.iterdir()] == [f"{SCHEME}.npy"]
