@@ -11,7 +11,7 @@ import math
 import shutil
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -539,21 +539,24 @@ def check_saves_models(stage: str, args: Any) -> None:
         )
 
 
-def first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
-    """The first place at which two nested configs differ, or None.
+def differences(old: Any, new: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The places at which two nested configs differ.
 
-    Returns:
-        Its path, the old and the new value.
+    Yields:
+        The path of a place, the old and the new value.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}, key=str):
-            found = first_difference(
+            yield from differences(
                 old.get(key, "<absent>"), new.get(key, "<absent>"), f"{where}/{key}".lstrip("/")
             )
-            if found is not None:
-                return found
-        return None
-    return None if old == new else (where, old, new)
+    elif old != new:
+        yield where, old, new
+
+
+def first_difference(old: Any, new: Any) -> tuple[str, Any, Any] | None:
+    """The first of `differences`, or None."""
+    return next(differences(old, new), None)
 
 
 def _teacher_folder(given: str) -> Path:

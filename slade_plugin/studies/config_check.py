@@ -11,7 +11,7 @@ from typing import Any
 
 from slade_plugin.config.validation import check_args
 from slade_plugin.errors import ConfigError, SladeError
-from slade_plugin.self_training.pipeline import STATE_FILE, Pipeline
+from slade_plugin.self_training.pipeline import STATE_FILE, Pipeline, differences
 from slade_plugin.studies.plan import Run
 
 # What differs between runs of one setting by design.
@@ -41,8 +41,12 @@ def check_configs(runs: Iterable[Run]) -> list[str]:
         state = run.experiment / STATE_FILE
         saved = json.loads(state.read_text(encoding="utf-8"))["plan"] if state.is_file() else {}
         now = plans[run.flags]
-        trained = [stage for stage in saved if stage in now]  # a given teacher was not
-        found = _differences({s: _of_setting(saved[s]) for s in trained}, now, trained)
+        found = [
+            f"{where} was {old!r} and is now {new!r}"
+            for stage in saved
+            if stage in now  # a given teacher was not trained
+            for where, old, new in differences(_of_setting(saved[stage]), now[stage], stage)
+        ]
         if found:
             notes.setdefault(
                 f"{run.dataset} {run.setting}",
@@ -79,18 +83,6 @@ def read_plan(run: Run) -> dict[str, Any]:
     finally:
         sys.argv = before
     return {name: _of_setting(args.dict_of_yamls) for name, args in plan.items()}
-
-
-def _differences(old: Any, new: Any, keys: Iterable[str], where: str = "") -> list[str]:
-    """Each place at which two nested configs differ below some keys."""
-    found = []
-    for key in keys:
-        a, b = old.get(key, "<absent>"), new.get(key, "<absent>")
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, sorted({*a, *b}), f"{where}{key}/")
-        elif a != b:
-            found.append(f"{where}{key} was {a!r} and is now {b!r}")
-    return found
 
 
 def _of_setting(config: Any) -> Any:
