@@ -5,8 +5,8 @@ over unordered pairs.
 
 Differs from the paper: every pair is returned in both directions, because the pair losses of the
 benchmarker work row by row (anchor by anchor) and would lose half of the set; nothing is mined
-while T1 <= T2, where a pair would be positive and negative at once; and a positive pair can be
-asked to share its pseudo label as well.
+while T1 <= T2, where a pair would be positive and negative at once; and the pseudo label can be
+asked to agree as well, after which no pair can be both.
 """
 
 import math
@@ -58,9 +58,10 @@ def mine_by_similarity(
         similarity: (N, N), larger = closer; only i < j is read, so both directions agree even
             where rounding makes the matrix asymmetric.
         positive_threshold: T1.
-        negative_threshold: T2. While T1 <= T2, or where one is NaN, nothing is mined.
+        negative_threshold: T2. Where one is NaN nothing is mined, nor without ``labels`` while
+            T1 <= T2.
         labels: (N,) pseudo labels; if given, a positive pair must share its label and a
-            negative pair must not.
+            negative pair must not, so T1 and T2 may lie in any order.
 
     Returns:
         (a1, p, a2, n), both directions of each pair, no pair of a row with itself; empty
@@ -83,7 +84,8 @@ def mine_by_similarity(
             "for each row of the similarity."
         )
     values = similarity.detach()
-    if not thresholds_apart(positive_threshold, negative_threshold):
+    known = not math.isnan(positive_threshold) and not math.isnan(negative_threshold)
+    if not known or (labels is None and positive_threshold <= negative_threshold):
         nothing = torch.empty(0, dtype=torch.int64, device=values.device)
         return nothing, nothing.clone(), nothing.clone(), nothing.clone()
     is_positive = (values >= positive_threshold).triu(diagonal=1)

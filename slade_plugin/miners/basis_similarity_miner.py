@@ -30,8 +30,10 @@ Threshold = str | float | Mapping[str, float]
 class BasisSimilarityMiner(PoolPairMiner):
     """Positive where the basis similarity is >= T1, negative where it is <= T2.
 
-    While T1 <= T2 (or a running mean is not known yet) nothing is mined and ``mining_active`` is
-    recorded as 0.
+    Nothing is mined, and ``mining_active`` is recorded as 0, while a threshold is not known yet,
+    and while T1 <= T2: there a pair could be positive and negative at once. With
+    ``require_agreement`` none could, so quantiles and fixed thresholds may then lie in any order;
+    mu_pos <= mu_neg still mines nothing, since the similarity does not tell pairs apart yet.
 
     Args:
         require_agreement: whether a positive pair must share its pseudo label and a negative
@@ -87,6 +89,12 @@ class BasisSimilarityMiner(PoolPairMiner):
         """Whether a threshold is a running mean, without which nothing is mined."""
         return RUNNING_MEAN in (self.positive_threshold, self.negative_threshold)
 
+    @property
+    def _may_cross(self) -> bool:
+        """Whether T1 <= T2 is no reason to mine nothing."""
+        means_only = self.positive_threshold == self.negative_threshold == RUNNING_MEAN
+        return self.require_agreement and not means_only
+
     def thresholds(
         self, similarity: Tensor | None = None, labels: Tensor | None = None
     ) -> tuple[float, float]:
@@ -122,7 +130,10 @@ class BasisSimilarityMiner(PoolPairMiner):
         similarity = pairwise_cosine(embeddings)
         agreeing = labels if self.require_agreement else None
         thresholds = self.thresholds(similarity, agreeing)
-        self.mining_active = int(thresholds_apart(*thresholds))
+        known = not any(map(math.isnan, thresholds))
+        self.mining_active = int(known and (self._may_cross or thresholds_apart(*thresholds)))
+        if not self.mining_active:
+            thresholds = math.nan, math.nan
         return mine_by_similarity(similarity, *thresholds, labels=agreeing)
 
 
@@ -151,10 +162,11 @@ def _check_configuration(
     ]
     if not problems:
         first, second = positive_threshold, negative_threshold
-        if isinstance(first, Mapping) and isinstance(second, Mapping) and not require_agreement:
+        if isinstance(first, Mapping) and isinstance(second, Mapping):
             first, second = first[QUANTILE], second[QUANTILE]  # of the same pairs
         if (
-            isinstance(first, Real)
+            not require_agreement
+            and isinstance(first, Real)
             and isinstance(second, Real)
             and not thresholds_apart(float(first), float(second))
         ):

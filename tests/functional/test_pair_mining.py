@@ -194,6 +194,15 @@ def test_trap_02_nothing_is_mined_until_the_means_separate(high: float, low: flo
         assert index.device == SIMILARITY.device
 
 
+def test_trap_02_with_labels_only_an_unknown_threshold_mines_nothing() -> None:
+    labels = torch.tensor([8, 9, 8, 8])
+    assert as_sets(mine_by_similarity(SIMILARITY, -1.0, 1.0, labels)) == as_sets(
+        pairs_by_label(labels)
+    )
+    for high, low in ((NAN, 1.0), (-1.0, NAN)):
+        assert [len(i) for i in mine_by_similarity(SIMILARITY, high, low, labels)] == [0] * 4
+
+
 def test_trap_02_no_pair_is_positive_and_negative_at_once() -> None:
     similarity = random_similarity(10)
     for high in (-0.5, -0.1, 0.0, 0.1, 0.5):

@@ -11,7 +11,7 @@ from torch import Tensor
 from slade_plugin.errors import ConfigError, DataError
 from slade_plugin.functional import PairIndices, mine_by_similarity, pairwise_cosine
 from slade_plugin.losses import FeatureBasisLoss
-from slade_plugin.miners import BasisSimilarityMiner
+from slade_plugin.miners import BasisSimilarityMiner, PseudoLabelPairMiner
 
 # Angles 0, 10, 60, 90 degrees. Cosines: 0-1 0.98, 0-2 0.5, 0-3 0, 1-2 0.64, 1-3 0.17, 2-3 0.87.
 ANGLES = torch.tensor([0.0, 10.0, 60.0, 90.0]).deg2rad()
@@ -101,15 +101,32 @@ def test_trap_04_without_a_pair_that_agrees_a_quantile_is_unknown() -> None:
     assert miner.mining_active == 0
 
 
-def test_trap_02_quantiles_that_cross_mine_nothing() -> None:
-    """With agreement they are of different pairs, so this shows in the batch only."""
+def test_trap_02_where_the_pseudo_label_agrees_quantiles_may_cross() -> None:
+    """No pair is of one pseudo label and of two, so none can be positive and negative at once."""
     miner = BasisSimilarityMiner(
         require_agreement=True,
         positive_threshold={"quantile": 0.0},
         negative_threshold={"quantile": 1.0},
     )
+    by_label = PseudoLabelPairMiner()
+    assert unordered(miner(RESPONSES, LABELS)) == unordered(by_label(RESPONSES, LABELS))
+    assert miner.mining_active == 1
+
+
+def test_trap_02_running_means_may_not_cross_even_with_agreement() -> None:
+    miner = BasisSimilarityMiner(require_agreement=True)
+    miner.set_running_means(0.2, 0.8)
     assert [len(index) for index in miner(RESPONSES, LABELS)] == [0, 0, 0, 0]
     assert miner.mining_active == 0
+
+
+def test_a_fixed_threshold_may_cross_a_running_mean_with_agreement_only() -> None:
+    agreeing = BasisSimilarityMiner(require_agreement=True, negative_threshold=1.0)
+    agreeing.set_running_means(0.6, 0.2)
+    assert unordered(agreeing(RESPONSES, LABELS)) == ([(2, 3)], [(0, 1), (1, 2), (1, 3)])
+    alone = BasisSimilarityMiner(negative_threshold=1.0)
+    alone.set_running_means(0.6, 0.2)
+    assert [len(index) for index in alone(RESPONSES, LABELS)] == [0, 0, 0, 0]
 
 
 def test_trap_01_both_directions() -> None:
