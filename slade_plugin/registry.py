@@ -7,6 +7,7 @@ with a name of the host would silently take its place.
 import inspect
 from typing import Any
 
+from slade_plugin.accuracy_calculators import RecallAtKCalculator
 from slade_plugin.api_parsers import (
     APISladePseudoLabels,
     APISladeSelfSupervised,
@@ -22,8 +23,8 @@ from slade_plugin.hooks.checkpointed_hook_container import CheckpointedHookConta
 from slade_plugin.losses import FeatureBasisLoss
 from slade_plugin.miners import BasisSimilarityMiner, PseudoLabelPairMiner
 from slade_plugin.models import TimmTrunk, TorchvisionTrunk, conv4
-from slade_plugin.split_managers import UnlabeledPoolSplitManager
-from slade_plugin.testers import SladeTester
+from slade_plugin.split_managers import QueryGallerySplitManager, UnlabeledPoolSplitManager
+from slade_plugin.testers import QueryGalleryTester, SladeTester
 from slade_plugin.trainers import SladeStudent
 
 REGISTRY: tuple[tuple[str, type], ...] = (
@@ -35,7 +36,10 @@ REGISTRY: tuple[tuple[str, type], ...] = (
     ("api_parser", APISladePseudoLabels),
     ("api_parser", APISladeSelfSupervised),
     ("tester", SladeTester),
+    ("tester", QueryGalleryTester),
+    ("accuracy_calculator", RecallAtKCalculator),
     ("split_manager", UnlabeledPoolSplitManager),
+    ("split_manager", QueryGallerySplitManager),
     ("dataset", Glyphs),
     ("dataset", Icons),
     ("model", conv4),

@@ -15,6 +15,7 @@ from powerful_benchmarker.api_parsers import BaseAPIParser
 from powerful_benchmarker.factories.base_factory import BaseFactory
 from powerful_benchmarker.runners.single_experiment_runner import SingleExperimentRunner
 from powerful_benchmarker.split_managers import BaseSplitManager
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.logging_presets import HookContainer
 
 import slade_plugin
@@ -30,6 +31,7 @@ BASES: dict[str, type] = {
     "miner": pytorch_metric_learning.miners.BaseTupleMiner,
     "trainer": pytorch_metric_learning.trainers.BaseTrainer,
     "tester": pytorch_metric_learning.testers.BaseTester,
+    "accuracy_calculator": AccuracyCalculator,
     "api_parser": BaseAPIParser,
     "split_manager": BaseSplitManager,
     "hook_container": HookContainer,
@@ -68,6 +70,7 @@ def test_every_public_class_of_the_plugin_packages_is_registered() -> None:
     packages = {
         "losses": "loss", "miners": "miner", "trainers": "trainer", "testers": "tester",
         "split_managers": "split_manager", "models": "model", "api_parsers": "api_parser",
+        "accuracy_calculators": "accuracy_calculator",
     }  # fmt: skip
     for package, kind in packages.items():
         module = importlib.import_module(f"slade_plugin.{package}")

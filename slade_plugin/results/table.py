@@ -26,6 +26,7 @@ METRICS = {
     "r_precision": "RP",
     "precision_at_1": "P@1",
 }
+_RECALL = "recall_at_"
 
 # experiment -> split -> metric -> split scheme -> percent
 Results = dict[str, dict[str, dict[str, float]]]
@@ -39,7 +40,7 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
         splits: Such as ["val", "test"].
 
     Returns:
-        {split: {metric: {split scheme: percent}}}.
+        {split: {metric: {split scheme: percent}}}, of METRICS and of recall at k where recorded.
 
     Raises:
         ExperimentError: If a split scheme has no best model or was not evaluated on a split.
@@ -48,7 +49,7 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
     schemes = [scheme for scheme in schemes if scheme.name != META_LOGS_FOLDER_NAME]
     if not schemes:
         raise ExperimentError(f"{folder} holds no trained split scheme; expected an experiment.")
-    results: Results = {split: {metric: {} for metric in METRICS} for split in splits}
+    results: Results = {split: {} for split in splits}
     for scheme in schemes:
         if not any(scheme.glob("saved_models/trunk_best*.pth")):
             raise ExperimentError(
@@ -63,9 +64,23 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
                     f"{scheme} has no record of epoch {epoch} on {split}; expected one. Evaluate "
                     f"it: run.py --experiment_name <name> --evaluate --splits_to_eval [{split}]"
                 )
-            for metric in METRICS:
-                results[split][metric][scheme.name] = 100 * row[f"{metric}_level0"]
+            recalls = [k.removesuffix("_level0") for k in row if k.startswith(_RECALL)]
+            for metric in (*METRICS, *sorted(recalls, key=_k_of_recall)):
+                by_scheme = results[split].setdefault(metric, {})
+                by_scheme[scheme.name] = 100 * row[f"{metric}_level0"]
     return results
+
+
+def _k_of_recall(metric: str) -> int:
+    return int(metric.removeprefix(_RECALL))
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The metrics of a table and their titles: the host's, then recall at k where it is known."""
+    ending = "_interval95"
+    found = {k for row in rows for k in row if k.startswith(_RECALL) and not k.endswith(ending)}
+    recalls = sorted(found, key=_k_of_recall)
+    return METRICS | {metric: f"R@{_k_of_recall(metric)}" for metric in recalls}
 
 
 def _row_of_epoch(db: Path, split: str, epoch: int) -> Mapping[str, Any] | None:
@@ -106,10 +121,10 @@ def build_rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
             schemes = list(next(iter(metrics.values())))
             for scheme in schemes:
                 row: dict[str, Any] = {"experiment": name, "split": split, "split_scheme": scheme}
-                rows.append(row | {k: metrics[k][scheme] for k in METRICS})
+                rows.append(row | {k: values[scheme] for k, values in metrics.items()})
             row = {"experiment": name, "split": split, "split_scheme": "mean"}
-            for metric in METRICS:
-                mean, half = mean_and_interval(list(metrics[metric].values()))
+            for metric, values in metrics.items():
+                mean, half = mean_and_interval(list(values.values()))
                 row[metric] = mean
                 if not np.isnan(half):  # which JSON does not know
                     row[f"{metric}_interval95"] = half
@@ -119,14 +134,16 @@ def build_rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table for terminal and Markdown, percent, mean with its 95 % interval."""
-    header = ["experiment", "split", "split scheme", *METRICS.values()]
+    columns = _columns(rows)
+    header = ["experiment", "split", "split scheme", *columns.values()]
     lines = [header]
     for row in rows:
         cells = [title_of_row(row["experiment"]), row["split"]]
         cells.append("**mean**" if row["split_scheme"] == "mean" else row["split_scheme"])
-        for metric in METRICS:
+        for metric in columns:
             half = row.get(f"{metric}_interval95", float("nan"))
-            cells.append(f"{row[metric]:.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}"))
+            mean = f"{row[metric]:.2f}" if metric in row else ""
+            cells.append(mean + ("" if np.isnan(half) else f" ± {half:.2f}"))
         lines.append(cells)
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     text = [" | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
@@ -146,8 +163,9 @@ def write_tables(folder: Path, results: Mapping[str, Results]) -> tuple[str, dic
     with atomic_write(folder / "table.md") as file:
         file.write(f"{text}\n".encode())
     buffer = io.StringIO()
-    columns = ["experiment", "split", "split_scheme", *METRICS]
-    columns += [f"{m}_interval95" for m in METRICS]
+    metrics = _columns(rows)
+    columns = ["experiment", "split", "split_scheme", *metrics]
+    columns += [f"{m}_interval95" for m in metrics]
     writer = csv.DictWriter(buffer, columns)
     writer.writeheader()
     writer.writerows(rows)

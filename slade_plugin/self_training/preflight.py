@@ -14,11 +14,13 @@ from pytorch_metric_learning.losses import ContrastiveLoss
 from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
 
 from slade_plugin.api_parsers import APISladeStudent
+from slade_plugin.config.lookup import find_class
 from slade_plugin.datasets.pseudo_labeled_dataset import IMAGE
+from slade_plugin.datasets.retrieval_roles import queries_and_gallery
 from slade_plugin.errors import ConfigError, DataError, SladeError
 from slade_plugin.miners import BasisSimilarityMiner
 from slade_plugin.self_training.teacher import Teacher
-from slade_plugin.testers import SladeTester
+from slade_plugin.testers import QueryGalleryTester, SladeTester
 
 
 def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
@@ -37,6 +39,7 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
     parser.split_manager = _explained(parser.get_split_manager, "data set or split manager")
     scheme = parser.split_manager.split_scheme_names[0]
     parser.split_manager.set_curr_split_scheme(scheme)
+    _check_tester(parser)
     parser.models = _explained(parser.get_model, "models (config_models)")
     parser.loss_funcs = _explained(parser.get_loss_funcs, "losses (config_loss)")
     parser.mining_funcs = _explained(parser.get_mining_funcs, "miners (config_loss)")
@@ -81,6 +84,23 @@ def _embed(models: dict[str, torch.nn.Module], image: torch.Tensor) -> torch.Ten
         ) from error
 
 
+def _check_tester(parser: Any) -> None:
+    name = next(iter(parser.args.tester))
+    tester: Any = find_class(parser.pytorch_getter, "tester", name)
+    if isinstance(parser, APISladeStudent) and not issubclass(tester, SladeTester):
+        raise ConfigError(
+            f"tester is {name}; expected {SladeTester.__name__}, which also embeds the pool. "
+            "Change it in config_eval; its metrics are the host's."
+        )
+    splits = parser.split_manager.get_dataset_dict("eval").values()
+    searched = [queries_and_gallery(split) for split in splits]
+    if any(searched) and not issubclass(tester, QueryGalleryTester):
+        raise ConfigError(
+            f"tester is {name}, but the data set names query and gallery images; expected "
+            f"{QueryGalleryTester.__name__}, which keeps them apart (config_eval: in_shop)."
+        )
+
+
 def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torch.Tensor) -> None:
     num_clusters = parser.stand_in_pseudo_labels().num_clusters
     pool_image = parser.split_manager.get_unlabeled_dataset("train")[0][IMAGE]
@@ -91,12 +111,6 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
             "through one forward pass. Change config_transforms or unlabeled_dataset."
         )
     parser.split_manager.check_labeled_classes()
-    tester = next(iter(parser.args.tester))
-    if tester != SladeTester.__name__:
-        raise ConfigError(
-            f"tester is {tester}; expected {SladeTester.__name__}, which also embeds the pool. "
-            "Change it in config_eval; its metrics are the host's."
-        )
     losses, miners = parser.loss_funcs, parser.mining_funcs
     for name, loss in losses.items():
         check_margins(name, loss)

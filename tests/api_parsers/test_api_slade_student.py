@@ -16,7 +16,7 @@ import pytorch_metric_learning.utils.common_functions as pml_cf
 import torch
 from powerful_benchmarker.api_parsers import BaseAPIParser
 
-from slade_plugin.api_parsers import APISladePseudoLabels
+from slade_plugin.api_parsers import APISladePseudoLabels, APISladeStudent
 from slade_plugin.errors import ConfigError, ExperimentError, PseudoLabelError
 from slade_plugin.factories import SladeSplitManagerFactory
 from slade_plugin.hooks import checkpointed_hook_container
@@ -26,10 +26,17 @@ from slade_plugin.pseudo_labels.record import (
     record_paths,
     save_pseudo_labels,
 )
+from slade_plugin.self_training.preflight import preflight
 from slade_plugin.self_training.teacher import Teacher
 
 C, K = 2, 8  # labeled training classes of a fold, pseudo labels
 SCHEMES = ["Test50_50_Partitions2_0", "Test50_50_Partitions2_1"]
+FOLDS = {
+    "test_size": 0.5,
+    "test_start_idx": 0.5,
+    "num_training_partitions": 2,
+    "num_training_sets": 2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -292,6 +299,53 @@ def test_a_pool_without_labels_is_taken(
     assert parser.trainer.true_labels is None
     parser.trainer.train(1, 1)
     assert np.isnan(parser.mining_funcs["unlabeled_tuple_miner"].positive_precision)
+
+
+@pytest.mark.parametrize(
+    ("manager", "settings"),
+    [
+        ("ClassDisjointSplitManager", FOLDS),
+        ("MLRCSplitManager", FOLDS),
+        ("ClosedSetSplitManager", {**FOLDS, "shuffle": True}),  # drawn by the run's seed
+        ("IndexSplitManager", {**FOLDS, "shuffle": True, "random_seed": 3}),
+        (
+            "ClassDisjointSplitManager",
+            {**FOLDS, "helper_split_manager": {"MLRCSplitManager": FOLDS}},
+        ),
+        ("PredefinedSplitManager", {}),
+    ],
+)
+def test_the_pool_goes_beside_any_split_manager_of_the_host(
+    manager: str,
+    settings: dict[str, Any],
+    experiment_args: Callable[..., Namespace],
+    make_parser: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """Train, val and test are those of a baseline, and a student can be built on them."""
+    keys = {"data_and_label_getter_keys": ["data", "label"]}
+    found = []
+    for student, cls in ((False, BaseAPIParser), (True, APISladeStudent)):
+        spec = {manager: {**settings, **keys}}
+        dataset = {"Blobs": {"per_class": 40}}  # enough of each class in splits by image, too
+        args = experiment_args(tmp_path, student=student, dataset=dataset, split_manager=spec)
+        parser = make_parser(args, cls)
+        preflight(parser)
+        splits = parser.split_manager
+        schemes = {}
+        for scheme in splits.split_scheme_names:
+            splits.set_curr_split_scheme(scheme)
+            schemes[scheme] = {
+                (transform, name): [int(i) for i in getattr(split, "indices", range(len(split)))]
+                for transform in ("train", "eval")
+                for name, split in splits.get_dataset_dict(transform).items()
+            }
+        found.append(schemes)
+    assert found[0] == found[1]
+    assert all(
+        {name for _, name in scheme} == {"train", "val", "test"} for scheme in schemes.values()
+    )
+    assert len(splits.get_unlabeled_dataset("train")) == 96
 
 
 def test_the_hosts_split_manager_factory_gives_way(

@@ -31,7 +31,7 @@ from slade_plugin.errors import SladeError
 from slade_plugin.hooks.checkpointed_hook_container import CheckpointedHookContainer
 from slade_plugin.runner import SladeRunner, config_root
 from slade_plugin.split_managers import UnlabeledPoolSplitManager
-from slade_plugin.testers import SladeTester
+from slade_plugin.testers import QueryGalleryTester, SladeTester
 from slade_plugin.trainers import SladeStudent
 
 pytestmark = pytest.mark.host
@@ -89,6 +89,13 @@ def test_evaluation_is_the_hosts() -> None:
     assert overridden(SladeTester, GlobalTester) == {"description_suffixes"}
     for name in ("test", "do_knn_and_accuracies", "get_all_embeddings", "get_embeddings_for_eval"):
         assert getattr(SladeTester, name) is getattr(GlobalTester, name)
+    assert overridden(QueryGalleryTester, SladeTester) == {
+        "__init__",
+        "description_suffixes",
+        "embeddings_come_from_same_source",
+        "set_reference_and_query",
+        "test",
+    }
 
 
 def test_the_run_is_the_hosts() -> None:

@@ -182,6 +182,25 @@ def test_markdown_by_hand(results: dict[str, Any]) -> None:
     assert len({len(line) for line in lines}) == 1
 
 
+def test_recall_at_k_has_columns_where_an_experiment_recorded_it(
+    results: dict[str, Any], tmp_path: Path
+) -> None:
+    """By k, not by the letter; the teacher of another evaluation leaves them empty."""
+    recalls = {f"recall_at_{k}": {"s0": k / 10, "s1": k / 5} for k in (10, 2)}
+    results["student"] = {"test": results["student"]["test"] | recalls}
+    text, table = write_tables(tmp_path, results)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    assert cells[0][3:] == ["MAP@R", "RP", "P@1", "R@2", "R@10"]
+    assert cells[2][-2:] == ["", ""]
+    assert cells[-2][-2:] == ["0.40", "2.00"]
+    assert cells[-1][-1].startswith("1.50 ± ")
+    assert table["rows"][-1]["recall_at_2"] == pytest.approx(0.3)
+    with (tmp_path / "table.csv").open(newline="") as file:
+        header, *_, last = csv.reader(file)
+    assert header[3:8] == [*METRICS, "recall_at_2", "recall_at_10"]
+    assert last[7] == "1.5"
+
+
 def test_the_three_files_say_the_same(results: dict[str, Any], tmp_path: Path) -> None:
     text, table = write_tables(tmp_path / "new" / "results", results)
     folder = tmp_path / "new" / "results"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from powerful_benchmarker.api_parsers import BaseAPIParser
@@ -13,6 +14,7 @@ from pytorch_metric_learning import losses
 from pytorch_metric_learning.distances import LpDistance
 from torch import Tensor, nn
 
+from slade_plugin.api_parsers import APISladeStudent
 from slade_plugin.errors import CheckpointError, ConfigError, DataError, ExperimentError
 from slade_plugin.self_training.preflight import (
     check_margins,
@@ -157,6 +159,37 @@ def test_another_tester_is_refused(
     settings = experiment_args(tmp_path).tester["SladeTester"]
     with pytest.raises(ConfigError, match="tester is GlobalEmbeddingSpaceTester; expected Slade"):
         check(tester={"GlobalEmbeddingSpaceTester": settings})
+
+
+@pytest.mark.parametrize("student", [True, False])
+def test_query_and_gallery_images_need_their_tester(
+    student: bool,
+    experiment_args: Callable[..., Namespace],
+    make_parser: Callable[..., Any],
+    full_getter: Any,
+    blobs: Any,
+    tmp_path: Path,
+) -> None:
+    """All against all would look like any other score, in a baseline as in a student."""
+
+    class ShopBlobs(blobs):
+        roles = np.array(["train"] * 48 + ["query", "gallery"] * 24)
+
+    full_getter.register("dataset", ShopBlobs)
+    split = {"num_training_partitions": 2, "num_training_sets": 2}
+    getter_keys = {"data_and_label_getter_keys": ["data", "label"]}
+    args = experiment_args(
+        tmp_path,
+        student=student,
+        dataset={"ShopBlobs": {}},
+        split_manager={"QueryGallerySplitManager": split | getter_keys},
+        splits_to_eval=["val"],
+    )
+    cls = APISladeStudent if student else BaseAPIParser
+    with pytest.raises(ConfigError, match="names query and gallery images; expected QueryGallery"):
+        preflight(make_parser(args, cls))
+    args.tester = {"QueryGalleryTester": next(iter(args.tester.values()))}
+    preflight(make_parser(args, cls))
 
 
 def test_a_basis_miner_without_basis_is_refused(check: Callable[..., Any]) -> None:
