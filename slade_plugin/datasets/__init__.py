@@ -1,7 +1,9 @@
 """Data sets the plugin adds to the host's, and the view of a pool under pseudo labels."""
 
+from slade_plugin.datasets.cars196_files import Cars196Files
+from slade_plugin.datasets.comp_cars import CompCars
 from slade_plugin.datasets.glyphs import Glyphs
 from slade_plugin.datasets.icons import Icons
 from slade_plugin.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
 
-__all__ = ["Glyphs", "Icons", "PseudoLabeledDataset"]
+__all__ = ["Cars196Files", "CompCars", "Glyphs", "Icons", "PseudoLabeledDataset"]
