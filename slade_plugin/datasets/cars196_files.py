@@ -93,7 +93,7 @@ def _read(folder: Path, names_file: Path, lists: Mapping[Path, tuple[str, str]])
         doubled = Path(image_folder, image_folder)
         images = doubled if (folder / doubled).is_dir() else Path(image_folder)
         paths += [(images / PurePosixPath(name).name).as_posix() for name in names]
-        ids += classes
+        ids += [int(k) for k in classes]
         boxes += list(zip(*box, strict=True))
     labels, present = remap_labels(ids)
     if present[0] < 1 or present[-1] > len(class_names):

@@ -87,7 +87,7 @@ def _class_names(path: Path, make_of: dict[int, int]) -> list[str]:
     make_names, model_names = (read_texts(path, name) for name in ("make_names", "model_names"))
     ids = [*make_of.values()], [*make_of]
     for what, there, wanted in zip(("make", "model"), (make_names, model_names), ids, strict=True):
-        if min(wanted) < 1 or max(wanted) > len(there):
+        if min(wanted, default=1) < 1 or max(wanted, default=1) > len(there):
             raise DataError(
                 f"{path}: {what} ids of the lists are {min(wanted)} to {max(wanted)}, {what}_names "
                 f"holds {len(there)}; expected ids from 1 to that. Take all files from one copy."
@@ -96,7 +96,7 @@ def _class_names(path: Path, make_of: dict[int, int]) -> list[str]:
     for model_id, make_id in make_of.items():
         make, model = make_names[make_id - 1], model_names[model_id - 1]
         # Some names hold the make already, some cells are empty.
-        name = model if model.startswith(make) else f"{make} {model or model_id}"
+        name = model if make and model.startswith(make) else f"{make} {model or model_id}".strip()
         names.append(name if name not in names else f"{name} ({model_id})")
     return names
 

@@ -106,11 +106,20 @@ def test_models_can_be_left_out_by_name(original: Path) -> None:
 def test_a_name_comes_once(data: Path) -> None:
     makes, models = [""] * 163, ["Rapide"] * 2004
     makes[78 - 1] = "Aston Martin"
+    models[2004 - 1] = ""
     content = {"make_names": cells(makes, (-1, 1)), "model_names": cells(models, (-1, 1))}
     savemat(data / "misc" / "make_model_name.mat", content)
     names = CompCars(data).class_names
     assert names[2:4] == ["Aston Martin Rapide", "Aston Martin Rapide (1102)"]
+    assert names[-1] == "2004"
     assert len(set(names)) == len(names)
+
+
+def test_empty_lists_are_refused(data: Path) -> None:
+    for path in (data / "train_test_split" / "classification").iterdir():
+        path.write_text("\n")
+    with pytest.raises(DataError, match=r"numbers of images, labels .* are \[0, 0\]"):
+        CompCars(data)
 
 
 def test_a_missing_file_is_named_with_the_places_and_the_way_out(
