@@ -55,6 +55,7 @@ class APISladeStudent(BaseAPIParser):
             **super().default_kwargs_split_manager(),
             "unlabeled_dataset": lambda: pool_class,
             "unlabeled_dataset_params": lambda: pool_params,
+            "leakage": lambda: getattr(self.args, "leakage", None),
         }
 
     def default_kwargs_trainer(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from slade_plugin.api_parsers.api_slade_student import STUDENT_INITIALIZATIONS, APISladeStudent
 from slade_plugin.config.lookup import check_arguments, find_class, nearest, resolve
 from slade_plugin.errors import ConfigError
+from slade_plugin.leakage import LeakageSettings
 from slade_plugin.pseudo_labels.clustering import ClusteringSettings
 from slade_plugin.pseudo_labels.true_labels import label_source
 from slade_plugin.self_supervised.settings import PLACE, SwAVSettings
@@ -29,7 +30,9 @@ HOST_KEYS = frozenset(
 SELF_TRAINING_KEYS = frozenset(
     "pipeline pseudo_labels student_initialization teacher_experiment unlabeled_sampler".split()
 )
-OUR_KEYS = SELF_TRAINING_KEYS | {"brings", "seed", "self_supervised", "unlabeled_dataset"}
+OUR_KEYS = SELF_TRAINING_KEYS | {
+    "brings", "leakage", "seed", "self_supervised", "unlabeled_dataset",
+}  # fmt: skip
 
 _RUN_FLAGS = frozenset(
     """pytorch_home dataset_root root_experiment_folder root_config_folder global_db_path
@@ -136,6 +139,7 @@ def check_args(args: Any, getter: Any) -> None:
         *_named_parts(config, getter),
         *_self_training(config),
         *_self_supervised(config),
+        *_leakage(config),
     ]
     if problems:
         raise ConfigError("\n  ".join(["the config is wrong:", *problems]))
@@ -358,7 +362,7 @@ def _self_training(config: Mapping[str, Any]) -> list[str]:
         )
     teacher = _mapping(pipeline, "teacher", problems)
     areas = set(config.get("config_foldernames") or filter(_is_area, teacher))
-    known = sorted((HOST_KEYS | {"seed", "unlabeled_dataset"} | areas) - {"api_parser"})
+    known = sorted((HOST_KEYS | {"leakage", "seed", "unlabeled_dataset"} | areas) - {"api_parser"})
     problems += [
         f"pipeline.teacher.{name} is no key of a config{nearest(plain_key(str(name)), known)}"
         for name in teacher
@@ -388,3 +392,11 @@ def _self_supervised(config: Mapping[str, Any]) -> list[str]:
             "--check_untrained_accuracy False"
         )
     return problems
+
+
+def _leakage(config: Mapping[str, Any]) -> list[str]:
+    try:
+        LeakageSettings.from_config(config.get("leakage"))
+    except ConfigError as error:
+        return [str(error)]
+    return []

@@ -1,12 +1,13 @@
 """``ImageFiles``: data sets that lie on disk as image files, in the host's form."""
 
+import copy
 import hashlib
 import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -196,6 +197,18 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         if self.transform is not None:
             image = self.transform(image)
         return {"data": image, "label": label}
+
+    def keep(self, mask: npt.ArrayLike) -> Self:
+        """The same data set with only the images where ``mask`` (N,) is true.
+
+        Raises:
+            DataError: If none is left.
+        """
+        part = copy.copy(self)
+        part.image_list = self.image_list.keep(mask)
+        part.cache = None if self.cache is None else self.cache.keep(mask)
+        part._unreadable = set()
+        return part
 
     def decode(self, index: int) -> Image.Image:
         """One image as RGB, from its file.

@@ -7,6 +7,7 @@ from typing import Any
 from powerful_benchmarker.factories import SplitManagerFactory
 
 from slade_plugin.config.lookup import check_arguments
+from slade_plugin.leakage import LeakageSettings
 from slade_plugin.split_managers import UnlabeledPoolSplitManager
 
 
@@ -22,6 +23,7 @@ class SladeSplitManagerFactory(SplitManagerFactory):
         dataset_root: str,
         unlabeled_dataset: Any = None,
         unlabeled_dataset_params: Mapping[str, Any] | None = None,
+        leakage: Mapping[str, Any] | None = None,
     ) -> Any:
         labeled = super()._create_general(
             split_manager_type, dataset, original_dataset_params, transforms, dataset_root
@@ -36,4 +38,5 @@ class SladeSplitManagerFactory(SplitManagerFactory):
         pools = {k: unlabeled_dataset(**params, transform=T) for k, T in transforms.items()}
         split_manager = UnlabeledPoolSplitManager(labeled, pools)
         split_manager.take_split_schemes()
+        split_manager.drop_leaks(LeakageSettings.from_config(leakage))
         return split_manager

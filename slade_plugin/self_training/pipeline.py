@@ -23,6 +23,7 @@ from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_L
 from slade_plugin.config.validation import OUR_KEYS, STAGE_PREFIXES, check_args, plain_key
 from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.files import write_json
+from slade_plugin.leakage import LeakageReport
 from slade_plugin.pseudo_labels.clustering import ClusteringSettings
 from slade_plugin.pseudo_labels.record import pool_fingerprint
 from slade_plugin.pseudo_labels.true_labels import TRUE_LABELS, label_source
@@ -40,11 +41,12 @@ from slade_plugin.self_training.stages import (
 )
 
 STATE_FILE = "pipeline.json"
+LEAKAGE_FILE = "leakage.json"
 
 # How something is trained belongs to the student; everything else is shared by all stages.
 STUDENT_KEYS = frozenset(
     "loss_funcs mining_funcs sampler trainer optimizers num_epochs_train api_parser".split()
-) | (OUR_KEYS - {"seed", "self_supervised", "unlabeled_dataset"})
+) | (OUR_KEYS - {"leakage", "seed", "self_supervised", "unlabeled_dataset"})
 _EVALUATED = ["val", "test"]
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _STATE_TYPES = {"plan": dict, "data": dict, "environment": list, "stages": dict}
@@ -92,6 +94,7 @@ class Pipeline:
         )
         self.args = self._plan()
         self.state: dict[str, Any] = {}
+        self.leakage: LeakageReport | None = None
 
     # ---- plan ---------------------------------------------------------------------------------
 
@@ -293,6 +296,9 @@ class Pipeline:
             )
         self.state["environment"].append(describe_environment())
         self._save_state()
+        if self.leakage is not None:
+            write_json(self.folder / LEAKAGE_FILE, self.leakage.content)
+            print(f"{self.leakage}; see {self.folder / LEAKAGE_FILE}")
 
         for number, stage in enumerate(self.stages, 1):
             print(f"[{number}/{len(self.stages)}] {stage.title}: {self._describe(stage)}")
@@ -322,6 +328,7 @@ class Pipeline:
             given = self.given_teacher if stage.kind == STUDENT else None
             parser = self.runner.try_to_build(self.args[stage.name], given, not own_trunks)
             if stage.kind == STUDENT:
+                self.leakage = parser.split_manager.leakage
                 labeled = parser.split_manager.get_dataset("eval", "train")
                 data = {
                     "labeled": pool_fingerprint(getattr(labeled, "dataset", labeled)),

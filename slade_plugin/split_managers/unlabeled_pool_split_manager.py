@@ -4,6 +4,7 @@ The host's split manager does all the splitting; this one only stands in front o
 and re-checks with real errors what the host checks by ``assert``.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ import numpy as np
 from powerful_benchmarker.split_managers import BaseSplitManager
 
 from slade_plugin.errors import ConfigError, DataError
+from slade_plugin.leakage import LeakageReport, LeakageSettings, find_leaks
+
+logger = logging.getLogger(__name__)
 
 
 class UnlabeledPoolSplitManager(BaseSplitManager):
@@ -31,6 +35,7 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
         )
         self.helper_split_manager = helper_split_manager
         self.pools = dict(pools or {})
+        self.leakage: LeakageReport | None = None
         for name in ("split_names", "data_and_label_getter"):
             if hasattr(helper_split_manager, name):
                 setattr(self, name, getattr(helper_split_manager, name))
@@ -73,6 +78,23 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
                                 f"{shared[0]}; expected none. Check split_manager in "
                                 "config_dataset."
                             )
+
+    def drop_leaks(self, settings: LeakageSettings) -> None:
+        """Leaves out of the pool what any split scheme evaluates on; `leakage` says what it was.
+
+        Args:
+            settings: What to look for.
+
+        Raises:
+            DataError: If no image of the pool would be left, or a file cannot be read.
+        """
+        pool = next(iter(self.pools.values()))
+        self.leakage = find_leaks(self.split_scheme_holder.split_schemes, pool, settings)
+        if self.leakage is None:
+            return
+        logger.info("%s", self.leakage)
+        if not self.leakage.kept.all():
+            self.pools = {k: pool.keep(self.leakage.kept) for k, pool in self.pools.items()}
 
     def check_labeled_classes(self) -> None:
         """Checks that every labeled training class can form a positive pair.

@@ -234,3 +234,27 @@ def test_a_pickled_data_set_is_the_data_set(root: Path) -> None:
     copy = pickle.loads(pickle.dumps(dataset))
     assert copy.fingerprint == dataset.fingerprint
     assert copy[5]["data"] == dataset[5]["data"]
+
+
+def test_a_part_of_a_data_set_has_its_images_and_dense_labels(root: Path) -> None:
+    whole = Squares(root, crop_to_bounding_box=True)
+    part = whole.keep(whole.labels != 1)
+    assert type(part) is Squares
+    assert part.class_names == ["ant", "cat"]
+    assert part.labels.tolist() == [0, 1, 1, 1, 1]
+    assert [part[i]["data"].getpixel((0, 0)) for i in (0, 4)] == [(0, 0, 0), (2, 3, 0)]
+    assert part[4]["data"].size == (3, 2)
+    assert len(whole) == 8
+    assert part.fingerprint != whole.fingerprint
+    with pytest.raises(DataError, match="none of 8 images is left"):
+        whole.keep(np.zeros(8))
+
+
+def test_a_part_stands_in_and_counts_for_itself(own_root: Path) -> None:
+    """An image that was left out must not come back as the stand-in of another."""
+    break_file(own_root, "cat_1")
+    whole = Squares(own_root, max_unreadable=1)
+    assert whole[5]["data"].getpixel((0, 0)) == (2, 2, 0)
+    part = whole.keep(np.arange(8) != 6)  # cat_2, which stood in
+    assert part[5]["data"].getpixel((0, 0)) == (2, 3, 0)
+    assert len(part._unreadable) == 1

@@ -1,10 +1,15 @@
 import copy
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from powerful_benchmarker.factories import SplitManagerFactory
 from powerful_benchmarker.split_managers import ClassDisjointSplitManager
 
+from slade_plugin.datasets.image_files import ImageFiles
+from slade_plugin.datasets.image_list import ImageList
 from slade_plugin.errors import ConfigError, DataError
 from slade_plugin.factories import SladeSplitManagerFactory
 from slade_plugin.split_managers import UnlabeledPoolSplitManager
@@ -109,3 +114,63 @@ def test_the_manager_can_be_named_in_yaml_around_another(
     ours = host.create(nested, kwargs=host_kwargs)
     assert isinstance(ours, UnlabeledPoolSplitManager)
     assert indices(ours) == indices(host.create(SPEC, kwargs=host_kwargs))
+
+
+class Numbered(ImageFiles):
+    """Eight classes of two images; their files are under root."""
+
+    @classmethod
+    def find(cls, root: Path, **options: Any) -> ImageList:
+        paths = sorted(path.name for path in root.glob("*.png"))
+        labels = np.arange(len(paths)) // 2
+        return ImageList(root, np.array(paths), labels, [f"class {k}" for k in range(8)])
+
+
+@pytest.fixture
+def two_folders(tmp_path: Path) -> Path:
+    """Image 5 of the pool is image 9 of the labeled ones, a val or test image in any case."""
+    for folder in ("labeled", "pool"):
+        (tmp_path / folder).mkdir()
+        for k in range(16):
+            Image.new("RGB", (4, 4), (k, len(folder), 0)).save(tmp_path / folder / f"{k:02}.png")
+    shared = (tmp_path / "labeled" / "09.png").read_bytes()
+    (tmp_path / "pool" / "05.png").write_bytes(shared)
+    return tmp_path
+
+
+def numbered(getter: Any, folder: Path, leakage: Any) -> Any:
+    kwargs = {
+        "dataset": Numbered,
+        "original_dataset_params": {"root": str(folder / "labeled")},
+        "transforms": {"train": None, "eval": np.asarray},
+        "dataset_root": "",
+        "unlabeled_dataset": Numbered,
+        "unlabeled_dataset_params": {"root": str(folder / "pool")},
+        "leakage": leakage,
+    }
+    return SladeSplitManagerFactory(getter=getter).create(SPEC, kwargs=kwargs)
+
+
+def test_what_is_evaluated_on_is_left_out_of_the_pool(full_getter: Any, two_folders: Path) -> None:
+    ours = numbered(full_getter, two_folders, None)
+    assert [e["image"] for e in ours.leakage.content["dropped"]] == ["05.png"]
+    for transform in ("train", "eval"):
+        pool = ours.get_unlabeled_dataset(transform)
+        assert "05.png" not in pool.image_list.paths
+        assert len(pool) == 15
+        assert len(ours.get_dataset(transform, "test").dataset) == 16
+    assert np.asarray(ours.get_unlabeled_dataset("eval")[5]["data"])[0, 0].tolist() == [6, 4, 0]
+    whole = Numbered(two_folders / "pool")
+    assert ours.get_unlabeled_dataset("eval").fingerprint != whole.fingerprint
+
+
+def test_the_pool_stays_whole_if_the_config_says_so(full_getter: Any, two_folders: Path) -> None:
+    ours = numbered(full_getter, two_folders, {"drop_identical": False})
+    assert len(ours.get_unlabeled_dataset("train")) == 16
+
+
+def test_splits_are_not_touched_by_what_is_dropped(full_getter: Any, two_folders: Path) -> None:
+    with_drop, without = (
+        numbered(full_getter, two_folders, {"drop_identical": drop}) for drop in (True, False)
+    )
+    assert indices(with_drop) == indices(without)

@@ -1,0 +1,43 @@
+"""Classes of two data sets that have the same name, spelt in the one way or the other."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_NUMBER = re.compile(r"^\d+[.\s_-]+")  # "001.Black_footed_Albatross"
+_BRACKETS = re.compile(r"\([^)]*\)")  # "Mallard (Breeding male)"
+_YEAR = re.compile(r"\s(?:19|20)\d\d$")  # "Audi A5 Coupe 2012"
+
+
+def normalised(name: str) -> str:
+    """A class name without what data sets write differently.
+
+    Case, accents, punctuation, a leading number, a year at the end and anything in brackets.
+
+    Args:
+        name: As the data set has it.
+
+    Returns:
+        Lower-case words with a space between them; may be empty.
+    """
+    text = _NUMBER.sub("", _BRACKETS.sub(" ", name))
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    text = text.casefold().replace("'", "").replace("\u2019", "")
+    return _YEAR.sub("", " ".join(re.findall(r"\w+", text.replace("_", " "))))
+
+
+def same_names(names: Iterable[str], others: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names that are equal once normalised.
+
+    Args:
+        names: Of the one data set.
+        others: Of the other.
+
+    Returns:
+        (name, other) as the data sets have them, in the order of `names` and then of `others`.
+    """
+    known: dict[str, list[str]] = {}
+    for other in others:
+        known.setdefault(normalised(other), []).append(other)
+    known.pop("", None)
+    return [(name, other) for name in names for other in known.get(normalised(name), [])]
