@@ -13,7 +13,14 @@ from slade_plugin.api_parsers import (
     APISladeSelfSupervised,
     APISladeStudent,
 )
-from slade_plugin.datasets import Cars196Files, CompCars, Glyphs, Icons
+from slade_plugin.datasets import (
+    Cars196Files,
+    CompCars,
+    CUB200Files,
+    Glyphs,
+    Icons,
+    NABirds,
+)
 from slade_plugin.errors import ConfigError
 from slade_plugin.factories.slade_loss_factory import SladeLossFactory
 from slade_plugin.factories.slade_miner_factory import SladeMinerFactory
@@ -42,6 +49,8 @@ REGISTRY: tuple[tuple[str, type], ...] = (
     ("split_manager", QueryGallerySplitManager),
     ("dataset", Glyphs),
     ("dataset", Icons),
+    ("dataset", CUB200Files),
+    ("dataset", NABirds),
     ("dataset", Cars196Files),
     ("dataset", CompCars),
     ("model", conv4),

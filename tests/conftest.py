@@ -7,6 +7,7 @@ import logging
 import os
 import sqlite3
 import sys
+import uuid
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import closing, redirect_stderr, redirect_stdout
@@ -20,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tiny models, and 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from powerful_benchmarker.api_parsers import BaseAPIParser
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -314,6 +316,10 @@ class Bench:
     def __init__(self, dataset_root: Path) -> None:
         self.dataset_root = dataset_root
 
+    def on(self, dataset_root: Path) -> "Bench":
+        """The same with data sets elsewhere."""
+        return Bench(dataset_root)
+
     def __call__(self, *flags: str, root: Path | None) -> Outcome:
         """Runs a command line.
 
@@ -382,6 +388,28 @@ class Bench:
             "--unlabeled_dataset {Glyphs: {letters_per_script: 8, instances_per_face: 1}} "
             "--unlabeled_sampler~APPLY~2 {length_before_new_iter: 64} "
             "--pseudo_labels {num_clusters: 8} " + (basis if config != "slade_pseudo_label" else "")
+        )
+
+    @staticmethod
+    def tiny_photographs(config: str = "slade") -> str:
+        """Flags that make self-training on RGB image files a matter of seconds.
+
+        The data set's own transforms shrink to 32 px; its splits stay, one split scheme of them.
+        """
+        return (
+            f"--config_loss {config} --split_manager~APPLY~2 "
+            "{num_training_sets: 1} --transforms {train: {Resize: {size: 36}, "
+            "RandomResizedCrop: {size: 32}}, eval: {Resize: {size: 36}, CenterCrop: {size: 32}}} "
+            "--models {trunk~OVERRIDE~: {conv4: {in_channels: 3, hidden_size: 8}}, "
+            "embedder~OVERRIDE~: {MLP: {layer_sizes: [16]}}} --log_data_to_tensorboard False "
+            "--loss_funcs {basis_loss: {FeatureBasisLoss: {embedding_size: 16}}} "
+            "--every.num_epochs_train 1 --every.save_interval 1 --every.trainer~APPLY~2 "
+            "{iterations_per_epoch: 2, batch_size: 8, dataloader_num_workers: 0} "
+            "--tester~APPLY~2 {dataloader_num_workers: 0} "
+            "--trainer~APPLY~2 {unlabeled_batch_size: 8, basis_warmup_iterations: 1} "
+            "--every.sampler~APPLY~2 {length_before_new_iter: 16} "
+            "--unlabeled_sampler~APPLY~2 {length_before_new_iter: 16} "
+            "--pseudo_labels {num_clusters: 4} "
         )
 
     @staticmethod
@@ -542,3 +570,92 @@ def stub_runs(tmp_path_factory: pytest.TempPathFactory) -> StubRuns:
     (stub.folder / "stub.py").write_text(_STUB)
     stub.behave()
     return stub
+
+
+# ---- image files in the layouts of the real data sets -------------------------------------------
+
+
+def _write_bird_lists(
+    folder: Path, rows: list[tuple[str, str, int]], names: dict[int, str]
+) -> None:
+    """The list files of CUB-200-2011 and NABirds, and a small photograph for each row.
+
+    Args:
+        folder: Where to.
+        rows: (image id, path, class id).
+        names: Class id -> name, in the order of classes.txt.
+    """
+    rng = np.random.default_rng(len(rows))
+    colours = {k: rng.integers(0, 256, 3) for k in names}
+    for number, (_, path, k) in enumerate(rows):
+        noise = rng.integers(-20, 20, (18 + number % 3, 24, 3))
+        image = Image.fromarray(np.clip(colours[k] + noise, 0, 255).astype(np.uint8))
+        (folder / "images" / path).parent.mkdir(parents=True, exist_ok=True)
+        # Some photographs of both are grey.
+        (image.convert("L") if number == 1 else image).save(folder / "images" / path)
+    lists = {
+        "images": [(i, path) for i, path, _ in rows],
+        "image_class_labels": [(i, k) for i, _, k in rows],
+        "train_test_split": [(i, n % 2) for n, (i, _, _) in enumerate(rows)],
+        "classes": names.items(),
+    }
+    for name, entries in lists.items():
+        text = "".join(f"{key} {value}\n" for key, value in entries)
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+def _write_cub200(folder: Path, classes: int, images: int) -> None:
+    species = "Black_footed_Albatross Laysan_Albatross Sooty_Albatross Groove_billed_Ani".split()
+    names = {k + 1: f"{k + 1:03d}.{species[k % 4]}" for k in range(classes)}
+    rows = []
+    for k, name in names.items():
+        for i in range(images):  # as in the real one, ids are not in the order of the names
+            file = f"{name[4:].title()}_{images - i:04d}_{796111 - i}.jpg"
+            rows.append((str(len(rows) + 1), f"{name}/{file}", k))
+    _write_bird_lists(folder, rows, names)
+    boxes = "".join(f"{i} 2.0 3.0 {10 + n % 3}.0 8.0\n" for n, (i, _, _) in enumerate(rows))
+    (folder / "bounding_boxes.txt").write_text(boxes)
+    (folder / "README").write_text("Caltech-UCSD Birds-200-2011\n")
+
+
+def _write_nabirds(folder: Path, classes: int, images: int) -> None:
+    """Sparse ids of leaves, names with spaces and beyond ASCII, files of other systems."""
+    leaves = range(295, 295 + 65 * classes, 65)
+    names = {0: "Birds", 1: "Ducks, Geese, and Swans"} | {
+        k: f"Bird {k} (Female/juvenile)" if n else "Rüppell's Warbler" for n, k in enumerate(leaves)
+    }
+    rows = []
+    for n in range(classes * images):  # in the order of ids that say nothing of the class
+        k, image_id = leaves[n % classes], str(uuid.UUID(int=n * 0x9E3779B97F4A7C15F39CC060))
+        rows.append((image_id, f"{k:04d}/{image_id.replace('-', '')}.jpg", k))
+    rows.sort()
+    _write_bird_lists(folder, rows, names)
+    lists = {
+        "bounding_boxes": [(i, "1 2 12 9") for i, _, _ in rows],
+        "sizes": [(i, "24 18") for i, _, _ in rows],
+        "photographers": [(i, "Zoë Doe") for i, _, _ in rows],
+        "hierarchy": [(1, 0), *((k, 1) for k in leaves)],
+    }
+    for name, entries in lists.items():
+        text = "".join(f"{key} {value}\n" for key, value in entries)
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    for path in (folder / "images" / rows[0][1], folder / "images.txt"):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\x05\x16\x07")
+
+
+@pytest.fixture(scope="session")
+def make_birds() -> Callable[..., Path]:
+    """Makes CUB-200-2011 and NABirds, small, below a `dataset_root`, which is returned."""
+
+    def make(root: Path, classes: int = 8, images: int = 4) -> Path:
+        _write_cub200(root / "cub2011" / "CUB_200_2011", classes, images)
+        _write_nabirds(root / "nabirds", classes, images)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def birds_root(tmp_path_factory: pytest.TempPathFactory, make_birds: Callable[..., Path]) -> Path:
+    """8 classes of 4 images each. Read only."""
+    return make_birds(tmp_path_factory.mktemp("birds"))

@@ -4,7 +4,8 @@
   ``--config_loss [default, slade]``. A list is taken as it is, as in the host.
 - A file may say ``brings: {config_general: [slade]}``: files of other areas it needs. They come
   after the default and before the files the user names, so the user has the last word. Files it
-  brings from its own area come right before it.
+  brings from its own area come right before it. What a data set brings comes after what others
+  bring: a method knows how it is trained, the data which trunk and how many workers they need.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from slade_plugin.config.lookup import nearest
 from slade_plugin.errors import ConfigError
 
 BRINGS = "brings"
+DATA_AREA = "config_dataset"
 AREAS_FILE = "config_foldernames"
 
 
@@ -133,7 +135,7 @@ def compose(root: Path, areas: Iterable[str], requested: Mapping[str, Any]) -> d
             for name in requested_names(requested.get(area, "default"), area)
             for n in expand(area, name, ())
         ]
-        for area in areas
+        for area in sorted(areas, key=lambda area: area == DATA_AREA)
     }
     composed = {}
     for area in areas:

@@ -2,8 +2,18 @@
 
 from slade_plugin.datasets.cars196_files import Cars196Files
 from slade_plugin.datasets.comp_cars import CompCars
+from slade_plugin.datasets.cub200_files import CUB200Files
 from slade_plugin.datasets.glyphs import Glyphs
 from slade_plugin.datasets.icons import Icons
+from slade_plugin.datasets.na_birds import NABirds
 from slade_plugin.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
 
-__all__ = ["Cars196Files", "CompCars", "Glyphs", "Icons", "PseudoLabeledDataset"]
+__all__ = [
+    "CUB200Files",
+    "Cars196Files",
+    "CompCars",
+    "Glyphs",
+    "Icons",
+    "NABirds",
+    "PseudoLabeledDataset",
+]

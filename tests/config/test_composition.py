@@ -65,6 +65,16 @@ def test_order_is_default_then_brought_then_the_users(root: Path) -> None:
     assert composed["config_b"] == ["default", "deep", "extra", "mine"]
 
 
+def test_what_a_data_set_brings_comes_last(root: Path) -> None:
+    """Though its area is the first, and whatever the method's area is called."""
+    areas = ["config_dataset", *AREAS]
+    write(root, "config_dataset/default", {"key": 0})
+    write(root, "config_dataset/photographs", {"brings": {"config_b": ["mine"]}})
+    composed = compose(root, areas, {"config_dataset": "photographs", "config_a": "one"})
+    assert composed["config_b"] == ["default", "deep", "extra", "mine"]
+    assert list(composed) == areas
+
+
 def test_the_order_of_the_keys_of_brings_does_not_matter(root: Path) -> None:
     """`one` builds on `two`, so what `two` brings comes first, wherever config_a is written."""
     expected = compose(root, AREAS, {"config_a": "one"})

@@ -28,10 +28,10 @@ NUM_CLASSES = 10
 
 # Raise a number with the file that adds to it, so that no config is left out of these tests.
 FILES_IN_AREA = {
-    "config_dataset": 4,
-    "config_eval": 2,
+    "config_dataset": 5,
+    "config_eval": 3,
     "config_factories": 1,
-    "config_general": 10,
+    "config_general": 11,
     "config_loss": 19,
     "config_models": 7,
     "config_optimizers": 7,
@@ -291,6 +291,9 @@ def test_model_names_resolve(name: str, getter: Any) -> None:
 
 
 OURS = ("default", "icons")  # data sets with a pool, small enough for a CPU
+PAIRS = (  # the paper's
+    "cub200_nabirds",
+)
 
 
 @pytest.mark.parametrize("name", ["swav", "swav_conv4"])
@@ -312,7 +315,7 @@ def test_data_set_config_names_one_data_set(name: str, getter: Any) -> None:
     config = merge({"config_dataset": name})
     (dataset,) = config["dataset"]
     assert callable(getter.get("dataset", class_name=dataset, return_uninitialized=True)[0])
-    assert ("unlabeled_dataset" in config) == (name in OURS)
+    assert ("unlabeled_dataset" in config) == (name in (*OURS, *PAIRS))
     (split_manager,) = config["split_manager"].values()
     assert split_manager["num_training_sets"] == (2 if name in OURS else 4)
 
