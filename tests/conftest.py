@@ -514,7 +514,9 @@ folder.mkdir(parents=True, exist_ok=True)
 machine = {"cores": 2, "processor": "abacus", "torch_threads": 1, "gpu": None}
 environment = {"slade_plugin": "9.9", "git_commit": f"commit{seed}", "python": "3.1",
                "packages": {"torch": "1.2.3"}, "machine": machine}
-(folder / "pipeline.json").write_text(json.dumps({"environment": [environment], "plan": {}}))
+state = {"environment": [environment], "plan": {}, "stages": {
+    "teacher": {"cpu_seconds": 30 + seed}, "student": {"cpu_seconds": 60 + seed, "seconds": 999}}}
+(folder / "pipeline.json").write_text(json.dumps(state))
 behaviour = json.loads((here / "behaviour.json").read_text()).get(loss)
 if behaviour == "deaf":
     signal.signal(signal.SIGINT, signal.SIG_IGN)

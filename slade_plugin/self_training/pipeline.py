@@ -8,6 +8,7 @@ stages there are: `slade_plugin.self_training.stages`.
 import copy
 import json
 import math
+import resource
 import shutil
 import time
 from argparse import Namespace
@@ -302,11 +303,14 @@ class Pipeline:
 
         for number, stage in enumerate(self.stages, 1):
             print(f"[{number}/{len(self.stages)}] {stage.title}: {self._describe(stage)}")
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), _cpu_seconds()
             self._do(stage)
-            seconds = time.perf_counter() - started
             entry = self._entry(stage)
-            entry["seconds"] = round(entry.get("seconds", 0) + seconds, 1)
+            for key, taken in (
+                ("seconds", time.perf_counter() - started),
+                ("cpu_seconds", _cpu_seconds() - cpu_started),
+            ):
+                entry[key] = round(entry.get(key, 0) + taken, 1)
             self._save_state()
         return self._finish()
 
@@ -579,6 +583,12 @@ def _teacher_folder(given: str) -> Path:
             "its configs (--teacher_experiment)."
         )
     return folder
+
+
+def _cpu_seconds() -> float:
+    """Of this process, all its threads, and of the worker processes that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _merged(old: Any, new: Any) -> Any:

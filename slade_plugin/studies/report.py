@@ -3,9 +3,10 @@
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from slade_plugin.errors import ExperimentError
 from slade_plugin.files import atomic_write, write_json
@@ -15,6 +16,9 @@ from slade_plugin.studies.pairs import TENTHS, TITLES, Parts, pair_parts
 from slade_plugin.studies.plan import Run, Study
 from slade_plugin.studies.plot import plot_pairs, plot_scores, save_png
 from slade_plugin.studies.scores import ORACLE, read_scores, summarise
+from slade_plugin.studies.stage_seconds import seconds_to_markdown, stage_seconds
+
+T = TypeVar("T")
 
 MAIN_METRIC = "mean_average_precision_at_r"
 _CURVE = [(i / 20, (i + 1) / 20) for i in range(20)]
@@ -57,7 +61,11 @@ def write_report(
         }
         for dataset, found in scores.items()
     }
-    tenths, curves = (_pairs(study, used, parts) for parts in (list(TENTHS.values()), _CURVE))
+    tenths, curves = (
+        _by_setting(study, used, partial(pair_parts, parts=parts))
+        for parts in (list(TENTHS.values()), _CURVE)
+    )
+    seconds = _by_setting(study, used, stage_seconds)
 
     out.mkdir(parents=True, exist_ok=True)
     main = {dataset: of["test"][MAIN_METRIC] for dataset, of in summary.items()}
@@ -91,6 +99,8 @@ def write_report(
                     parts.append(f"### {METRICS[metric]} on {split}\n\n{table}")
         if dataset in tenths:
             parts.append(f"### Selected pairs\n\n{pairs_to_markdown(tenths[dataset])}")
+        if dataset in seconds:
+            parts.append(f"### Cost\n\n{seconds_to_markdown(seconds[dataset])}")
     text = "\n\n".join(parts) + "\n"
     with atomic_write(out / f"{study.name}.md") as file:
         file.write(text.encode())
@@ -104,20 +114,20 @@ def write_report(
         "summary": summary,
         "scores": {d: {**found.rungs, **found.controls} for d, found in scores.items()},
         "pairs": {"tenths": tenths, "twentieths": curves},
+        "cpu_seconds": seconds,
     }
     write_json(out / f"{study.name}.json", content)
     return text
 
 
-def _pairs(
-    study: Study, runs: Mapping[tuple[str, int, str], Run], parts: Sequence[tuple[float, float]]
-) -> dict[str, dict[str, Parts]]:
-    """Data set to setting to its selected pairs, where there are any."""
-    found: dict[str, dict[str, Parts]] = {}
+def _by_setting(
+    study: Study, runs: Mapping[tuple[str, int, str], Run], read: Callable[[list[Run]], T]
+) -> dict[str, dict[str, T]]:
+    """Data set to setting to what is read from its runs, where there is anything."""
+    found: dict[str, dict[str, T]] = {}
     for dataset in study.datasets:
         for name in (setting.name for setting in study.settings):
-            of_setting = [run for (d, _, n), run in runs.items() if (d, n) == (dataset, name)]
-            values = pair_parts(of_setting, parts)
+            values = read([run for (d, _, n), run in runs.items() if (d, n) == (dataset, name)])
             if values:
                 found.setdefault(dataset, {})[name] = values
     return found

@@ -344,6 +344,7 @@ def test_the_state_says_where_everything_comes_from(finished: Path, command: str
     assert is_pipeline_folder(finished)
     assert list(content["stages"]) == ["teacher", "pseudo_labels", "student", "baseline"]
     assert all(entry["done"] for entry in content["stages"].values())
+    assert all(entry["cpu_seconds"] > 0 for entry in content["stages"].values())
     (environment,) = content["environment"]
     assert environment["command"][1:3] == ["--config_loss", "slade"]
     assert environment["packages"]["powerful-benchmarker"] == "0.9.33"

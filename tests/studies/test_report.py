@@ -96,6 +96,16 @@ def test_markdown_by_hand(tmp_path: Path, stub_runs: Any) -> None:
     assert head == "| setting | P@1 | minus baseline | minus the row above |"
 
 
+def test_the_report_holds_the_cost_of_each_stage(tmp_path: Path, stub_runs: Any) -> None:
+    runs = plan_runs(STUDY, tmp_path / "runs", range(2))
+    execute(runs.values(), jobs=2, program=stub_runs.program)
+    text = write_report(STUDY, runs, tmp_path, "c")
+    assert text.count("### Cost\n") == 2
+    assert "| whole | 30 (34%) | 60 (66%) | 91 |" in text  # 30.5, 60.5, 91
+    content = json.loads((tmp_path / "mine.json").read_text())
+    assert content["cpu_seconds"]["blobs"]["low"] == {"teacher": 30.5, "student": 60.5}
+
+
 def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs: Any) -> None:
     """Of the settings that have records; the oracle's are not drawn."""
     runs = plan_runs(STUDY, tmp_path / "runs", [0])
@@ -113,6 +123,8 @@ def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs:
         "| whole | - / 50.0 / 25.0 | 0.0 / 5.0 / 9.0 |",
         "| slade_oracle | - / 50.0 / 25.0 | 0.0 / 5.0 / 9.0 |",
         "",
+        "### Cost",
+        *table[9:],
     ]
     assert "![mine](mine.png)" in text
     assert "![mine_pairs](mine_pairs.png)" in text
