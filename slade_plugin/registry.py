@@ -17,8 +17,10 @@ from slade_plugin.datasets import (
     Cars196Files,
     CompCars,
     CUB200Files,
+    Fashion200k,
     Glyphs,
     Icons,
+    InShop,
     NABirds,
 )
 from slade_plugin.errors import ConfigError
@@ -53,6 +55,8 @@ REGISTRY: tuple[tuple[str, type], ...] = (
     ("dataset", NABirds),
     ("dataset", Cars196Files),
     ("dataset", CompCars),
+    ("dataset", InShop),
+    ("dataset", Fashion200k),
     ("model", conv4),
     ("model", TimmTrunk),
     ("model", TorchvisionTrunk),

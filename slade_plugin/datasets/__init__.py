@@ -3,8 +3,10 @@
 from slade_plugin.datasets.cars196_files import Cars196Files
 from slade_plugin.datasets.comp_cars import CompCars
 from slade_plugin.datasets.cub200_files import CUB200Files
+from slade_plugin.datasets.fashion200k import Fashion200k
 from slade_plugin.datasets.glyphs import Glyphs
 from slade_plugin.datasets.icons import Icons
+from slade_plugin.datasets.in_shop import InShop
 from slade_plugin.datasets.na_birds import NABirds
 from slade_plugin.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
 
@@ -12,8 +14,10 @@ __all__ = [
     "CUB200Files",
     "Cars196Files",
     "CompCars",
+    "Fashion200k",
     "Glyphs",
     "Icons",
+    "InShop",
     "NABirds",
     "PseudoLabeledDataset",
 ]

@@ -52,9 +52,9 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
     """One data set of image files, in the host's form. Subclasses find the files.
 
     An image that cannot be decoded is named once in a warning and the next readable image of its
-    class stands in for it, up to ``max_unreadable`` different files; then it is an error. Each
-    worker process counts for itself. Evaluation sees the stand-ins too, so leave it at 0 for
-    numbers to report.
+    class (and role) stands in for it, up to ``max_unreadable`` different files; then it is an
+    error. Each worker process counts for itself. Evaluation sees the stand-ins too, so leave it at
+    0 for numbers to report.
 
     Args:
         root: The host's ``dataset_root``; ``find`` says where below it the files may lie.
@@ -140,12 +140,14 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         return {}
 
     @classmethod
-    def locate(cls, root: str | os.PathLike[str], needed: Sequence[str], *folders: str) -> Path:
+    def locate(
+        cls, root: str | os.PathLike[str], needed: Sequence[str | tuple[str, ...]], *folders: str
+    ) -> Path:
         """The first folder that holds all that is needed.
 
         Args:
             root: The host's ``dataset_root``.
-            needed: Files or folders it must hold, relative to it.
+            needed: Files or folders it must hold, relative to it; of a tuple at least one.
             *folders: Where it may be, relative to the root, most usual first; "" is the root. A
                 folder doubled by unpacking (``data/data``) is found as well.
 
@@ -156,13 +158,17 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         for folder in folders:
             place = Path(root, folder)
             places += [place, place / place.name]
-        missing = {place: [n for n in needed if not (place / n).exists()] for place in places}
+        choices = {" or ".join(n): n for n in ((n,) if isinstance(n, str) else n for n in needed)}
+        missing = {
+            place: [name for name, n in choices.items() if not any((place / x).exists() for x in n)]
+            for place in places
+        }
         for place, names in missing.items():
             if not names:
                 return place
         best = min(places, key=lambda place: len(missing[place]))
         looked = "; ".join(map(str, places))
-        partly = ", ".join(missing[best]) + (f" in {best}" if missing[best] != [*needed] else "")
+        partly = ", ".join(missing[best]) + (f" in {best}" if missing[best] != [*choices] else "")
         raise DataError(
             f"{cls.__name__}: {partly} not found; looked in {looked}. {cls.how_to_get} If the "
             "files are elsewhere, change dataset_root (--dataset_root)."
@@ -177,6 +183,11 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
     def class_names(self) -> list[str]:
         """K names; entry k belongs to label k."""
         return self.image_list.class_names
+
+    @property
+    def roles(self) -> npt.NDArray[np.str_] | None:
+        """(N,) train, query or gallery, where the data set fixes that; else None."""
+        return self.image_list.roles
 
     @property
     def fingerprint(self) -> str:
@@ -241,8 +252,11 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
 
     def _index_and_stand_ins(self, index: int) -> Iterator[int]:
         yield index
-        same_class = np.flatnonzero(self.labels == self.labels[index])
-        yield from np.roll(same_class, -int(np.searchsorted(same_class, index)))[1:].tolist()
+        alike = self.labels == self.labels[index]
+        if self.roles is not None:  # a gallery image in the place of a query would find itself
+            alike &= self.roles == self.roles[index]
+        places = np.flatnonzero(alike)
+        yield from np.roll(places, -int(np.searchsorted(places, index)))[1:].tolist()
 
     def _skip(self, index: int, error: DataError) -> None:
         """Notes an unreadable file; past the limit, raises."""

@@ -29,6 +29,7 @@ class ImageList:
         labels: (N,) int64, 0 to K - 1, all K present.
         class_names: K names; entry k belongs to label k.
         boxes: (N, 4) float64, x1, y1, x2, y2 in pixels of the file as it is stored, or None.
+        roles: (N,) names out of `slade_plugin.datasets.retrieval_roles`, or None.
 
     Raises:
         DataError: If the list is empty, lengths differ, a path comes twice or a label has no image.
@@ -39,6 +40,7 @@ class ImageList:
     labels: npt.NDArray[np.int64]
     class_names: list[str]
     boxes: npt.NDArray[np.float64] | None = None
+    roles: npt.NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         """Checks what every reader relies on."""
@@ -49,10 +51,13 @@ class ImageList:
         if self.boxes is not None:
             object.__setattr__(self, "boxes", np.asarray(self.boxes, np.float64).reshape(-1, 4))
             lengths.append(len(self.boxes))
+        if self.roles is not None:
+            object.__setattr__(self, "roles", np.asarray(self.roles, dtype=np.str_))
+            lengths.append(len(self.roles))
         if len(set(lengths)) > 1 or not lengths[0]:
             raise DataError(
-                f"{self.root}: numbers of images, labels (and boxes) are {lengths}; expected equal "
-                "ones above 0."
+                f"{self.root}: numbers of images, labels (boxes, roles) are {lengths}; expected "
+                "equal ones above 0."
             )
         unique, counts = np.unique(self.paths, return_counts=True)
         if len(unique) < len(self):
@@ -95,6 +100,7 @@ class ImageList:
             labels,
             [self.class_names[k] for k in kept],
             None if self.boxes is None else self.boxes[mask],
+            None if self.roles is None else self.roles[mask],
         )
         if "sizes" in self.__dict__:  # spares asking the file system again
             part.__dict__["sizes"] = self.sizes[mask]
@@ -107,13 +113,14 @@ class ImageList:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over paths, labels, class names and file sizes.
+        """SHA-256 over paths, labels, class names, roles and file sizes.
 
         The sizes stand for the content, which would take minutes to read. The root is left out: a
         data set that was moved is the same.
         """
         digest = hashlib.sha256()
-        for names in (self.paths.tolist(), self.class_names):
+        roles = [] if self.roles is None else [self.roles.tolist()]
+        for names in (self.paths.tolist(), self.class_names, *roles):
             digest.update("\0".join([*names, ""]).encode("utf-8", "surrogateescape"))
         for numbers in (self.labels, self.sizes):
             digest.update(numbers.astype("<i8").tobytes())
@@ -140,11 +147,16 @@ def drop_missing(images: ImageList) -> tuple[ImageList, list[str]]:
         The rest, and the paths that were left out.
 
     Raises:
-        DataError: If nothing is left.
+        DataError: If no file is there.
     """
     there = images.sizes >= 0
     if there.all():
         return images, []
+    if not there.any():
+        raise DataError(
+            f"none of the {len(images)} listed images is there, for example {images.path(0)}; "
+            "expected them where the lists say. Unpack them there, or change dataset_root."
+        )
     return images.keep(there), images.paths[~there].tolist()
 
 

@@ -49,6 +49,20 @@ def test_keep_makes_labels_dense_and_takes_names_and_boxes_along() -> None:
     assert part.boxes is not None
     assert part.boxes[0].tolist() == [4, 5, 6, 7]
     assert part.path(0) == Path("/data/1/1.jpg")
+    assert part.roles is None
+
+
+def test_roles_go_along_and_count_in_the_fingerprint(tmp_path: Path) -> None:
+    roles = ["train"] * 6 + ["query", "gallery"] * 2
+    images = on_disk(tmp_path)
+    shop = ImageList(tmp_path, images.paths, images.labels, NAMES, roles=np.array(roles))
+    part = shop.keep(shop.labels >= 2)
+    assert part.roles is not None
+    assert part.roles.tolist() == roles[3:]
+    others = [images, ImageList(tmp_path, images.paths, images.labels, NAMES, None, shop.roles[::-1])]
+    assert shop.fingerprint not in [other.fingerprint for other in others]
+    with pytest.raises(DataError, match=r"are \[10, 10, 3\]; expected equal"):
+        listed(boxes=None, roles=np.array(roles[:3]))
 
 
 @pytest.mark.parametrize(
