@@ -59,7 +59,10 @@ def test_roles_go_along_and_count_in_the_fingerprint(tmp_path: Path) -> None:
     part = shop.keep(shop.labels >= 2)
     assert part.roles is not None
     assert part.roles.tolist() == roles[3:]
-    others = [images, ImageList(tmp_path, images.paths, images.labels, NAMES, None, shop.roles[::-1])]
+    others = [
+        images,
+        ImageList(tmp_path, images.paths, images.labels, NAMES, None, shop.roles[::-1]),
+    ]
     assert shop.fingerprint not in [other.fingerprint for other in others]
     with pytest.raises(DataError, match=r"are \[10, 10, 3\]; expected equal"):
         listed(boxes=None, roles=np.array(roles[:3]))
