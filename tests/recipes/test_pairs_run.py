@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from slade_plugin.datasets import NABirds
+from slade_plugin.datasets import Fashion200k, NABirds
+from tests.clothes_trees import fashion200k, in_shop
 
 PHOTOGRAPHS = {"dataloader_num_workers": 2, "freeze_trunk_batchnorm": True, "batch_size": 32}
 
@@ -33,6 +34,17 @@ def test_every_stage_gets_what_photographs_need(bench: Any, loss: str) -> None:
     assert student.num_epochs_train == stages["teacher"].num_epochs_train == 20
 
 
+def test_every_stage_of_clothes_is_evaluated_from_query_to_gallery(bench: Any) -> None:
+    """The method's own tester gives way."""
+    for loss in ("slade", "slade_ms"):
+        stages = bench.stages(f"--config_loss {loss} --config_dataset in_shop_fashion200k")
+        assert stages.keys() == {"teacher", "student", "baseline"}
+        for args in stages.values():
+            settings = args.tester["QueryGalleryTester"]
+            assert settings["accuracy_calculator"].keys() == {"RecallAtKCalculator"}
+            assert settings["dataloader_num_workers"] == 2
+
+
 def test_another_trunk_can_be_named(bench: Any) -> None:
     config = bench.config("--config_dataset cub200_nabirds --config_models swav")
     (trunk,) = config.models["trunk"]
@@ -51,3 +63,31 @@ def test_birds_run_through_all_stages(bench: Any, birds_root: Path, tmp_path: Pa
     assert record["pool_sha256"] == NABirds(birds_root).fingerprint
     assert "nmi" in str(record["agreement"]).lower()
     assert re.search(r"\| student +\| test +\| \*\*mean\*\*", outcome.out)
+
+
+def test_clothes_run_through_all_stages(bench: Any, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    in_shop(data / "in_shop")
+    fashion200k(data / "fashion200k")
+    flags = bench.tiny_photographs() + (
+        "--config_dataset in_shop_fashion200k --split_manager~APPLY~2 {num_training_partitions: 4}"
+    )
+    outcome = bench.on(data)(flags, root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "slade_seed0"
+    (record,) = (folder / "pseudo_labels").glob("*.json")
+    assert record.stem == "QueryGallery_Partitions4_0"
+    pool = Fashion200k(data, min_images_per_class="match")
+    assert json.loads(record.read_text())["pool_sha256"] == pool.fingerprint
+    header = next(line for line in outcome.out.splitlines() if "MAP@R" in line)
+    assert [cell.strip() for cell in header.strip("|").split("|")][3:] == [
+        *("MAP@R", "RP", "P@1", "R@1", "R@10", "R@20", "R@30", "R@40")
+    ]
+    rows = json.loads((folder / "results" / "table.json").read_text())["rows"]
+    tests = [row for row in rows if row["split"] == "test"]
+    assert {row["experiment"] for row in tests} == {"teacher", "student", "baseline"}
+    for row in tests:  # four items with 2 queries and 3 gallery images each
+        assert row["recall_at_1"] == row["precision_at_1"]
+        assert (row["recall_at_1"] * 8 / 100).is_integer()
+        assert (row["r_precision"] * 8 * 3 / 100) == pytest.approx(round(row["r_precision"] * 0.24))
+        assert row["recall_at_20"] == 100, "there are 12 gallery images"
