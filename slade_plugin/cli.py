@@ -22,9 +22,13 @@ def main() -> int:
     """Runs the command line.
 
     Returns:
-        0 if all went well, 2 for a mistake that a message explains, 130 if interrupted. Anything
-        unexpected raises.
+        0 if all went well, 2 for a mistake that a message explains, 130 if interrupted; `data.main`
+        says what `data` returns. Anything unexpected raises.
     """
+    if sys.argv[1:2] == ["data"]:
+        from slade_plugin import data
+
+        return data.main(sys.argv[2:])
     try:
         _main()
     except SladeError as error:
@@ -158,4 +162,6 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
                                 as in the host
   --list                        print what is registered and which configs exist
   --debug                       full logs and tracebacks
+
+Data sets of image files: run.py data verify|describe|download NAME ROOT (see run.py data --help)
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from slade_plugin import data
 from slade_plugin.cli import split_quoted_values
 from slade_plugin.config.validation import check_args
 from slade_plugin.runner import SladeRunner
@@ -48,6 +49,15 @@ def test_every_command_is_read_and_valid(command: str, monkeypatch: pytest.Monke
     check_args(args, runner.pytorch_getter)
     wanted = argv[argv.index("--config_loss") + 1]
     assert wanted in runner.YR.args.config_loss
+
+
+def test_the_data_commands_are_read() -> None:
+    lines = code_lines(ROOT / "docs" / "data.md")
+    commands = [shlex.split(line)[2:] for line in lines if line.startswith("slade-bench data")]
+    assert len(commands) >= 3
+    for words in commands:
+        args = data.parser().parse_args(words)
+        assert args.name in data.image_data_sets()
 
 
 def test_links_lead_somewhere() -> None:

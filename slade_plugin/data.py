@@ -1,0 +1,252 @@
+"""Verifies, describes and downloads data sets: `slade-bench data`, or `python run.py data`.
+
+    slade-bench data download CUB200Files datasets
+    slade-bench data verify CUB200Files datasets --decode
+    slade-bench data describe CUB200Files datasets --contact_sheet birds.png
+
+NAME is a data set of image files, ROOT what --dataset_root would be. Exit codes: 0 all is well,
+1 the data set is not as it should be, 2 a mistake.
+"""
+
+import argparse
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from slade_plugin import datasets
+from slade_plugin.config.lookup import check_arguments, nearest
+from slade_plugin.datasets.image_files import MATCH, ImageFiles, PublishedCounts
+from slade_plugin.datasets.image_list import ImageList
+from slade_plugin.downloads.sources import ARCHIVES, download
+from slade_plugin.errors import ConfigError, DataError, SladeError
+from slade_plugin.files import atomic_write, write_json
+from slade_plugin.inspection import checks, hash_manifest
+from slade_plugin.inspection.checks import Check
+from slade_plugin.inspection.contact_sheet import write_contact_sheet
+from slade_plugin.inspection.description import checks_to_text, describe, description_to_markdown
+from slade_plugin.inspection.duplicates import find_duplicates
+from slade_plugin.inspection.file_probe import probe_files
+from slade_plugin.inspection.parallel import available_cores
+
+EXIT_PROBLEM = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+_SAMPLE = 1000  # files in a manifest without --full
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The words behind ``data``.
+
+    Returns:
+        0 if all is well, 1 if the data set is not, 2 for a mistake that a message explains, 130 if
+        interrupted.
+    """
+    args = parser().parse_args(argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    try:
+        return args.run(args)
+    except SladeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except OSError as error:
+        print(
+            f"DataError: {error.filename or args.root}: {error.strerror or error}; expected files "
+            "and folders that can be read, and a place to write.",
+            file=sys.stderr,
+        )
+    except KeyboardInterrupt:
+        print("\nInterrupted. A download goes on with the same command.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return EXIT_USER_ERROR
+
+
+def image_data_sets() -> dict[str, type[ImageFiles]]:
+    """The plugin's data sets of image files, by name.
+
+    From the package rather than the registry, which would load the host.
+    """
+    return {
+        name: value
+        for name, value in vars(datasets).items()
+        if inspect.isclass(value) and issubclass(value, ImageFiles) and value is not ImageFiles
+    }
+
+
+def _verify(args: argparse.Namespace) -> int:
+    name, images, published = _load(args)
+    manifest = None
+    if args.manifest is not None and args.manifest.exists():
+        manifest = hash_manifest.read_hashes(args.manifest, name)
+    decode = args.decode or args.full
+    probes = probe_files(images, decode, args.workers, args.progress)
+    results = checks.check_all(images, published, probes, decode)
+    if args.full:
+        groups = find_duplicates(images, args.workers, args.progress)
+        results.append(checks.check_duplicates(groups, images))
+    if args.manifest is not None:
+        results.append(_check_hashes(args, name, images, manifest))
+    facts = {"data_set": name, "root": str(images.root), "fingerprint": images.fingerprint}
+    _report(args, facts, f"# {name}\n\nIn `{images.root}`.\n", results)
+    problems = sum(check.state == "problem" for check in results)
+    print(
+        f"\n{problems} of {len(results)} checks found a problem." if problems else "\nAll is well."
+    )
+    return EXIT_PROBLEM if problems else 0
+
+
+def _describe(args: argparse.Namespace) -> int:
+    name, images, published = _load(args)
+    if args.contact_sheet is not None:  # first, since it takes seconds and the rest minutes
+        write_contact_sheet(images, args.contact_sheet)
+    probes = probe_files(images, args.decode, args.workers, args.progress)
+    facts = describe(name, images, published, probes)
+    results = checks.check_all(images, published, probes, args.decode)
+    _report(args, facts, description_to_markdown(facts), results)
+    return 0
+
+
+def _download(args: argparse.Namespace) -> int:
+    cls = _data_set(args.name)
+    try:
+        images = cls.find(args.root)
+    except DataError:
+        archive = ARCHIVES.get(cls.__name__)
+        if archive is None:
+            print(f"{cls.__name__} is nothing that a program may download. {cls.how_to_get}")
+            return EXIT_PROBLEM
+        download(archive, args.root, args.progress)
+        images = cls.find(args.root)
+    print(
+        f"{cls.__name__} is in {images.root}: {len(images.class_names)} classes, {len(images)} "
+        f"images. Next: slade-bench data verify {cls.__name__} {args.root} --decode"
+    )
+    return 0
+
+
+def _data_set(name: str) -> type[ImageFiles]:
+    known = image_data_sets()
+    by_lower_case = {known_name.lower(): cls for known_name, cls in known.items()}
+    if name.lower() not in by_lower_case:
+        raise ConfigError(
+            f"there is no data set of image files named {name!r}{nearest(name, known)}; expected "
+            f"one of {', '.join(sorted(known))}."
+        )
+    return by_lower_case[name.lower()]
+
+
+def _load(args: argparse.Namespace) -> tuple[str, ImageList, PublishedCounts | None]:
+    """Name, files, and the counts to compare them with; refuses outputs that cannot be written."""
+    cls = _data_set(args.name)
+    for path in filter(None, (args.out, args.manifest, args.contact_sheet)):
+        if not os.access(path.parent, os.W_OK):
+            raise ConfigError(
+                f"{path} cannot be written; expected a writable folder {path.parent}."
+            )
+    if args.out is not None and args.out.suffix not in (".json", ".md"):
+        raise ConfigError(f"--out is {args.out}; expected a file FILE.md or FILE.json.")
+    if args.workers < 0:
+        raise ConfigError(f"--workers is {args.workers}; expected 0 or more.")
+    options = _options(cls, args.options)
+    if not options:  # what is missing is found by the checks
+        return cls.__name__, cls.find(args.root), cls.published
+    published = cls.matched if options.get("min_images_per_class") == MATCH else None
+    return cls.__name__, cls(args.root, **options).image_list, published
+
+
+def _options(cls: type[ImageFiles], text: str) -> dict[str, Any]:
+    """Reads --options."""
+    try:
+        options = yaml.safe_load(text)
+    except yaml.YAMLError:
+        options = None
+    if not isinstance(options, dict):
+        raise ConfigError(
+            f'--options is {text!r}; expected a YAML mapping, as "{{min_images_per_class: 5}}".'
+        )
+    check_arguments(cls, options, "--options")
+    for name in ("root", "transform", "download", "cache"):
+        if name in options:
+            raise ConfigError(f"--options: {name!r} has no meaning here; leave it out.")
+    return options
+
+
+def _check_hashes(
+    args: argparse.Namespace, name: str, images: ImageList, manifest: dict[str, Any] | None
+) -> Check:
+    """Compares with the manifest, or writes it if there is none."""
+    if manifest is not None:
+        places = np.flatnonzero(np.isin(images.paths, list(manifest["sha256"])))
+        found = hash_manifest.hash_files(images, places, args.workers, args.progress)
+        return checks.check_hashes(manifest, found, images)
+    places = hash_manifest.sample(images, len(images) if args.full else _SAMPLE)
+    hashes = hash_manifest.hash_files(images, places, args.workers, args.progress)
+    written = hash_manifest.write_hashes(args.manifest, name, images, hashes)
+    text = f"{written} of {len(images)} files hashed and written to {args.manifest}"
+    return Check("hashes", "ok", text)
+
+
+def _report(
+    args: argparse.Namespace, facts: dict[str, Any], page: str, results: Sequence[Check]
+) -> None:
+    """Prints the page with the checks; writes it, or the facts, if asked to."""
+    page += "\n## Checks\n\n" + checks_to_text(results)
+    print(page, end="")
+    if args.out is None:
+        return
+    if args.out.suffix == ".json":
+        write_json(args.out, {**facts, "checks": [asdict(check) for check in results]})
+    else:
+        with atomic_write(args.out) as handle:
+            handle.write(page.encode("utf-8"))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words of the command; `run` of what it reads is the function to call."""
+    top = argparse.ArgumentParser(
+        prog="slade-bench data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.set_defaults(progress=sys.stderr.isatty())
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add: Any = common.add_argument
+    add("name", metavar="NAME", help=", ".join(sorted(image_data_sets())))
+    add("root", metavar="ROOT", type=Path, help="the folder that --dataset_root names")
+    reading = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add = reading.add_argument
+    add("--decode", action="store_true", help="decode every image, not only its header")
+    add("--options", default="{}", help='of the data set, as "{min_images_per_class: 5}"')
+    add("--workers", type=int, default=available_cores(), help="processes (default: the cores)")
+    add("--out", type=Path, help="also write the report: FILE.md or FILE.json")
+    commands: Any = top.add_subparsers(required=True, metavar="verify|describe|download")
+
+    def command(name: str, run: Any, text: str, *parents: Any) -> Any:
+        made = commands.add_parser(
+            name, parents=[common, *parents], description=text, help=text, allow_abbrev=False
+        )
+        made.set_defaults(run=run, manifest=None, contact_sheet=None)
+        return made.add_argument
+
+    add = command("verify", _verify, "counts, files, boxes; exit code 1 if they are wrong", reading)
+    add("--full", action="store_true", help="also decode, and find equal files")
+    add(
+        "--manifest", metavar="FILE", type=Path,
+        help="compare with these hashes; if there is no such file, hash a sample of "
+        f"{_SAMPLE} files (with --full all) and write it",
+    )  # fmt: skip
+    add = command("describe", _describe, "classes, sizes, kinds of files", reading)
+    add("--contact_sheet", metavar="FILE.png", type=Path, help="a picture of images by class")
+    command("download", _download, "where the source allows it; else what a person must do")
+    return top
