@@ -33,7 +33,7 @@ FILES_IN_AREA = {
     "config_factories": 1,
     "config_general": 11,
     "config_loss": 19,
-    "config_models": 7,
+    "config_models": 8,
     "config_optimizers": 7,
     "config_self_supervised": 3,
     "config_transforms": 3,
