@@ -160,7 +160,9 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
             places += [place, place / place.name]
         choices = {" or ".join(n): n for n in ((n,) if isinstance(n, str) else n for n in needed)}
         missing = {
-            place: [name for name, n in choices.items() if not any((place / x).exists() for x in n)]
+            place: [
+                name for name, n in choices.items() if not any(os.path.exists(place / x) for x in n)
+            ]
             for place in places
         }
         for place, names in missing.items():
@@ -170,8 +172,9 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         looked = "; ".join(map(str, places))
         partly = ", ".join(missing[best]) + (f" in {best}" if missing[best] != [*choices] else "")
         raise DataError(
-            f"{cls.__name__}: {partly} not found; looked in {looked}. {cls.how_to_get} If the "
-            "files are elsewhere, change dataset_root (--dataset_root)."
+            f"{cls.__name__}: {partly} not found; looked in {looked} (folders that may not be read "
+            f"look empty). {cls.how_to_get} If the files are elsewhere, change dataset_root "
+            "(--dataset_root)."
         )
 
     @property
@@ -290,6 +293,10 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
             )
         if not isinstance(self.max_unreadable, int) or self.max_unreadable < 0:
             problems.append(f"max_unreadable is {self.max_unreadable!r}; expected an integer >= 0")
+        if not isinstance(self.crop_to_bounding_box, bool):
+            problems.append(
+                f"crop_to_bounding_box is {self.crop_to_bounding_box!r}; expected true or false"
+            )
         if problems:
             raise ConfigError(f"{self._name}: {'; '.join(problems)} (config_dataset).")
 

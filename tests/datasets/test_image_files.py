@@ -1,4 +1,5 @@
 import logging
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,7 @@ def test_filters(root: Path, tmp_path: Path) -> None:
         (Squares, {"min_images_per_class": "mtach"}, "'mtach'; expected an integer >= 1 or match"),
         (Squares, {"min_images_per_class": 0}, "min_images_per_class is 0"),
         (Squares, {"max_unreadable": -1}, "max_unreadable is -1; expected an integer >= 0"),
+        (Squares, {"crop_to_bounding_box": "no"}, "crop_to_bounding_box is 'no'; expected true"),
         (Squares, {"excluded_classes": ["caat"]}, "'caat' .did you mean 'cat'"),
     ],
 )
@@ -149,6 +151,19 @@ def test_an_absent_data_set_says_what_is_missing_and_where_it_looked(tmp_path: P
     (tmp_path / "squares" / "names.txt").touch()
     with pytest.raises(DataError, match=rf"Squares: images in {tmp_path}/squares not found"):
         Squares(tmp_path)
+
+
+def test_a_folder_that_cannot_be_entered_is_named(own_root: Path) -> None:
+    """The permissions do not bind root, so root gives up its rights meanwhile."""
+    own_root.chmod(0)
+    rights = os.geteuid()
+    try:
+        os.seteuid(rights or 65534)
+        with pytest.raises(DataError, match=rf"looked in {own_root}/squares; .*may not be read"):
+            Squares(own_root)
+    finally:
+        os.seteuid(rights)
+        own_root.chmod(0o700)
 
 
 def test_listed_files_that_are_missing_are_refused(own_root: Path) -> None:
