@@ -7,16 +7,26 @@ from typing import Any
 
 import pytest
 
-from slade_plugin.datasets import Fashion200k, NABirds
+from slade_plugin.datasets import Cars196Files, CompCars, Fashion200k, NABirds
+from tests.car_trees import cars196_one_list, comp_cars
 from tests.clothes_trees import fashion200k, in_shop
 
 PHOTOGRAPHS = {"dataloader_num_workers": 2, "freeze_trunk_batchnorm": True, "batch_size": 32}
 
 
-@pytest.mark.parametrize("loss", ["slade", "slade_ms"])
-def test_every_stage_gets_what_photographs_need(bench: Any, loss: str) -> None:
+BIRDS = ("cub200_nabirds", "CUB200Files", {"NABirds": {}})
+CARS = ("cars196_compcars", "Cars196Files", {"CompCars": {"min_images_per_class": "match"}})
+
+
+@pytest.mark.parametrize(
+    ("loss", "pair", "labeled", "pool"),
+    [("slade", *BIRDS), ("slade_ms", *BIRDS), ("slade", *CARS)],
+)
+def test_every_stage_gets_what_photographs_need(
+    loss: str, pair: str, labeled: str, pool: dict[str, Any], bench: Any
+) -> None:
     """Though the method brings its own trainer."""
-    stages = bench.stages(f"--config_loss {loss} --config_dataset cub200_nabirds")
+    stages = bench.stages(f"--config_loss {loss} --config_dataset {pair}")
     assert stages.keys() == {"teacher", "student", "baseline"}
     for name, args in stages.items():
         (trainer,) = args.trainer.values()
@@ -25,10 +35,11 @@ def test_every_stage_gets_what_photographs_need(bench: Any, loss: str) -> None:
         assert args.models["embedder"] == {"MLP": {"layer_sizes": [128]}}
         assert args.optimizers["trunk_optimizer"]["RMSprop"]["lr"] == 1e-6
         assert args.transforms["eval"] == {"Resize": {"size": 256}, "CenterCrop": {"size": 227}}
-        assert args.dataset == {"CUB200Files": {}}
+        assert args.dataset == {labeled: {}}
         ((_, tester),) = args.tester.items()
         assert tester["dataloader_num_workers"] == 2
     student = stages["student"]
+    assert student.unlabeled_dataset == pool
     assert student.pseudo_labels["num_clusters"] == 400  # the poster's best on NABirds
     assert "basis_loss_optimizer" in student.optimizers
     assert student.num_epochs_train == stages["teacher"].num_epochs_train == 20
@@ -63,6 +74,25 @@ def test_birds_run_through_all_stages(bench: Any, birds_root: Path, tmp_path: Pa
     assert record["pool_sha256"] == NABirds(birds_root).fingerprint
     assert "nmi" in str(record["agreement"]).lower()
     assert re.search(r"\| student +\| test +\| \*\*mean\*\*", outcome.out)
+
+
+def test_cars_run_through_all_stages(bench: Any, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    cars196_one_list(data / "cars196")
+    comp_cars(data / "compcars" / "data")
+    flags = bench.tiny_photographs() + "--config_dataset cars196_compcars"
+    outcome = bench.on(data)(flags, root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "slade_seed0"
+    pool = CompCars(data, min_images_per_class="match")
+    state = json.loads((folder / "pipeline.json").read_text())
+    assert state["data"]["labeled"] == Cars196Files(data).fingerprint
+    assert state["data"]["pool"] == pool.fingerprint
+    (manifest,) = (folder / "pseudo_labels").glob("*.json")
+    assert json.loads(manifest.read_text())["num_images"] == len(pool) == 30
+    rows = json.loads((folder / "results" / "table.json").read_text())["rows"]
+    found = {(row["experiment"], row["split"]) for row in rows}
+    assert found == {(e, s) for e in ("teacher", "student", "baseline") for s in ("val", "test")}
 
 
 def test_clothes_run_through_all_stages(bench: Any, tmp_path: Path) -> None:
