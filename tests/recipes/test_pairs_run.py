@@ -12,8 +12,6 @@ from tests.car_trees import cars196_one_list, comp_cars
 from tests.clothes_trees import fashion200k, in_shop
 
 PHOTOGRAPHS = {"dataloader_num_workers": 2, "freeze_trunk_batchnorm": True, "batch_size": 32}
-
-
 BIRDS = ("cub200_nabirds", "CUB200Files", {"NABirds": {}})
 CARS = ("cars196_compcars", "Cars196Files", {"CompCars": {"min_images_per_class": "match"}})
 
