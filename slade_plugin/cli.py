@@ -100,6 +100,7 @@ def _main() -> None:
         print(HELP)
         return
     debug = "--debug" in sys.argv
+    logging.basicConfig(format="%(levelname)s: %(message)s")  # before the host's, with module names
     logging.getLogger().setLevel(logging.INFO if debug else logging.ERROR)
     logging.getLogger("slade_plugin").setLevel(logging.INFO if debug else logging.WARNING)
     compat.apply()
@@ -146,6 +147,10 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
 
   --config_loss NAME            what to run: slade, slade_basis, contrastive, ...
   --config_AREA NAME|[A, B]     any other config area; a bare name means [default, NAME]
+  --labeled PATH, --unlabeled PATH      your own images, with --config_dataset folders or
+                                folders_small: labeled is a folder with one folder a class, or a
+                                CSV file of path,label; unlabeled is any tree of images, or a text
+                                file with one path a line (docs/tutorial_own_data.md)
   --experiment_name NAME        default: the loss config and the seed, such as slade_seed0
   --seed N                      seeds everything (default 0)
   --teacher_experiment PATH     use a trained teacher instead of training one

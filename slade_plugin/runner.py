@@ -32,6 +32,7 @@ from slade_plugin.config.validation import (
     check_command_line,
     plain_key,
 )
+from slade_plugin.datasets import FolderImages
 from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.registry import register_all
 from slade_plugin.self_training.preflight import preflight
@@ -78,6 +79,8 @@ class SladeRunner(SingleExperimentRunner):
         add("--seed", type=int, default=None)
         add("--teacher_experiment", type=str, default=None)
         add("--rounds", type=int, default=None)
+        add("--labeled", type=str, default=None)
+        add("--unlabeled", type=str, default=None)
         add("--debug", action="store_true")
         return parser
 
@@ -105,6 +108,7 @@ class SladeRunner(SingleExperimentRunner):
         if reader.args.teacher_experiment is None:
             del reader.args.teacher_experiment
         add_rounds(reader.args)
+        add_own_images(reader.args)
         areas = reader.args.config_foldernames
         self.requested = {a: getattr(reader.args, a) for a in areas}
         if self.starts_fresh(reader.args):
@@ -359,6 +363,34 @@ def add_rounds(args: Any) -> None:
     pipeline = getattr(args, key, None) or {}
     if rounds is not None and isinstance(pipeline, Mapping):  # else it is refused with the config
         setattr(args, key, {**pipeline, "rounds": rounds})
+
+
+def add_own_images(args: Any) -> None:
+    """Puts the flags --labeled and --unlabeled where a config has them, as `FolderImages: {path}`.
+
+    The path is made absolute, so that the saved experiment can be evaluated from anywhere.
+
+    Args:
+        args: The command line; changed in place.
+
+    Raises:
+        ConfigError: If the same is also said by a value of the config with a keyword.
+    """
+    for flag, key in (("labeled", "dataset"), ("unlabeled", "unlabeled_dataset")):
+        path = getattr(args, flag)
+        delattr(args, flag)
+        if path is None:
+            continue
+        others = [name for name in vars(args) if name.startswith(f"{key}~")]
+        entry = getattr(args, key, None) or {}
+        if others or not isinstance(entry, Mapping):
+            raise ConfigError(
+                f"--{flag} is given together with --{(others or [key])[0]}; expected one or the "
+                f"other. --{key} {{FolderImages: {{OPTION: VALUE}}}} goes with --{flag}."
+            )
+        name = FolderImages.__name__
+        own = {"path": os.path.abspath(os.path.expanduser(path))}
+        setattr(args, key, {**entry, name: {**(entry.get(name) or {}), **own}})
 
 
 def check_folder_is_free(folder: Path) -> None:

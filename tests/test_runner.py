@@ -220,6 +220,38 @@ def test_rounds_go_with_a_pipeline_that_replaces_the_shipped_one(bench: Any) -> 
     assert found == {"teacher": {"config_loss": "triplet"}, "rounds": 2}
 
 
+OWN = "--config_dataset folders --labeled photos --unlabeled ~/more.txt"
+
+
+def test_own_images_are_a_value_of_the_data_set(
+    bench: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    config = bench.config(f"--config_loss slade {OWN} --dataset {{FolderImages: {{cache: null}}}}")
+    assert config.dataset == {
+        "FolderImages": {
+            "path": str(tmp_path / "photos"),
+            "labeled": True,
+            "min_images_per_class": 2,
+            "cache": None,
+        }
+    }
+    assert config.unlabeled_dataset["FolderImages"]["path"] == "/home/me/more.txt"
+    saved = config.dict_of_yamls["config_dataset"]  # what --evaluate will find
+    assert saved["dataset"] == config.dataset
+    assert saved["unlabeled_dataset"] == config.unlabeled_dataset
+    assert not hasattr(config, "labeled")
+
+
+@pytest.mark.parametrize(
+    "other", ["--dataset~OVERRIDE~ {Icons: {}}", "--dataset~APPLY~2 {path: photos}"]
+)
+def test_own_images_are_not_said_twice(other: str, bench: Any) -> None:
+    with pytest.raises(ConfigError, match=r"--labeled is given together with --dataset~"):
+        bench.config(f"{OWN} {other}")
+
+
 def test_a_key_that_no_file_has_is_saved_all_the_same(bench: Any) -> None:
     """CUB-200 has no pool in the shipped configs; a resumed student must still know its own."""
     pool = "{Glyphs: {subset: unlabeled}}"

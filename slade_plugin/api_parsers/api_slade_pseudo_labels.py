@@ -55,8 +55,8 @@ class APISladePseudoLabels(APISladeStudent):
             PseudoLabelError: If a record lies there that is damaged or of another origin.
         """
         self.split_manager.set_curr_split_scheme(split_scheme)
-        settings = ClusteringSettings.from_config(self.args.pseudo_labels)
         pool = self.split_manager.get_unlabeled_dataset("eval")
+        settings = ClusteringSettings.from_config(self.args.pseudo_labels, len(pool))
         origin: dict[str, Any] = {"pool_sha256": pool_fingerprint(pool)}
         if label_source(self.args.pseudo_labels) == TRUE_LABELS:
             truth = record_true_labels(self.get_true_labels(), settings.min_cluster_size)

@@ -103,8 +103,8 @@ class APISladeStudent(BaseAPIParser):
             ConfigError: If k does not fit the pool, or the pool lacks the labels asked for.
             DataError: If the pool is empty.
         """
-        settings = ClusteringSettings.from_config(self.args.pseudo_labels)
         pool_size = len(self.split_manager.get_unlabeled_dataset("train"))
+        settings = ClusteringSettings.from_config(self.args.pseudo_labels, pool_size)
         is_oracle = label_source(self.args.pseudo_labels) == TRUE_LABELS
         check_num_clusters(1 if is_oracle else settings.num_clusters, pool_size)
         if is_oracle:
@@ -127,9 +127,12 @@ class APISladeStudent(BaseAPIParser):
         return self.factories["sampler"].create(self.args.unlabeled_sampler, kwargs=kwargs)
 
     def get_true_labels(self) -> np.ndarray | None:
-        """True labels of the pool where it knows them; for measuring, and for the oracle."""
+        """True labels of the pool where it knows them; for measuring, and for the oracle.
+
+        Labels that are all equal, as those of unlabeled `FolderImages`, tell nothing apart.
+        """
         labels = getattr(self.split_manager.get_unlabeled_dataset("train"), "labels", None)
-        return None if labels is None else np.asarray(labels)
+        return None if labels is None or len(np.unique(labels)) < 2 else np.asarray(labels)
 
     def initialize_student(self) -> None:
         """Starts from where the trunk factory starts (`pretrained`) or from the teacher.

@@ -11,6 +11,7 @@ from typing import Any
 
 from slade_plugin.api_parsers.api_slade_student import STUDENT_INITIALIZATIONS, APISladeStudent
 from slade_plugin.config.lookup import check_arguments, find_class, nearest, resolve
+from slade_plugin.datasets import FolderImages
 from slade_plugin.errors import ConfigError
 from slade_plugin.leakage import LeakageSettings
 from slade_plugin.pseudo_labels.clustering import ClusteringSettings
@@ -165,7 +166,7 @@ def _keys_without_effect(config: Mapping[str, Any], getter: Any) -> list[str]:
             return []
     except ConfigError:
         return []  # named by _classes
-    given = sorted(SELF_TRAINING_KEYS & config.keys())
+    given = sorted(key for key in SELF_TRAINING_KEYS & config.keys() if not _is_null(config[key]))
     if config.get("pipeline", {}) and set(config["pipeline"]) == {"rounds"}:
         given[given.index("pipeline")] = "--rounds"
     given += sorted(k for k in config if k.startswith(STAGE_PREFIXES))
@@ -174,6 +175,13 @@ def _keys_without_effect(config: Mapping[str, Any], getter: Any) -> list[str]:
         "--config_loss slade"
         for key in given
     ]
+
+
+def _is_null(value: Any) -> bool:
+    """Whether an entry asks for nothing, as `pseudo_labels: {num_clusters: null}` of a data set."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(map(_is_null, value.values()))
+    return value is None
 
 
 def _keywords(content: Any, where: str = "") -> Iterator[str]:
@@ -281,10 +289,15 @@ def _classes(config: Mapping[str, Any], getter: Any) -> list[str]:
             continue
         where = f"{key} in {area}"
         if not isinstance(spec, Mapping) or len(spec) != 1:
-            found = ", ".join(map(str, spec)) if isinstance(spec, Mapping) else repr(spec)
+            names = [str(name) for name in spec] if isinstance(spec, Mapping) else [repr(spec)]
+            hint = (
+                "--labeled and --unlabeled go with --config_dataset folders or folders_small"
+                if FolderImages.__name__ in names
+                else "a second one is added where ~SWAP~1 or ~OVERRIDE~ is left out"
+            )
             problems.append(
-                f"{where} names {found or 'nothing'}; expected exactly one class (a second one is "
-                f"added where ~SWAP~1 or ~OVERRIDE~ is left out)"
+                f"{where} names {', '.join(names) or 'nothing'}; expected exactly one class "
+                f"({hint})"
             )
             continue
         try:

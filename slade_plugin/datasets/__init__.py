@@ -4,6 +4,7 @@ from slade_plugin.datasets.cars196_files import Cars196Files
 from slade_plugin.datasets.comp_cars import CompCars
 from slade_plugin.datasets.cub200_files import CUB200Files
 from slade_plugin.datasets.fashion200k import Fashion200k
+from slade_plugin.datasets.folder_images import FolderImages
 from slade_plugin.datasets.glyphs import Glyphs
 from slade_plugin.datasets.icons import Icons
 from slade_plugin.datasets.in_shop import InShop
@@ -15,6 +16,7 @@ __all__ = [
     "Cars196Files",
     "CompCars",
     "Fashion200k",
+    "FolderImages",
     "Glyphs",
     "Icons",
     "InShop",

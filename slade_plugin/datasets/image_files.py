@@ -22,6 +22,7 @@ from slade_plugin.datasets.image_list import (
     drop_small_classes,
     drop_small_classes_to_match,
     names_from_file,
+    warn_once,
 )
 from slade_plugin.errors import ConfigError, DataError
 
@@ -309,7 +310,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         if excluded_classes:
             images = drop_classes(images, excluded_classes)
         if isinstance(min_images_per_class, int):
-            images = drop_small_classes(images, min_images_per_class)
+            images = self._without_small_classes(images, min_images_per_class)
         elif self.matched is not None:
             images, _ = drop_small_classes_to_match(
                 images, self.matched.classes, self.matched.images
@@ -322,6 +323,18 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
                 "again, or mend the permissions of its folders."
             )
         return images
+
+    def _without_small_classes(self, images: ImageList, least: int) -> ImageList:
+        """Leaves out classes of fewer images, and says so once in a process."""
+        small = np.flatnonzero(np.bincount(images.labels) < least)
+        if not len(small):
+            return images
+        warn_once(
+            f"{self._name}: {len(small)} of {len(images.class_names)} classes have fewer than "
+            f"{least} images and are left out, for example {images.class_names[small[0]]!r} "
+            "(min_images_per_class in config_dataset)."
+        )
+        return drop_small_classes(images, least)
 
     def _report(self, images: ImageList) -> None:
         """Says once in a process whether the counts are the published ones."""

@@ -15,6 +15,11 @@ from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_s
 
 from slade_plugin.errors import ConfigError, DataError
 
+# Where num_clusters is null.
+_IMAGES_PER_CLUSTER = 40  # ours: about what Glyphs has
+_FEWEST = 8  # ours: so many clusters stand in a batch of 32
+_MOST = 400  # the poster's best k on NABirds (ablation 4)
+
 _CHUNK = 65536  # rows assigned at once: bounds the memory of the distance table
 
 
@@ -55,10 +60,18 @@ class ClusteringSettings:
             raise ConfigError("; ".join(problems) + ". Change it in config_general.")
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "ClusteringSettings":
-        """Reads the `pseudo_labels` entry of a config; other keys of it are left alone."""
+    def from_config(cls, config: Mapping[str, Any], pool_size: int) -> "ClusteringSettings":
+        """Reads the `pseudo_labels` entry of a config; other keys of it are left alone.
+
+        Args:
+            config: The entry. `num_clusters: null` is `usual_num_clusters`.
+            pool_size: N, number of images of the pool.
+        """
         names = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in config.items() if k in names})
+        settings = {k: v for k, v in config.items() if k in names}
+        if settings.get("num_clusters", 0) is None:
+            settings["num_clusters"] = usual_num_clusters(pool_size)
+        return cls(**settings)
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,12 @@ class Clustering:
 
     cluster_ids: np.ndarray
     report: dict[str, Any]
+
+
+def usual_num_clusters(pool_size: int) -> int:
+    """Gives k by the size of the pool: N / 40, from 8 to 400, but two images a cluster."""
+    wanted = min(max(pool_size // _IMAGES_PER_CLUSTER, _FEWEST), _MOST)
+    return max(min(wanted, pool_size // 2), 2)
 
 
 def check_num_clusters(num_clusters: int, pool_size: int) -> None:
@@ -90,7 +109,7 @@ def check_num_clusters(num_clusters: int, pool_size: int) -> None:
         raise ConfigError(
             f"pseudo_labels: num_clusters is {num_clusters}, but the unlabeled pool has "
             f"{pool_size} images; expected 2 to {pool_size}. Change it in config_general or by "
-            f"--pseudo_labels {{num_clusters: {max(2, pool_size // 40)}}}."
+            f"--pseudo_labels {{num_clusters: {usual_num_clusters(pool_size)}}}."
         )
 
 

@@ -25,7 +25,6 @@ from slade_plugin.config.validation import OUR_KEYS, STAGE_PREFIXES, check_args,
 from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.files import write_json
 from slade_plugin.leakage import LeakageReport
-from slade_plugin.pseudo_labels.clustering import ClusteringSettings
 from slade_plugin.pseudo_labels.record import pool_fingerprint
 from slade_plugin.pseudo_labels.true_labels import TRUE_LABELS, label_source
 from slade_plugin.results.table import read_experiment, write_tables
@@ -96,6 +95,7 @@ class Pipeline:
         self.args = self._plan()
         self.state: dict[str, Any] = {}
         self.leakage: LeakageReport | None = None
+        self.num_clusters = 0  # known once the pool is
 
     # ---- plan ---------------------------------------------------------------------------------
 
@@ -333,6 +333,7 @@ class Pipeline:
             parser = self.runner.try_to_build(self.args[stage.name], given, not own_trunks)
             if stage.kind == STUDENT:
                 self.leakage = parser.split_manager.leakage
+                self.num_clusters = parser.stand_in_pseudo_labels().num_clusters
                 labeled = parser.split_manager.get_dataset("eval", "train")
                 data = {
                     "labeled": pool_fingerprint(getattr(labeled, "dataset", labeled)),
@@ -360,7 +361,7 @@ class Pipeline:
             config = self.args[STUDENT].pseudo_labels
             if label_source(config) == TRUE_LABELS:
                 return "the true labels of the pool (oracle)"
-            return f"{ClusteringSettings.from_config(config).num_clusters} clusters"
+            return f"{self.num_clusters} clusters"
         args = self.args[stage.name]
         return f"{next(iter(args.trainer))}, {args.num_epochs_train} epochs a split scheme"
 
@@ -447,6 +448,12 @@ class Pipeline:
                 print(
                     f"      {name}: NMI {a['NMI']:.3f}, AMI {a['AMI']:.3f}, purity "
                     f"{a['purity']:.3f}, {manifest['empty_clusters']} empty clusters"
+                )
+            elif "empty_clusters" in manifest:  # without known classes, sizes are all there is
+                sizes = sorted(manifest["cluster_sizes"])
+                print(
+                    f"      {name}: {sizes[0]} to {sizes[-1]} images in a cluster, "
+                    f"{manifest['empty_clusters']} empty clusters"
                 )
             if "last_round" in manifest:
                 change = manifest["last_round"]

@@ -181,7 +181,7 @@ def test_counts_are_compared_with_the_published_ones_once(
         assert f"8 images of 3 classes in {own_root}/squares, as published" in caplog.text
         caplog.clear()
         Squares(own_root, min_images_per_class=3)
-        assert caplog.text == ""
+        assert "as published" not in caplog.text
         (own_root / "squares" / "names.txt").write_text("bee cat")
         Squares(own_root, min_images_per_class=2)
     assert "7 images of 2 classes" in caplog.text

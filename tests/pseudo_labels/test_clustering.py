@@ -211,8 +211,17 @@ def test_everything_wrong_is_named_at_once() -> None:
 
 def test_settings_are_read_from_a_config_that_holds_more() -> None:
     config = {"folder": "somewhere", "num_clusters": 9, "seed": 4}
-    settings = ClusteringSettings.from_config(config)
+    settings = ClusteringSettings.from_config(config, 100)
     assert settings == ClusteringSettings(num_clusters=9, seed=4)
+
+
+@pytest.mark.parametrize(
+    ("pool_size", "k"),
+    [(1, 2), (4, 2), (10, 5), (16, 8), (300, 8), (400, 10), (15_072, 376), (48_562, 400)],
+)
+def test_k_by_the_size_of_the_pool(pool_size: int, k: int) -> None:
+    settings = ClusteringSettings.from_config({"num_clusters": None}, pool_size)
+    assert settings.num_clusters == k
 
 
 # ---- agreement ----------------------------------------------------------------------------------
