@@ -23,7 +23,7 @@ import yaml
 
 from slade_plugin import datasets
 from slade_plugin.config.lookup import check_arguments, nearest
-from slade_plugin.datasets.image_files import MATCH, ImageFiles, PublishedCounts
+from slade_plugin.datasets.image_files import ImageFiles, PublishedCounts
 from slade_plugin.datasets.image_list import ImageList
 from slade_plugin.downloads.sources import ARCHIVES, download
 from slade_plugin.errors import ConfigError, DataError, SladeError
@@ -41,6 +41,7 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 _SAMPLE = 1000  # files in a manifest without --full
+_FILTERS = {"min_images_per_class", "excluded_classes"}  # after them, other counts are right
 
 
 def main(argv: Sequence[str]) -> int:
@@ -160,7 +161,7 @@ def _load(args: argparse.Namespace) -> tuple[str, ImageList, PublishedCounts | N
     options = _options(cls, args.options)
     if not options:  # what is missing is found by the checks
         return cls.__name__, cls.find(args.root), cls.published
-    published = cls.matched if options.get("min_images_per_class") == MATCH else None
+    published = None if options.keys() & _FILTERS else cls.published
     return cls.__name__, cls(args.root, **options).image_list, published
 
 

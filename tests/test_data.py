@@ -18,6 +18,8 @@ from slade_plugin.datasets.image_files import ImageFiles, PublishedCounts
 from slade_plugin.datasets.image_list import ImageList
 from slade_plugin.downloads.fetching import Archive
 from slade_plugin.registry import REGISTRY
+from tests.car_trees import cars196_one_list, comp_cars
+from tests.clothes_trees import fashion200k, in_shop
 
 NUMBERS = {"ant": 1, "bee": 3, "moth \u03a9": 4}
 
@@ -146,10 +148,58 @@ def test_other_counts_are_a_problem(root: Path, call: Call) -> None:
 def test_options_of_the_data_set(root: Path, call: Call, caplog: pytest.LogCaptureFixture) -> None:
     code, out, _ = call("verify", "Bugs", root, "--options", "{min_images_per_class: match}")
     assert code == 0
-    assert "2 classes, 7 images, as published (a paper)" in out
-    assert "classes of at least 2 images" in caplog.text
+    assert "2 classes, 7 images; nothing to compare with" in out
+    assert "classes of at least 2 images: 2 classes, 7 images; published: 2" in caplog.text
+    _, out, _ = call("verify", "Bugs", root, "--options", "{crop_to_bounding_box: true}")
+    assert "3 classes, 8 images, as published" in out
     _, out, _ = call("verify", "Bugs", root, "--options", "{excluded_classes: [bee]}")
     assert "2 classes, 5 images; nothing to compare with" in out
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory, make_birds: Callable[..., Path]) -> Path:
+    """A dataset root with all data sets of the paper, small, in their true layouts. Read only."""
+    root = make_birds(tmp_path_factory.mktemp("trees"), classes=3, images=2)
+    cars196_one_list(root / "cars196", 2)
+    comp_cars(root / "compcars" / "data", [2] * 6)
+    in_shop(root / "in_shop")
+    fashion200k(root / "fashion200k")
+    return root
+
+
+@pytest.mark.parametrize("name", sorted(data.image_data_sets().keys() - {"FolderImages"}))
+def test_the_data_sets_of_the_paper_in_small(
+    name: str, trees: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is well but the counts."""
+    cls = data.image_data_sets()[name]
+    code, out, _ = call("verify", name, trees, "--full")
+    assert [line for line in out.splitlines() if "PROBLEM" in line] == (
+        [f"- PROBLEM counts: {found(cls, trees)}; published: {cls.published[0]} classes, "
+         f"{cls.published[1]} images ({cls.published[2]})"]
+        if cls.published
+        else []
+    )  # fmt: skip
+    assert code == (1 if cls.published else 0)
+    monkeypatch.setattr(cls, "published", None)
+    code, out, _ = call("verify", name, trees)
+    assert code == 0
+    assert f"- ok counts: {found(cls, trees)}; nothing to compare with" in out
+    assert cls.how_to_get
+
+
+def found(cls: type[ImageFiles], root: Path) -> str:
+    images = cls(root).image_list
+    return f"{len(images.class_names)} classes, {len(images)} images"
+
+
+def test_boxes_and_roles_of_the_true_layouts(trees: Path, call: Call) -> None:
+    """Boxes of CompCars are read on request; each lies in one file."""
+    words = ("describe", "CompCars", trees, "--options", "{crop_to_bounding_box: true}")
+    assert "- ok boxes: each has an area inside its image" in call(*words)[1]
+    _, out, _ = call("describe", "InShop", trees)
+    assert "| gallery: classes, images | 4, 12 | |" in out
+    assert "| train: classes, images | 9, 49 | |" in out
 
 
 # ---- describe -----------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ def describe(
         "published": published._asdict() if published else None,
         "fingerprint": images.fingerprint,
         "boxes": images.boxes is not None,
+        "roles": _roles(images),
         "images_per_class": {**_spread(sizes), "histogram": _histogram(sizes)},
         "kinds": dict(Counter(probe.kind for probe in read).most_common()),
         "width": _spread([probe.width for probe in read]),
@@ -67,6 +68,7 @@ def description_to_markdown(facts: Mapping[str, Any]) -> str:
         "|---|---|---|",
         f"| classes | {facts['classes']} | {published['classes']} |",
         f"| images | {facts['images']} | {published['images']} |",
+        *(f"| {k}: classes, images | {a}, {b} | |" for k, (a, b) in facts["roles"].items()),
         "",
         "## Images per class",
         "",
@@ -98,6 +100,16 @@ def checks_to_text(checks: Sequence[Check]) -> str:
         if len(check.files) > _SHOWN:
             lines.append(f"  - and {len(check.files) - _SHOWN} more (--out FILE.json has them all)")
     return "\n".join(lines) + "\n"
+
+
+def _roles(images: ImageList) -> dict[str, tuple[int, int]]:
+    """Role -> number of classes and of images."""
+    if images.roles is None:
+        return {}
+    return {
+        role: (len(np.unique(images.labels[images.roles == role])), int(count))
+        for role, count in zip(*np.unique(images.roles, return_counts=True), strict=True)
+    }
 
 
 def _spread(numbers: npt.ArrayLike) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,13 @@ def test_the_page_says_the_facts(drawn: Callable[..., ImageList]) -> None:
     ):
         assert line in page.splitlines()
     assert "published (none)" in description_to_markdown(describe("A", images, None, PROBES))
+
+
+def test_roles_are_counted(drawn: Callable[..., ImageList]) -> None:
+    images = replace(drawn(ant=1, bee=3), roles=np.array(["train", "train", "query", "train"]))
+    facts = describe("Ants", images, None, PROBES)
+    assert facts["roles"] == {"query": (1, 1), "train": (2, 3)}
+    assert "| train: classes, images | 2, 3 | |" in description_to_markdown(facts)
 
 
 def test_nothing_readable_is_still_described(drawn: Callable[..., ImageList]) -> None:
