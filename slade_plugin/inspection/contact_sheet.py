@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from slade_plugin.datasets.image_decoding import read_rgb
 from slade_plugin.datasets.image_list import ImageList
@@ -68,11 +68,12 @@ def _thumbnail(images: ImageList, index: int) -> Image.Image:
         image = Image.new("RGB", size, "lightgrey")
         ImageDraw.Draw(image).line([(0, 0), size, (0, size[1]), (size[0], 0)], fill="red")
         return image
-    small = ImageOps.contain(image, size)
+    width, height = image.size
+    image.thumbnail(size)
     if images.boxes is not None:
-        scale = np.tile(np.divide(small.size, image.size), 2)
+        scale = np.tile(np.divide(image.size, (width, height)), 2)
         x1, y1, x2, y2 = np.clip(images.boxes[index] * scale, 0, CELL - 5)
-        ImageDraw.Draw(small).rectangle(
+        ImageDraw.Draw(image).rectangle(
             (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), outline="red"
         )
-    return small
+    return image

@@ -23,12 +23,13 @@ def cell(sheet: np.ndarray, row: int, column: int) -> np.ndarray:
 
 
 def test_a_row_a_class_and_a_box_an_image(drawn: Callable[..., ImageList], tmp_path: Path) -> None:
-    """Images of one colour each; 12 x 8 becomes 92 x 61, so the box lies at 8 to 69, 15 to 54."""
+    """Images of one colour each; 120 x 80 becomes 92 x 61, so the box lies at 8 to 69, 15 to 54."""
     images = drawn(ant=1, bee=3)
     colours = [(0, 0, 0), (0, 255, 0), (0, 0, 255), (0, 200, 200)]
     for index, colour in enumerate(colours):
-        Image.new("RGB", (12, 8), colour).save(images.path(index), quality=100)
-    write_contact_sheet(images, tmp_path / "sheet.png")
+        Image.new("RGB", (120, 80), colour).save(images.path(index), quality=100)
+    assert images.boxes is not None
+    write_contact_sheet(replace(images, boxes=10 * images.boxes), tmp_path / "sheet.png")
     sheet = pixels(tmp_path / "sheet.png")
     assert sheet.shape == (2 * (CELL + TITLE), 3 * CELL, 3)
     for (row, column), colour in zip([(0, 0), (1, 0), (1, 1), (1, 2)], colours, strict=True):
@@ -44,7 +45,7 @@ def test_a_row_a_class_and_a_box_an_image(drawn: Callable[..., ImageList], tmp_p
 
 def test_a_long_list_is_sampled_evenly(drawn: Callable[..., ImageList], tmp_path: Path) -> None:
     images = drawn(a=1, b=1, c=5, d=1, e=1)
-    Image.new("RGB", (8, 8), (0, 0, 255)).save(images.path(4))  # the third of five
+    Image.new("RGB", (99, 99), (0, 0, 255)).save(images.path(4))  # the third of five
     plain = replace(images, boxes=None)
     write_contact_sheet(plain, tmp_path / "sheet.png", rows=3, columns=3)
     sheet = pixels(tmp_path / "sheet.png")
@@ -62,6 +63,13 @@ def test_what_cannot_be_decoded_is_crossed_out(
     part = cell(pixels(tmp_path / "sheet.png"), 0, 1)
     assert part[48, 20].tolist() == [211, 211, 211]
     assert (part == [255, 0, 0]).all(axis=2).sum() > 100
+
+
+def test_a_line_is_an_image_too(drawn: Callable[..., ImageList], tmp_path: Path) -> None:
+    images = drawn(ant=1)
+    Image.new("RGB", (1, 5000)).save(images.path(0))
+    write_contact_sheet(images, tmp_path / "sheet.png")
+    assert (cell(pixels(tmp_path / "sheet.png"), 0, 0)[48] < 255).any(axis=1).sum() == 1
 
 
 def test_names_of_any_script_and_boxes_of_no_sense(
