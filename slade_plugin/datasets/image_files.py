@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 from weakref import WeakValueDictionary
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from torch.utils.data import Dataset
 
+from slade_plugin.datasets.image_cache import CacheSettings, ImageCache
 from slade_plugin.datasets.image_decoding import read_rgb
 from slade_plugin.datasets.image_list import (
     ImageList,
@@ -66,7 +67,8 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
             "match" takes the threshold that comes nearest to the counts in ``matched``.
         excluded_classes: Names of classes to leave out, or a file with one name a line.
         max_unreadable: How many files may be skipped as said above.
-        cache: An object whose ``read(index)`` gives the RGB image in the place of decoding.
+        cache: ``{short_side: 256}``: images are decoded and shrunk once and then read from one
+            file; see ``image_cache``.
 
     Attributes:
         labels: (N,) int64, 0 to K - 1, all K present.
@@ -96,13 +98,12 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         min_images_per_class: int | str = 1,
         excluded_classes: Sequence[str] | str | None = None,
         max_unreadable: int = 0,
-        cache: Any = None,
+        cache: Mapping[str, Any] | None = None,
     ) -> None:
-        """Finds and filters the images; opens none."""
+        """Finds and filters the images; opens none, but to build a cache."""
         self.transform = transform
         self.crop_to_bounding_box = crop_to_bounding_box
         self.max_unreadable = max_unreadable
-        self.cache = cache
         self._unreadable: set[int] = set()
 
         if isinstance(excluded_classes, str | os.PathLike):
@@ -122,6 +123,11 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
                 f"{self._name}: crop_to_bounding_box is true, but these files come without boxes. "
                 "Take it out of config_dataset."
             )
+        self.cache: ImageCache | None = None
+        if cache is not None:
+            settings = CacheSettings.from_config(cache)
+            settings.check_fits(transform)
+            self.cache = ImageCache(self, root, settings)
 
     @classmethod
     @abstractmethod

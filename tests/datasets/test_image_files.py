@@ -234,14 +234,12 @@ class TestUnreadable:
             list(refused)
 
 
-def test_a_cache_takes_the_place_of_decoding(root: Path) -> None:
-    class Cache:
-        def read(self, index: int) -> Image.Image:
-            return Image.new("RGB", (1, 1), (index, 0, 0))
-
-    dataset = Squares(root, cache=Cache())
-    assert dataset[-1]["data"].getpixel((0, 0)) == (7, 0, 0)
-    assert dataset.decode(7).size == (6, 4)
+def test_a_cache_takes_the_place_of_decoding(own_root: Path) -> None:
+    cached = Squares(own_root, cache={"short_side": 16})
+    break_file(own_root, "cat_3")
+    assert cached[-1]["data"].getpixel((0, 0)) == (2, 3, 0)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        cached.decode(7)
 
 
 def test_a_pickled_data_set_is_the_data_set(root: Path) -> None:
