@@ -11,7 +11,7 @@ import faiss
 import pytest
 import torch
 
-from slade_plugin.errors import ConfigError
+from slade_plugin.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,9 +74,33 @@ def test_pseudo_labels(benchmark: Run) -> None:
     assert 0 < result["ratio_with_loading"] < result["ratio_of_medians"]
 
 
+def test_input_pipeline(benchmark: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = "--images 3 --width 64 --height 48 --workers 0 --repeat 2".split()
+    result = benchmark("input_pipeline", *flags)
+    assert result["benchmark"] == "input_pipeline"
+    found = {(row["transforms"], row["source"]) for row in result["rows"]}
+    sets = ("imagenet_227 train", "imagenet_227 eval", "swav views")
+    assert found == {
+        ("decoding alone", "Pillow"),
+        ("decoding alone", "torchvision.io"),
+        *((name, source) for name in sets for source in ("files", "cache")),
+    }
+    for row in result["rows"]:
+        assert 0 < row["seconds"]["min"] <= row["seconds"]["median"] <= row["seconds"]["max"]
+        assert row["images_per_second"] == pytest.approx(3 / row["seconds"]["median"])
+    assert result["bytes_per_image_in_cache"] == 64 * 48 * 3  # below the short side: as it is
+    printed = capsys.readouterr().out
+    for name, source in found:
+        assert f"| {name} | {source} |" in printed
+    with pytest.raises(DataError, match=r"holds 0 JPEG files; expected 3 or more"):
+        benchmark("input_pipeline", *flags, "--folder", str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("name", "flag"),
     [
+        ("input_pipeline", "--images"),
+        ("input_pipeline", "--repeat"),
         ("student_step", "--pairs"),
         ("student_step", "--warmup"),
         ("pseudo_labels", "--images"),
