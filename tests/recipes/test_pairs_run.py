@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from slade_plugin.datasets import Cars196Files, CompCars, Fashion200k, NABirds
+from slade_plugin.datasets import Cars196Files, CompCars, CUB200Files, Fashion200k, NABirds
 from tests.car_trees import cars196_one_list, comp_cars
 from tests.clothes_trees import fashion200k, in_shop
 
@@ -60,16 +61,30 @@ def test_another_trunk_can_be_named(bench: Any) -> None:
     assert trunk == "TorchvisionTrunk"
 
 
-def test_birds_run_through_all_stages(bench: Any, birds_root: Path, tmp_path: Path) -> None:
-    flags = bench.tiny_photographs() + "--config_dataset cub200_nabirds"
-    outcome = bench.on(birds_root)(flags, root=tmp_path)
+def test_birds_run_through_all_stages(bench: Any, make_birds: Any, tmp_path: Path) -> None:
+    """From caches, and with a test image in the pool."""
+    data = make_birds(tmp_path / "data")
+    original = CUB200Files(data).image_list.path(31)
+    copy = NABirds(data).image_list.path(5)
+    copy.write_bytes(original.read_bytes())
+    flags = bench.tiny_photographs() + "--config_dataset cub200_nabirds " + " ".join(
+        f"--{key} {{{name}: {{cache: {{short_side: 36}}}}}}"
+        for key, name in (("dataset", "CUB200Files"), ("unlabeled_dataset", "NABirds"))
+    )  # fmt: skip
+    outcome = bench.on(data)(flags, root=tmp_path)
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "slade_seed0"
     (scheme,) = (path.stem for path in (folder / "pseudo_labels").glob("*.json"))
     assert scheme == "Test50_50_Partitions4_0"  # the first of MLRC's four folds
     record = json.loads((folder / "pseudo_labels" / f"{scheme}.json").read_text())
-    assert (record["num_images"], record["num_clusters"]) == (32, 4)
-    assert record["pool_sha256"] == NABirds(birds_root).fingerprint
+    assert (record["num_images"], record["num_clusters"]) == (31, 4)
+    assert record["pool_sha256"] == NABirds(data).keep(np.arange(32) != 5).fingerprint
+    assert "leakage: 1 of 32 images of the pool are val or test images too" in outcome.out
+    (dropped,) = json.loads((folder / "leakage.json").read_text())["dropped"]
+    assert str(copy).endswith(dropped["image"])
+    assert str(original).endswith(dropped["evaluated_image"])
+    assert dropped["splits"] == ["test"]
+    assert len(list((data / ".image_cache").glob("*.json"))) == 2
     assert "nmi" in str(record["agreement"]).lower()
     assert re.search(r"\| student +\| test +\| \*\*mean\*\*", outcome.out)
 
