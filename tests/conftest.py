@@ -327,16 +327,21 @@ class Bench:
             *flags: Flags and values, several in one text or each on its own.
             root: Folder of the experiments; None leaves it, and the data, to the command line.
         """
-        argv = ["run.py", *(word for text in flags for word in text.split(" ") if word)]
+        words = [word for text in flags for word in text.split(" ") if word]
         if root is not None:
-            argv += ["--root_experiment_folder", str(root)]
-            argv += ["--dataset_root", str(self.dataset_root)]
+            words += ["--root_experiment_folder", str(root)]
+            words += ["--dataset_root", str(self.dataset_root)]
+        return self.run_words(words)
+
+    @staticmethod
+    def run_words(words: Sequence[str]) -> Outcome:
+        """Runs a command line as a shell would pass it on, without the program's name."""
         loggers = [logging.getLogger(), logging.getLogger("slade_plugin")]
         levels = [logger.level for logger in loggers]
         out, err = io.StringIO(), io.StringIO()
         try:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(sys, "argv", argv)
+                patch.setattr(sys, "argv", ["run.py", *words])
                 # Power cuts are not tested here; waiting for the disk is most of a tiny run.
                 patch.setattr(os, "fsync", lambda descriptor: None)
                 patch.setattr(sqlite3, "connect", _connect_without_waiting)

@@ -7,6 +7,7 @@ from typing import Any
 from powerful_benchmarker.factories import SplitManagerFactory
 
 from slade_plugin.config.lookup import check_arguments
+from slade_plugin.errors import ConfigError
 from slade_plugin.leakage import LeakageSettings
 from slade_plugin.split_managers import UnlabeledPoolSplitManager
 
@@ -25,9 +26,18 @@ class SladeSplitManagerFactory(SplitManagerFactory):
         unlabeled_dataset_params: Mapping[str, Any] | None = None,
         leakage: Mapping[str, Any] | None = None,
     ) -> Any:
-        labeled = super()._create_general(
-            split_manager_type, dataset, original_dataset_params, transforms, dataset_root
-        )
+        try:
+            labeled = super()._create_general(
+                split_manager_type, dataset, original_dataset_params, transforms, dataset_root
+            )
+        except ValueError as error:  # sklearn's, of the host's folds
+            if "number of splits" not in str(error):
+                raise
+            raise ConfigError(
+                f"the labeled data cannot be split: {error} Samples are the classes that are not "
+                "test, splits the folds; expected at least two classes a fold. Give more classes, "
+                "or --split_manager~APPLY~2 {num_training_partitions: 2} (config_dataset)."
+            ) from error
         if unlabeled_dataset is None:
             return labeled
         params = copy.deepcopy(dict(unlabeled_dataset_params or {}))

@@ -15,6 +15,7 @@ from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
 
 from slade_plugin.api_parsers import APISladeStudent
 from slade_plugin.config.lookup import find_class
+from slade_plugin.datasets.image_list import warn_once
 from slade_plugin.datasets.pseudo_labeled_dataset import IMAGE
 from slade_plugin.datasets.retrieval_roles import queries_and_gallery
 from slade_plugin.errors import ConfigError, DataError, SladeError
@@ -37,6 +38,7 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
     what = "trunk (config_models) or transforms (config_transforms)"
     parser.transforms = _explained(parser.get_transforms, what)
     parser.split_manager = _explained(parser.get_split_manager, "data set or split manager")
+    warn_of_lone_classes(parser.split_manager)
     scheme = parser.split_manager.split_scheme_names[0]
     parser.split_manager.set_curr_split_scheme(scheme)
     _check_tester(parser)
@@ -54,6 +56,22 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
         if teacher_experiment is not None:
             for name in parser.split_manager.split_scheme_names:
                 Teacher(teacher_experiment, name).load_into(parser.models, "cpu")
+
+
+def warn_of_lone_classes(split_manager: Any) -> None:
+    """Warns of splits for evaluation that hold one class, on which every score is perfect.
+
+    Args:
+        split_manager: One with split schemes.
+    """
+    for name, scheme in split_manager.split_scheme_holder.split_schemes.items():
+        for split, dataset in scheme["eval"].items():
+            if split != "train" and split_manager.get_num_labels(dataset=dataset) < 2:
+                warn_once(
+                    f"{split} of split scheme {name} holds one class, so every score on it is "
+                    "perfect and says nothing; expected more. Give more classes, or fewer folds: "
+                    "--split_manager~APPLY~2 {num_training_partitions: 2} (config_dataset)."
+                )
 
 
 def _explained(build: Any, what: str) -> Any:

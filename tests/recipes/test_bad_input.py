@@ -313,7 +313,8 @@ def test_a_config_that_is_wrong(flags: str, parts: list[str], bench: Any, tmp_pa
         ),
         pytest.param(
             "--dataset~OVERRIDE~ {Letters: {classes: 3}}",
-            [CONFIG_ERROR, "data set or split manager cannot be built"],
+            [CONFIG_ERROR, "the labeled data cannot be split: Cannot have number of splits",
+             "expected at least two classes a fold"],
             id="fewer classes than folds",
         ),
         pytest.param(

@@ -95,7 +95,7 @@ def test_lists_run_through_all_stages(
         ("--labeled {root}/pool.txt --unlabeled {root}/images",
          "pool.txt: line 1: images/0.jpg (columns: 1); line 2"),
         ("--labeled {root}/labels.csv --unlabeled {root}/images --split_manager~APPLY~2 "
-         "{num_training_partitions: 9}", "Cannot have number of splits n_splits=9"),
+         "{num_training_partitions: 9}", "ConfigError: the labeled data cannot be split: Cannot"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_before_training(

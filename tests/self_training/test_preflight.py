@@ -15,6 +15,7 @@ from pytorch_metric_learning.distances import LpDistance
 from torch import Tensor, nn
 
 from slade_plugin.api_parsers import APISladeStudent
+from slade_plugin.datasets.image_list import warn_once
 from slade_plugin.errors import CheckpointError, ConfigError, DataError, ExperimentError
 from slade_plugin.self_training.preflight import (
     check_margins,
@@ -110,6 +111,19 @@ def test_an_empty_pool_is_refused(check: Callable[..., Any]) -> None:
     for source in ("clusters", "true_labels"):
         with pytest.raises(DataError, match="unlabeled pool is empty"):
             check(unlabeled_dataset=pool, pseudo_labels={"folder": None, "source": source})
+
+
+@pytest.mark.parametrize(("folds", "warned"), [(4, True), (2, False)])
+def test_a_val_split_of_one_class_is_warned_of(
+    folds: int, warned: bool, check: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of 8 classes 4 are test; the others are split into folds, of which one is val."""
+    warn_once.cache_clear()
+    splits = {"test_size": 0.5, "test_start_idx": 0.5, "num_training_sets": 2}
+    splits |= {"data_and_label_getter_keys": ["data", "label"], "num_training_partitions": folds}
+    check(split_manager={"ClassDisjointSplitManager": splits})
+    assert ("val of split scheme Test50_50_Partitions4_0 holds one class" in caplog.text) == warned
+    assert "test of" not in caplog.text
 
 
 def test_a_labeled_class_of_one_image_is_refused(check: Callable[..., Any]) -> None:
@@ -217,7 +231,7 @@ def test_a_part_that_cannot_be_built_is_named(check: Callable[..., Any]) -> None
             "data_and_label_getter_keys": ["data", "label"],
         }
     }
-    with pytest.raises(ConfigError, match=r"the data set or split manager cannot be built: .*9"):
+    with pytest.raises(ConfigError, match=r"the labeled data cannot be split: .*=9"):
         check(split_manager=split_manager)
 
 
