@@ -38,7 +38,7 @@ class Setting:
         name: In tables and on the command line.
         flags: Words of run.py's command line.
         own_teacher: Whether it trains a teacher of its own rather than taking that of `first`.
-        own_baseline: Whether it trains a baseline of its own, too.
+        own_baseline: Whether it trains a baseline of its own, as long as its teacher and students.
         control: Whether it is no rung: listed last, compared with baseline and `first` only.
     """
 
@@ -395,8 +395,6 @@ def _settings(area: str, value: Any) -> list[Setting]:
                 f"{where} has teacher {teacher!r} and baseline {baseline!r}; expected first or "
                 "own, and true or false."
             )
-        if baseline and teacher != "own":
-            raise ConfigError(f"{where} has a baseline of its own; expected teacher: own with it.")
         flags = _words(where, content.get("flags"))
         settings.append(Setting(name, flags, teacher == "own", baseline, area == "controls"))
     return settings

@@ -75,10 +75,10 @@ def summarise(scores: DatasetScores, first: str, split: str, metric: str) -> lis
         metric: Key of METRICS.
 
     Returns:
-        A row a setting, all in percent: `mean`; `to_baseline`; `gain`, the same relative to the
-        baseline; `to_previous`, to the row above (rungs), or `to_first` (controls); `gap_closed`,
-        the share of the way from the baseline to the oracle, where there is one. Each is a mean
-        over seeds of a value of one seed, with the half width of its interval under
+        A row a setting, all in percent: `mean`; `to_baseline`, to its own if it has one; `gain`,
+        the same relative to it; `to_previous`, to the row above (rungs), or `to_first` (controls);
+        `gap_closed`, the share of the way from the baseline to the oracle, where there is one. Each
+        is a mean over seeds of a value of one seed, with the half width of its interval under
         `<name>_interval95` if there are two seeds.
     """
     values = {
@@ -92,11 +92,12 @@ def summarise(scores: DatasetScores, first: str, split: str, metric: str) -> lis
         control = name in scores.controls
         row: dict[str, Any] = {"setting": name, "control": control, "seeds": len(x)}
         row |= _with_interval("mean", x)
-        if baseline is not None and name != BASELINE:
-            row |= _with_interval("to_baseline", x - baseline)
-            if baseline.all():
-                row |= _with_interval("gain", 100 * (x - baseline) / baseline)
-            if oracle is not None and (oracle - baseline).all():
+        own = values.get(f"{name.partition(':')[0]}: {BASELINE}", baseline)
+        if own is not None and not name.endswith(BASELINE):
+            row |= _with_interval("to_baseline", x - own)
+            if own.all():
+                row |= _with_interval("gain", 100 * (x - own) / own)
+            if baseline is not None and oracle is not None and (oracle - baseline).all():
                 row |= _with_interval("gap_closed", 100 * (x - baseline) / (oracle - baseline))
         if previous is not None and not control:
             row |= _with_interval("to_previous", x - values[previous])

@@ -107,12 +107,12 @@ def test_runs_of_the_ladder_are_found_again(tmp_path: Path) -> None:
         setting: run.folder.name for (data, _, setting), run in runs.items() if data == "glyphs"
     }
     assert names == {
-        "slade": "slade-bf5bc4b34e",
-        "slade_pseudo_label": "slade_pseudo_label-179ff3b49f",
-        "slade_basis": "slade_basis-91c9bbf1aa",
-        "slade_labeled_only": "slade_labeled_only-f2154d6a10",
-        "slade_paper": "slade_paper-3b5704f6aa",
-        "slade_oracle": "slade_oracle-f00523acf0",
+        "slade": "slade-abc509623f",
+        "slade_pseudo_label": "slade_pseudo_label-0d25502f0d",
+        "slade_basis": "slade_basis-6e1eb9e4de",
+        "slade_labeled_only": "slade_labeled_only-6e134e83db",
+        "slade_paper": "slade_paper-1de4637d8e",
+        "slade_oracle": "slade_oracle-3b390fc2c3",
     }
 
 
@@ -146,7 +146,6 @@ def test_what_is_no_study_is_named(tmp_path: Path, content: str) -> None:
         ({"settings": {"a": ["--x", {"y": 1}]}}, "expected words, so a value in braces in quotes"),
         ({"settings": {"a": {"flag": "--x"}}}, "holds flag; expected flags, teacher, baseline"),
         ({"settings": {"a": {"teacher": "mine"}}}, "teacher 'mine' and .*expected first or own"),
-        ({"settings": {"a": {"baseline": True}}}, "a has a baseline .*expected teacher: own"),
         ({"settings": {"a": {"teacher": "own", "baseline": 1}}}, "baseline 1; expected"),
         ({"settings": {"a": "--seed 3"}}, "--seed: the study itself says this"),
         ({"controls": {"plain": None}}, "plain names more than one row"),
@@ -245,6 +244,15 @@ def test_a_setting_may_have_its_own_baseline_and_say_what_its_teacher_is(tmp_pat
     broken = load(tmp_path, settings={**settings, "c": "--pipeline yes"})
     with pytest.raises(ConfigError, match=r"c: --pipeline is yes; expected \{KEY: VALUE\}"):
         plan_runs(broken, tmp_path, [0])
+
+
+def test_a_setting_of_a_given_teacher_may_have_a_baseline(tmp_path: Path) -> None:
+    """Which is as long as that teacher and its own students."""
+    settings = {"whole": "", "more": {"flags": "--config_loss whole --rounds 2", "baseline": True}}
+    runs = plan_runs(load(tmp_path, settings=settings), tmp_path, [0])
+    command = runs["dots", 0, "more"].command()
+    assert "--teacher_experiment" in command
+    assert "--pipeline" not in command
 
 
 def test_flags_for_the_teacher_reach_the_run_that_trains_it(tmp_path: Path) -> None:

@@ -123,6 +123,20 @@ def test_gain_and_share_of_the_oracle_s_gap_by_hand() -> None:
     assert (control["gap_closed"], control["gap_closed_interval95"]) == (100, 0)
 
 
+def test_a_setting_is_compared_with_its_own_baseline_where_it_has_one() -> None:
+    scores = scores_of(
+        {"c": {0: 24.0}},
+        **{"baseline": {0: 10.0}, "longer: baseline": {0: 12.0}, "first": {0: 15.0}},
+        **{"longer: student_round1": {0: 16.0}, "longer": {0: 18.0}},
+    )
+    rows = {row["setting"]: row for row in summarise(scores, "first", "test", MAP)}
+    assert (rows["first"]["to_baseline"], rows["first"]["gain"]) == (5, 50)
+    assert (rows["longer"]["to_baseline"], rows["longer"]["gain"]) == (6, 50)
+    assert rows["longer: student_round1"]["to_baseline"] == 4
+    assert rows["c"]["to_baseline"] == 14
+    assert not {"to_baseline", "gain"} & {*rows["longer: baseline"]}
+
+
 def test_a_control_is_compared_with_first_and_not_with_the_row_above() -> None:
     scores = scores_of(
         {"a": {0: 20.0}, "b": {0: 21.0}}, baseline={0: 10.0}, first={0: 30.0}, last={0: 31.0}
