@@ -1,6 +1,7 @@
 """Fashion200k (Han et al., ICCV 2017): clothes for the unlabeled pool."""
 
 import logging
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,10 +63,15 @@ class Fashion200k(ImageFiles):
             )
         labels, names = remap_labels([p[_DEPTH_OF_ITEM] for p in parts])
         images, missing = drop_missing(ImageList(folder, np.array(paths), labels, names.tolist()))
-        logger.log(
-            logging.WARNING if missing or len(listed) != _LISTED else logging.INFO,
-            "%s: the lists name %d images (the published ones %d), of which %d are missing in %s%s",
-            *(cls.__name__, len(listed), _LISTED, len(missing), folder),
-            f", for example {missing[0]}" if missing else "",
-        )
+        if missing or len(listed) != _LISTED:
+            _warn_once(
+                f"{cls.__name__}: the lists name {len(listed)} images (the published ones "
+                f"{_LISTED}), of which {len(missing)} are missing in {folder}"
+                + (f", for example {missing[0]}" if missing else "")
+            )
         return images
+
+
+@cache  # every stage of a run finds the files again
+def _warn_once(message: str) -> None:
+    logger.warning(message)

@@ -61,11 +61,21 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
     def check_disjoint(self) -> None:
         """Re-checks with an error what the host checks by ``assert``.
 
+        Splits that are whole data sets of equal content are only warned of: the host's
+        `PredefinedSplitManager` makes such of any one data set.
+
         Raises:
             DataError: If two splits of one scheme share an image.
         """
         for scheme_name, scheme in self.split_scheme_holder.split_schemes.items():
             for transform_type, splits in scheme.items():
+                whole = [v.fingerprint for v in splits.values() if hasattr(v, "fingerprint")]
+                if len(set(whole)) < len(whole):
+                    logger.warning(
+                        "split scheme %s (%s): some of %s are the same images, so val and test say "
+                        "nothing of new ones",
+                        *(scheme_name, transform_type, ", ".join(splits)),
+                    )
                 indices = {k: v.indices for k, v in splits.items() if hasattr(v, "indices")}
                 names = list(indices)
                 for i, first in enumerate(names):

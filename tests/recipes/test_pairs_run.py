@@ -134,3 +134,4 @@ def test_clothes_run_through_all_stages(bench: Any, tmp_path: Path) -> None:
         assert (row["recall_at_1"] * 8 / 100).is_integer()
         assert (row["r_precision"] * 8 * 3 / 100) == pytest.approx(round(row["r_precision"] * 0.24))
         assert row["recall_at_20"] == 100, "there are 12 gallery images"
+        assert 0 < row["mean_average_precision_at_r"] < 100, "a case that tells nothing"

@@ -142,6 +142,22 @@ def test_trap_a16_an_overlap_is_refused(
         UnlabeledPoolSplitManager(Careless(indices)).create_split_schemes(datasets_of(blobs))
 
 
+def test_whole_data_sets_of_equal_content_are_warned_of(
+    blobs: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All that the host's factory can give its PredefinedSplitManager."""
+    names = {"train": "a", "val": "b", "test": "c"}
+    for fingerprints, warnings in ((names, 0), (names | {"test": "a"}, 2)):
+        datasets = datasets_of(blobs)
+        for splits in datasets.values():
+            for name, split in splits.items():
+                split.fingerprint = fingerprints[name]
+        caplog.clear()
+        UnlabeledPoolSplitManager(PredefinedSplitManager()).create_split_schemes(datasets)
+        assert len(caplog.records) == warnings
+    assert "(eval): some of train, val, test are the same images" in caplog.text
+
+
 def test_splits_without_overlap_are_taken(blobs: Any) -> None:
     indices = {"train": [0, 1], "val": [2, 3], "test": [4]}
     ours = UnlabeledPoolSplitManager(Careless(indices))
