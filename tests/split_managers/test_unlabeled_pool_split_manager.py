@@ -166,7 +166,7 @@ def test_splits_without_overlap_are_taken(blobs: Any) -> None:
 
 
 def test_trap_a16_an_overlap_is_refused_without_asserts_too() -> None:
-    """Under `python -O`; the host's base class and the neighbour are replaced, to load no torch."""
+    """Under `python -O`; the host's base class and neighbours are replaced, to load no torch."""
     code = """
 import sys, types
 assert False, "python -O should have removed this"
@@ -178,6 +178,8 @@ sys.modules["powerful_benchmarker"] = types.ModuleType("powerful_benchmarker")
 sys.modules["powerful_benchmarker.split_managers"] = host
 name = "slade_plugin.split_managers.query_gallery_split_manager"
 sys.modules[name] = types.SimpleNamespace(QueryGallerySplitManager=None)
+parts = dict.fromkeys(["LeakageReport", "LeakageSettings", "find_leaks"])
+sys.modules["slade_plugin.leakage"] = types.SimpleNamespace(**parts)
 from slade_plugin.errors import DataError
 from slade_plugin.split_managers import UnlabeledPoolSplitManager
 split = lambda *indices: types.SimpleNamespace(indices=list(indices))
