@@ -61,7 +61,7 @@ def description_to_markdown(facts: Mapping[str, Any]) -> str:
     lines = [
         f"# {facts['data_set']}",
         "",
-        f"In `{facts['root']}`, {facts['bytes']['sum'] / 1e9:.3f} GB, bounding boxes: "
+        f"In `{facts['root']}`, {facts['bytes']['sum'] / 1e6:.1f} MB, bounding boxes: "
         f"{'yes' if facts['boxes'] else 'no'}. Fingerprint `{facts['fingerprint']}`.",
         "",
         f"| | found | published ({published['source']}) |",
