@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Subset
 
+from slade_plugin.config.lookup import nearest
 from slade_plugin.datasets.image_list import ImageList
 from slade_plugin.errors import ConfigError, DataError
 from slade_plugin.leakage.class_names import same_names
@@ -54,7 +55,7 @@ class LeakageSettings:
             )
         config = config or {}
         problems = [
-            f"leakage has no entry {key!r}; expected {', '.join(known)}"
+            f"leakage has no entry {key!r}{nearest(str(key), known)}; expected {', '.join(known)}"
             for key in config
             if key not in known
         ]

@@ -234,7 +234,10 @@ class TestUnreadable:
             list(refused)
 
 
-def test_a_cache_takes_the_place_of_decoding(own_root: Path) -> None:
+def test_a_cache_takes_the_place_of_decoding(
+    own_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # waiting for the disk is all it takes
     cached = Squares(own_root, cache={"short_side": 16})
     break_file(own_root, "cat_3")
     assert cached[-1]["data"].getpixel((0, 0)) == (2, 3, 0)
