@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def test_lists_run_through_all_stages(
     bench: Any, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     warn_once.cache_clear()
+    photos = Path(shutil.copytree(photos, tmp_path / "photos"))
     flags = bench.tiny_photographs().replace("{num_clusters: 4}", "{num_restarts: 1}")
     paths = ["--labeled", f"{photos}/labels.csv", "--unlabeled", f"{photos}/pool.txt"]
     outcome = bench.on(tmp_path / "none")(flags, "--config_dataset folders", *paths, root=tmp_path)
@@ -80,6 +82,14 @@ def test_lists_run_through_all_stages(
     manifest = json.loads(record.read_text())
     assert (manifest["num_images"], manifest["num_clusters"]) == (46, 8)
     assert "agreement" not in manifest  # nobody knows the pool's classes
+
+    moved = photos.rename(tmp_path / "moved")
+    evaluation = "--experiment_name slade_seed0/student --evaluate --splits_to_eval [test]"
+    outcome = bench(evaluation, root=tmp_path)
+    assert f"DataError: there is no {photos}/labels.csv: {tmp_path} holds no photos" in outcome.err
+    paths = ["--labeled", f"{moved}/labels.csv", "--unlabeled", f"{moved}/pool.txt"]
+    outcome = bench(evaluation, *paths, root=tmp_path)
+    assert outcome.code == 0, outcome.err
 
 
 @pytest.mark.parametrize(
