@@ -5,14 +5,16 @@
     <folder>/<key>.json    the manifest: whose images they are, sizes and hashes of the other two
     <folder>/<key>.lock    held by the process that builds
 
-The key is the name and fingerprint of the data set and the short side. The manifest is written
-last; without it, building goes on behind the last image that is whole. The pixels are
-memory-mapped: worker processes and runs on the same machine share them.
+The key is the name and fingerprint of the data set and the short side; files that were changed
+since make it a cache of other images. The manifest is written last; without it, building goes on
+behind the last image that is whole. The pixels are memory-mapped: worker processes and runs on the
+same machine share them.
 """
 
 import copy
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -115,6 +117,7 @@ class ImageCache:
         self._identity = {
             "format": _FORMAT,
             "fingerprint": dataset.fingerprint,
+            "modified": hashlib.sha256(dataset.image_list.modified.tobytes()).hexdigest(),
             "short_side": settings.short_side,
             "images": len(dataset),
         }
@@ -166,6 +169,10 @@ class ImageCache:
             )
         return self._resized(place)
 
+    def unreadable(self) -> list[int]:
+        """Images that could not be decoded, in the order of the data set."""
+        return np.flatnonzero(self._rows[self._places, 0] == 0).tolist()
+
     # ---- files --------------------------------------------------------------------------------
 
     def _problem(self) -> str | None:
@@ -175,7 +182,7 @@ class ImageCache:
             if manifest[MANIFEST_HASH] != manifest_hash(manifest):
                 return "its manifest does not match its own hash"
             if {key: manifest[key] for key in self._identity} != self._identity:
-                return "it was made of other images"
+                return "it was made of other images, or these were changed since"
             if self._pixels_path.stat().st_size != manifest["bytes"]:
                 return f"{self._pixels_path.name} has not the size that was written"
             if sha256_of_file(self._rows_path) != manifest["rows_sha256"]:

@@ -128,6 +128,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
             settings = CacheSettings.from_config(cache)
             settings.check_fits(transform)
             self.cache = ImageCache(self, root, settings)
+            self._check_unreadable(self.cache.unreadable())
 
     @classmethod
     @abstractmethod
@@ -259,6 +260,16 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
             "decoded; expected at least one. Replace the files named above, or leave the class out "
             "(excluded_classes in config_dataset)."
         )
+
+    def _check_unreadable(self, places: list[int]) -> None:
+        """Refuses more files than may be skipped where a cache knows them before any training."""
+        if len(places) > self.max_unreadable:
+            raise DataError(
+                f"{self._name}: {len(places)} of {len(self)} images cannot be decoded, for example "
+                f"{self.image_list.path(places[0])}; max_unreadable is {self.max_unreadable}. "
+                "Replace or delete them (slade-bench data verify names them all), or raise "
+                "max_unreadable (config_dataset)."
+            )
 
     def _index_and_stand_ins(self, index: int) -> Iterator[int]:
         yield index

@@ -102,14 +102,23 @@ class ImageList:
             None if self.boxes is None else self.boxes[mask],
             None if self.roles is None else self.roles[mask],
         )
-        if "sizes" in self.__dict__:  # spares asking the file system again
-            part.__dict__["sizes"] = self.sizes[mask]
+        if "_stats" in self.__dict__:  # spares asking the file system again
+            part.__dict__["_stats"] = self._stats[mask]
         return part
 
-    @cached_property
+    @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """(N,) sizes of the files in bytes; -1 where there is no file that can be reached."""
-        return np.array([_size(os.path.join(self.root, path)) for path in self.paths], np.int64)
+        return self._stats[:, 0]
+
+    @property
+    def modified(self) -> npt.NDArray[np.int64]:
+        """(N,) times at which the files were changed, in ns; -1 likewise."""
+        return self._stats[:, 1]
+
+    @cached_property
+    def _stats(self) -> npt.NDArray[np.int64]:
+        return np.array([_stat(os.path.join(self.root, path)) for path in self.paths], np.int64)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -253,8 +262,9 @@ def warn_once(message: str) -> None:
     logger.warning("%s", message)
 
 
-def _size(path: str) -> int:
+def _stat(path: str) -> tuple[int, int]:
     try:
-        return os.stat(path).st_size
+        stat = os.stat(path)
     except (OSError, ValueError):  # ValueError: a null character in the name
-        return -1
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
