@@ -228,13 +228,16 @@ def test_own_images_are_a_value_of_the_data_set(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
-    config = bench.config(f"--config_loss slade {OWN} --dataset {{FolderImages: {{cache: null}}}}")
+    config = bench.config(
+        f"--config_loss slade {OWN} --dataset {{FolderImages: {{max_unreadable: 3}}}}"
+    )
     assert config.dataset == {
         "FolderImages": {
             "path": str(tmp_path / "photos"),
             "labeled": True,
             "min_images_per_class": 2,
-            "cache": None,
+            "cache": {"short_side": 256},
+            "max_unreadable": 3,
         }
     }
     assert config.unlabeled_dataset["FolderImages"]["path"] == "/home/me/more.txt"

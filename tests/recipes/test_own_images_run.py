@@ -29,6 +29,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"images/{number}.jpg,Größe {number // 4}")
     (root / "labels.csv").write_text("path,label\n" + "\n".join(rows[:65]), encoding="utf-8")
     (root / "pool.txt").write_text("\n".join(row.split(",")[0] for row in rows[0:64:4] + rows[65:]))
+    (root / "images" / "broken.jpg").write_bytes(b"no image")
+    (root / "broken.txt").write_text("images/65.jpg\nimages/broken.jpg")
     return root
 
 
@@ -58,6 +60,12 @@ def test_both_configs_read_the_same_data(bench: Any) -> None:
         bench.config(f"--config_loss slade --config_dataset {name} {PATHS}")
         for name in ("folders", "folders_small")
     )
+    for config in (large, small):
+        for data in (config.dataset, config.unlabeled_dataset):
+            # Behind a Resize to its size a cache changes nothing.
+            cache = data["FolderImages"].pop("cache")
+            sides = {config.transforms[kind]["Resize"]["size"] for kind in ("train", "eval")}
+            assert sides == {cache["short_side"]}
     for key in ("dataset", "unlabeled_dataset", "split_manager", "tester", "pseudo_labels"):
         assert getattr(large, key) == getattr(small, key)
 
@@ -104,6 +112,8 @@ def test_lists_run_through_all_stages(
          "names Glyphs, FolderImages; expected exactly one class (--labeled and --unlabeled go"),
         ("--labeled {root}/pool.txt --unlabeled {root}/images",
          "pool.txt: line 1: images/0.jpg (columns: 1); line 2"),
+        ("--labeled {root}/labels.csv --unlabeled {root}/broken.txt",
+         "DataError: FolderImages: 1 of 2 images cannot be decoded, for example {root}/images/bro"),
         ("--labeled {root}/labels.csv --unlabeled {root}/images --split_manager~APPLY~2 "
          "{num_training_partitions: 9}", "ConfigError: the labeled data cannot be split: Cannot"),
     ],
