@@ -1,5 +1,6 @@
 """What a cache gives is what decoding and resizing gives; what it does when it is broken."""
 
+import gc
 import pickle
 import shutil
 import threading
@@ -336,6 +337,7 @@ def test_a_file_replaced_by_one_of_the_same_size_is_read(root: Path, caplog: Any
     assert before[2]["data"].getpixel((0, 0)) == (255, 0, 0)
     fingerprint = before.fingerprint
     del before  # while it lives, the list of its files is shared
+    gc.collect()
     Image.new("RGB", (40, 40), "blue").save(root / "2.jpg", "BMP")
     after = cached(root)
     assert after.fingerprint == fingerprint
