@@ -44,6 +44,7 @@ INSTALL_REQUIRES = [
     "matplotlib",
     "pillow",
     "pyyaml",
+    "tabulate",
     "tensorboard",
     "tqdm",
 ]
@@ -101,6 +102,9 @@ setup(
     extras_require=EXTRAS_REQUIRE,
     packages=[*find_packages(include=["slade_plugin", "slade_plugin.*"]), CONFIG_PACKAGE],
     package_dir={"slade_plugin": "slade_plugin", CONFIG_PACKAGE: "bench_configs"},
-    package_data={"slade_plugin": ["py.typed"], CONFIG_PACKAGE: ["*.yaml", "*/*.yaml"]},
+    package_data={
+        "slade_plugin": ["py.typed", "results/*.csv"],
+        CONFIG_PACKAGE: ["*.yaml", "*/*.yaml"],
+    },
     entry_points={"console_scripts": ["slade-bench = slade_plugin.cli:main"]},
 )

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import importlib
 import logging
 import sqlite3
 import sys
@@ -18,18 +19,26 @@ EXIT_INTERRUPTED = 130
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
+# First word of the command line -> module whose `main` takes the words behind it. Any other first
+# word is a flag of the host's run.py.
+COMMANDS = {
+    "data": "slade_plugin.data",
+    "results": "slade_plugin.commands.results",
+}
+
+
 def main() -> int:
     """Runs the command line.
 
     Returns:
-        0 if all went well, 2 for a mistake that a message explains, 130 if interrupted; `data.main`
-        says what `data` returns. Anything unexpected raises.
+        0 if all went well, 2 for a mistake that a message explains, 130 if interrupted; the `main`
+        of a command in COMMANDS says what else it returns. Anything unexpected raises.
     """
-    if sys.argv[1:2] == ["data"]:
-        from slade_plugin import data
-
-        return data.main(sys.argv[2:])
     try:
+        command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+        if command:
+            code: int = importlib.import_module(command).main(sys.argv[2:])
+            return code
         _main()
     except SladeError as error:
         return _end(f"{type(error).__name__}: {error}", EXIT_USER_ERROR)
@@ -168,5 +177,7 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
   --list                        print what is registered and which configs exist
   --debug                       full logs and tracebacks
 
-Data sets of image files: run.py data verify|describe|download NAME ROOT (see run.py data --help)
+Other commands, each with its own --help:
+  data verify|describe|download NAME ROOT    data sets of image files
+  results DIR...                             one table of all experiments in these folders
 """

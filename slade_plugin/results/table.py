@@ -7,7 +7,7 @@ on the validation split.
 import csv
 import io
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,14 @@ def _k_of_recall(metric: str) -> int:
     return int(metric.removeprefix(_RECALL))
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The metrics of a table and their titles: the host's, then recall at k where it is known."""
-    ending = "_interval95"
-    found = {k for row in rows for k in row if k.startswith(_RECALL) and not k.endswith(ending)}
-    recalls = sorted(found, key=_k_of_recall)
+def metric_titles(found: Iterable[str]) -> dict[str, str]:
+    """The metrics of a table and their titles: METRICS, then recall at k where it was found."""
+    recalls = sorted({name for name in found if name.startswith(_RECALL)}, key=_k_of_recall)
     return METRICS | {metric: f"R@{_k_of_recall(metric)}" for metric in recalls}
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return metric_titles(k for row in rows for k in row if not k.endswith("_interval95"))
 
 
 def _row_of_epoch(db: Path, split: str, epoch: int) -> Mapping[str, Any] | None:

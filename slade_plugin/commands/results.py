@@ -1,0 +1,77 @@
+"""One table of all experiments below some folders: `slade-bench results DIR...`.
+
+    slade-bench results experiments
+    slade-bench results studies/runs --split test --out results.md --out results.json
+
+Plain experiments of the host, stages of pipelines and runs of studies are found; those of one
+config that differ in their seeds make one row.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.errors import ConfigError, ExperimentError
+from slade_plugin.files import atomic_write
+from slade_plugin.results.experiments import SPLITS, find_experiments, group_experiments
+from slade_plugin.results.layouts import LAYOUTS, SUFFIXES
+from slade_plugin.results.summary import missing_splits, summarise
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The words behind ``results``.
+
+    Returns:
+        0.
+
+    Raises:
+        SladeError: For a mistake that its message explains.
+    """
+    args = parser().parse_args(argv)
+    for path in args.out:
+        if path.suffix not in SUFFIXES:
+            raise ConfigError(
+                f"--out is {path}; expected a file that ends in {', '.join(SUFFIXES)}."
+            )
+        if not os.access(path.parent, os.W_OK):
+            raise ConfigError(f"--out {path} cannot be written; expected a writable folder.")
+    groups, notes = group_experiments(find_experiments(args.folders))
+    splits = [args.split] if args.split else SPLITS
+    rows = summarise(groups, splits)
+    for note in [*notes, *missing_splits(groups, splits)]:
+        print(f"Note: {note}.", file=sys.stderr)
+    if not rows:
+        raise ExperimentError(
+            "no experiment there has scores to show; expected one that is trained to its end and "
+            "evaluated. The notes above say what is missing."
+        )
+    print(LAYOUTS[args.format](rows), end="")
+    for path in args.out:
+        with atomic_write(path) as file:
+            file.write(LAYOUTS[SUFFIXES[path.suffix]](rows).encode())
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words of the command."""
+    words = argparse.ArgumentParser(
+        prog="slade-bench results",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add: Any = words.add_argument
+    add("folders", metavar="DIR", nargs="+", type=Path, help="looked through with all below it")
+    add("--split", choices=SPLITS, help="only this one")
+    add("--format", choices=LAYOUTS, default="terminal", help="of what is printed")
+    add(
+        "--out", type=Path, action="append", default=[], metavar="FILE",
+        help=f"also write the table, as its ending says: {' '.join(SUFFIXES)}; may be repeated",
+    )  # fmt: skip
+    return words

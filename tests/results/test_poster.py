@@ -1,0 +1,88 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slade_plugin.results.experiments import Experiment
+from slade_plugin.results.poster import find_row, poster_rows, published
+
+MAP_AT_R = "mean_average_precision_at_r"
+RESNET50 = {"resnet50": {"weights": "IMAGENET1K_V1"}}
+BNINCEPTION = {"bninception": {"pretrained": "imagenet"}}
+SWAV = {"TorchvisionTrunk": {"architecture": "resnet50", "weights": "x/swav_800ep.pth.tar"}}
+MINED = {"unlabeled_tuple_miner": {"BasisSimilarityMiner": {}}}
+
+
+def experiment(
+    loss: str, trunk: Any, dataset: str = "CUB200", stage: str = "", **config: Any
+) -> Experiment:
+    base = {
+        "dataset": {dataset: {}},
+        "models": {"trunk": trunk},
+        "loss_funcs": {"metric_loss": {loss: {}}},
+    }
+    return Experiment(Path("e"), base | config, stage)
+
+
+def student(loss: str, trunk: Any, **config: Any) -> Experiment:
+    config = {"mining_funcs": MINED, "pseudo_labels": {}} | config
+    return experiment(loss, trunk, stage="student", **config)
+
+
+TUNED = {"self_supervised": {"num_epochs": 1}}
+
+
+@pytest.mark.parametrize(
+    ("one", "row"),
+    [
+        (experiment("ContrastiveLoss", BNINCEPTION), "Contrastive"),
+        (experiment("TripletMarginLoss", BNINCEPTION), "Triplet"),
+        (experiment("ProxyNCALoss", BNINCEPTION), "ProxyNCA"),
+        (experiment("NormalizedSoftmaxLoss", BNINCEPTION), "N. Softmax"),
+        (experiment("CosFaceLoss", BNINCEPTION), "CosFace"),
+        (experiment("FastAPLoss", BNINCEPTION), "FastAP"),
+        (
+            experiment("MultiSimilarityLoss", BNINCEPTION, mining_funcs={"tuple_miner": 1}),
+            "MS+Miner",
+        ),
+        (experiment("ProxyAnchorLoss", RESNET50), "Proxy-Anchor (2)"),
+        (experiment("ContrastiveLoss", RESNET50), "Contrastive (T1)"),
+        (experiment("ContrastiveLoss", SWAV, stage="teacher", **TUNED), "Contrastive (T2)"),
+        (experiment("MultiSimilarityLoss", RESNET50), "MS (T3)"),
+        (experiment("MultiSimilarityLoss", SWAV, **TUNED), "MS (T4)"),
+        (student("ContrastiveLoss", RESNET50), "SLADE (S1)"),
+        (student("ContrastiveLoss", SWAV, **TUNED), "SLADE (S2)"),
+        (student("MultiSimilarityLoss", RESNET50), "SLADE (S3)"),
+        (student("MultiSimilarityLoss", SWAV, **TUNED), "SLADE (S4)"),
+        # not in the table
+        (experiment("ContrastiveLoss", RESNET50, dataset="Glyphs"), None),
+        (experiment("ContrastiveLoss", {"conv4": {}}), None),
+        (experiment("ContrastiveLoss", {"resnet50": {}}), None),
+        (experiment("ContrastiveLoss", SWAV), None),
+        (experiment("CosFaceLoss", RESNET50), None),
+        (experiment("MultiSimilarityLoss", BNINCEPTION), None),
+        (experiment("ContrastiveLoss", RESNET50, stage="baseline"), None),
+        (student("ContrastiveLoss", RESNET50, mining_funcs={}), None),
+        (student("ContrastiveLoss", BNINCEPTION), None),
+    ],
+)
+def test_rows(one: Experiment, row: str | None) -> None:
+    assert find_row(one) == row
+    assert row is None or row in poster_rows()
+
+
+def test_the_number_is_that_of_the_data_set_and_size() -> None:
+    s2 = student("ContrastiveLoss", SWAV, dataset="CUB200Files", **TUNED)
+    assert published(s2, MAP_AT_R, 512) == 33.59
+    assert published(s2, "precision_at_1", 512) == 73.19
+    assert published(s2, MAP_AT_R, 128) is None
+    assert published(s2, "recall_at_1", 512) is None
+    cars = student("MultiSimilarityLoss", SWAV, dataset="Cars196", **TUNED)
+    assert published(cars, "r_precision", 512) == 46.92
+    assert published(experiment("CosFaceLoss", RESNET50), MAP_AT_R, 512) is None
+
+
+def test_the_table_is_whole() -> None:
+    rows = poster_rows()
+    assert len(rows) == 19
+    assert all(len(row) == 11 for row in rows.values())
