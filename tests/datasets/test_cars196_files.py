@@ -7,7 +7,7 @@ from scipy.io import savemat
 
 from slade_plugin.datasets.cars196_files import Cars196Files
 from slade_plugin.errors import DataError
-from tests.car_trees import BOX, CARS, cars196_one_list, cars196_two_lists, cells, colour
+from tests.car_trees import BOX, CARS, cars196_one_list, cars196_two_lists, cells, colour, structs
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,11 @@ def test_lists_of_two_copies_are_refused(tmp_path: Path) -> None:
     folder = cars196_two_lists(tmp_path / "cars196", per_class=2)
     savemat(folder / "devkit" / "cars_meta.mat", {"class_names": cells(CARS[:5], (1, -1))})
     with pytest.raises(DataError, match="class ids are 1 to 8 for the 5 class_names"):
+        Cars196Files(tmp_path)
+    fields = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname"]
+    annotations = structs(fields, [(1, 1, 2, 2, 0, "00001.jpg")])
+    savemat(folder / "devkit" / "cars_train_annos.mat", {"annotations": annotations})
+    with pytest.raises(DataError, match="class ids are 0 to 8"):
         Cars196Files(tmp_path)
 
 
