@@ -23,6 +23,7 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 # word is a flag of the host's run.py.
 COMMANDS = {
     "data": "slade_plugin.data",
+    "report": "slade_plugin.report",
     "results": "slade_plugin.commands.results",
 }
 
@@ -179,5 +180,6 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
 
 Other commands, each with its own --help:
   data verify|describe|download NAME ROOT    data sets of image files
+  report EXPERIMENT [EXPERIMENT]             pictures of one, or of two compared, as an HTML file
   results DIR...                             one table of all experiments in these folders
 """

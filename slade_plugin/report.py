@@ -1,0 +1,181 @@
+"""Pictures of one experiment, or of two on the same queries: `slade-bench report`.
+
+    slade-bench report experiments/slade_seed0
+    slade-bench report experiments/contrastive_seed0 experiments/slade_seed0 --out both.html
+
+A folder of self-training shows its stages and compares teacher and last student. The report is one
+HTML file that opens from disk: nothing is loaded from elsewhere. Exit codes: 0 written, 2 a mistake.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slade_plugin.errors import ConfigError, ExperimentError, SladeError
+from slade_plugin.files import atomic_write
+from slade_plugin.reporting.curves import plot_curves
+from slade_plugin.reporting.experiments import Experiment, select_experiments
+from slade_plugin.reporting.page import Thumbnails, figure_uri, grid, render, summarise
+from slade_plugin.reporting.projection import plot_embeddings, tsne
+from slade_plugin.reporting.retrieval import (
+    Retrieval,
+    check_same_queries,
+    choose_queries,
+    retrieve,
+)
+from slade_plugin.reporting.saved_model import EmbeddedSplit, embed_split
+from slade_plugin.results.table import METRICS, build_rows, read_experiment
+from slade_plugin.self_training.provenance import describe_environment
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The words behind ``report``.
+
+    Returns:
+        0 if the report is written, 2 for a mistake that a message explains, 130 if interrupted.
+    """
+    args = parser().parse_args(argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    try:
+        print(write_report(args))
+    except SladeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("\nInterrupted; nothing is written.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words of the command."""
+    top = argparse.ArgumentParser(
+        prog="slade-bench report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add: Any = top.add_argument
+    add("experiments", nargs="+", type=Path, metavar="EXPERIMENT", help="one folder or two")
+    add("--out", type=Path, metavar="FILE.html", help="default: report.html in the (last) folder")
+    add("--dataset_root", default="datasets", help="as in run.py (default: datasets)")
+    add("--split", default="test", choices=["train", "val", "test"], help="default: test")
+    add("--split_scheme", help="whose models are shown (default: the first)")
+    add("--queries", type=int, default=8, help="most in a group (default: 8); 0: no grids")
+    add("--top", type=int, default=8, help="nearest images shown (default: 8)")
+    add("--no_embeddings", action="store_true", help="leave out t-SNE, the slowest picture")
+    return top
+
+
+def write_report(args: argparse.Namespace) -> Path:
+    """Writes the report.
+
+    Args:
+        args: What `parser` reads.
+
+    Returns:
+        The file.
+
+    Raises:
+        SladeError: If something does not fit; then nothing is written.
+    """
+    out = args.out or args.experiments[-1] / "report.html"
+    for flag, value, least in (("--queries", args.queries, 0), ("--top", args.top, 1)):
+        if value < least:
+            raise ConfigError(f"{flag} is {value}; expected {least} or more.")
+    if out.suffix != ".html":
+        raise ConfigError(f"--out is {out}; expected a file FILE.html.")
+    shown, compared = select_experiments(args.experiments)
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out: there is no folder {out.parent}; expected one for {out.name}.")
+    splits = embed_same(compared, args)
+    retrievals = {title: retrieve(split, args.top) for title, split in splits.items()}
+    last = splits[compared[-1].title]
+    embeddings = None if args.no_embeddings else figure_uri(plot_embeddings(splits, tsne))
+    figures = {e.title: plot_curves(e.folder) for e in shown}
+    text = render(
+        title=" and ".join(path.resolve().name for path in args.experiments),
+        models=[experiment.title for experiment in compared],
+        split=args.split,
+        split_scheme=last.split_scheme,
+        summary=summarise(retrievals),
+        metrics=list(METRICS.values()),
+        scores=score_rows(shown),
+        grids=grids(last, retrievals, args.queries, args.top),
+        embeddings=embeddings,
+        curves={title: figure_uri(figure) for title, figure in figures.items() if figure},
+        origin=origin(shown),
+    )
+    with atomic_write(out) as file:
+        file.write(text.encode("utf-8"))
+    return out
+
+
+def embed_same(
+    compared: Sequence[Experiment], args: argparse.Namespace
+) -> dict[str, EmbeddedSplit]:
+    """Embeds the split by each model.
+
+    Raises:
+        SladeError: If a model or its data is not there, or the images are not the same.
+    """
+    splits: dict[str, EmbeddedSplit] = {}
+    for experiment in compared:
+        split = embed_split(experiment.folder, args.split, args.split_scheme, args.dataset_root)
+        for other in splits.values():
+            check_same_queries(other, split)
+        splits[experiment.title] = split
+    return splits
+
+
+def grids(
+    split: EmbeddedSplit, retrievals: dict[str, Retrieval], queries: int, top: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Title of a group of queries to its grid; nothing if no queries are wanted."""
+    if not queries:
+        return {}
+    scores = [retrieval.average_precision for retrieval in retrievals.values()]
+    chosen = choose_queries(scores[-1], scores[0] if len(scores) > 1 else None, queries)
+    thumbnails = Thumbnails(split)
+    return {title: grid(split, retrievals, rows, top, thumbnails) for title, rows in chosen.items()}
+
+
+def score_rows(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
+    """The table of recorded scores; a split that was not evaluated has no row."""
+    found = []
+    for experiment in experiments:
+        for split in ("val", "test"):
+            try:
+                results = read_experiment(experiment.folder, [split])
+            except ExperimentError:
+                continue
+            *schemes, mean = build_rows({experiment.title: results})
+            values = []
+            for metric in METRICS:
+                half = mean.get(f"{metric}_interval95", np.nan)
+                values.append(f"{mean[metric]:.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}"))
+            row = {"experiment": experiment.title, "split": split, "schemes": len(schemes)}
+            found.append({**row, "values": values})
+    return found
+
+
+def origin(experiments: Sequence[Experiment]) -> dict[str, str]:
+    """Where the pictures come from."""
+    environment = describe_environment()
+    folders = {f"folder of {e.title}": str(e.folder) for e in experiments}
+    return {
+        **folders,
+        "slade-plugin": environment["slade_plugin"],
+        "commit of the report": environment["git_commit"] or "not known",
+    }
