@@ -4,7 +4,8 @@
     slade-bench report experiments/contrastive_seed0 experiments/slade_seed0 --out both.html
 
 A folder of self-training shows its stages and compares teacher and last student. The report is one
-HTML file that opens from disk: nothing is loaded from elsewhere. Exit codes: 0 written, 2 a mistake.
+HTML file that opens from disk: nothing is loaded from elsewhere. Exit codes: 0 it is written, 2 a
+mistake.
 """
 
 import argparse

@@ -142,7 +142,7 @@ def test_the_documented_commands_are_read() -> None:
 
 @pytest.mark.slow
 def test_a_browser_shows_it_without_a_network(written: Path) -> None:
-    """Every picture is decoded, nothing is asked for elsewhere, nothing sticks out of the window."""
+    """Every picture is decoded, nothing is asked for elsewhere, nothing sticks out."""
     sync_api = pytest.importorskip("playwright.sync_api")
     browser_path = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if browser_path is None:

@@ -1,5 +1,6 @@
 """What an experiment recorded over training: losses, Gaussians, mined pairs, accuracy on val."""
 
+import itertools
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -84,7 +85,9 @@ def plot_curves(experiment: Path) -> Figure | None:
     if any(parts.values()):
         draw.append(("parts of the basis loss", lambda axes: _lines(axes, parts)))
     if any(gaussians.values()):
-        draw.append(("basis similarity: mean and one σ", lambda axes: _bands(axes, gaussians)))
+        draw.append(
+            ("basis similarity: mean and one deviation", lambda axes: _bands(axes, gaussians))
+        )
     if pairs:
         draw.append(("mined pairs of the pool, %", lambda axes: _lines(axes, pairs, binned=True)))
     if val:
@@ -113,7 +116,7 @@ def _pair_shares(experiment: Path) -> dict[str, Series]:
         if column.startswith("num_"):
             continue
         series = [
-            np.array([100 * share(r, column, a, b) for a, b in zip(edges, edges[1:], strict=False)])
+            np.array([100 * share(r, column, a, b) for a, b in itertools.pairwise(edges)])
             for r in records
             if column in r
         ]

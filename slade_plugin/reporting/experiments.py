@@ -39,7 +39,8 @@ def select_experiments(paths: Sequence[Path]) -> tuple[list[Experiment], list[Ex
         after.
 
     Raises:
-        ExperimentError: If there are more than two folders, equal ones, or one without a trained experiment.
+        ExperimentError: If there are more than two folders, or equal ones, or one holds no trained
+            experiment.
     """
     if len(paths) > 2:
         raise ExperimentError(f"{len(paths)} experiments are given; a report shows one or two.")
