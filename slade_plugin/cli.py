@@ -24,6 +24,7 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 COMMANDS = {
     "data": "slade_plugin.data",
     "report": "slade_plugin.report",
+    "compare": "slade_plugin.commands.compare",
     "results": "slade_plugin.commands.results",
 }
 
@@ -181,5 +182,6 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
 Other commands, each with its own --help:
   data verify|describe|download NAME ROOT    data sets of image files
   report EXPERIMENT [EXPERIMENT]             pictures of one, or of two compared, as an HTML file
+  compare A B                                whether two methods differ, and may be compared
   results DIR...                             one table of all experiments in these folders
 """

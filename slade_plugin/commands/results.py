@@ -8,13 +8,13 @@ config that differ in their seeds make one row.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.errors import ConfigError, ExperimentError
+from slade_plugin.commands.outputs import check_outputs
+from slade_plugin.errors import ExperimentError
 from slade_plugin.files import atomic_write
 from slade_plugin.results.experiments import SPLITS, find_experiments, group_experiments
 from slade_plugin.results.layouts import LAYOUTS, SUFFIXES
@@ -34,13 +34,7 @@ def main(argv: Sequence[str]) -> int:
         SladeError: For a mistake that its message explains.
     """
     args = parser().parse_args(argv)
-    for path in args.out:
-        if path.suffix not in SUFFIXES:
-            raise ConfigError(
-                f"--out is {path}; expected a file that ends in {', '.join(SUFFIXES)}."
-            )
-        if not os.access(path.parent, os.W_OK):
-            raise ConfigError(f"--out {path} cannot be written; expected a writable folder.")
+    check_outputs(args.out, SUFFIXES)
     groups, notes = group_experiments(find_experiments(args.folders))
     splits = [args.split] if args.split else SPLITS
     rows = summarise(groups, splits)

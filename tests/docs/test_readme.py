@@ -1,5 +1,6 @@
 """The documents say what is true: their commands are read by the real runner, their links exist."""
 
+import importlib
 import re
 import shlex
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slade_plugin import data
+from slade_plugin import cli, data
 from slade_plugin.cli import split_quoted_values
 from slade_plugin.config.validation import check_args
 from slade_plugin.runner import SladeRunner
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Their configs are saved in an experiment that a reader has and this test has not.
 NEEDS_EXPERIMENT = ("--evaluate", "--evaluate_ensemble", "--reproduce_results", "--list")
+RESULT_COMMANDS = {"compare", "results"}
 
 
 def code_lines(document: Path) -> list[str]:
@@ -58,6 +60,15 @@ def test_the_data_commands_are_read() -> None:
     for words in commands:
         args = data.parser().parse_args(words)
         assert args.name in data.image_data_sets()
+
+
+def test_the_commands_on_results_are_read() -> None:
+    lines = [line for document in DOCUMENTS for line in code_lines(document)]
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("slade-bench ")]
+    commands = [words for words in commands if words[0] in RESULT_COMMANDS]
+    for name, *words in commands:
+        importlib.import_module(cli.COMMANDS[name]).parser().parse_args(words)
+    assert {words[0] for words in commands} == RESULT_COMMANDS
 
 
 def test_links_lead_somewhere() -> None:
