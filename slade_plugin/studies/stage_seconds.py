@@ -36,7 +36,9 @@ def seconds_to_markdown(seconds: Mapping[str, StageSeconds]) -> str:
     Args:
         seconds: Setting to its stages.
     """
-    stages = list(dict.fromkeys(stage for of_setting in seconds.values() for stage in of_setting))
+    # From the setting with most stages: others lack those that they were given.
+    longest_first = sorted(seconds.values(), key=len, reverse=True)
+    stages = list(dict.fromkeys(stage for of_setting in longest_first for stage in of_setting))
     lines = [["setting", *stages, "all"], ["---"] * (len(stages) + 2)]
     for setting, of_setting in seconds.items():
         total = sum(of_setting.values())

@@ -38,11 +38,11 @@ def test_runs_of_an_earlier_version_noted_none(tmp_path: Path) -> None:
 
 def test_the_table_by_hand() -> None:
     text = seconds_to_markdown(
-        {"whole": {"teacher": 60.0, "student": 140.0}, "rest": {"student": 100.4, "tail": 0.0}}
+        {"rest": {"student": 100.4}, "whole": {"teacher": 60.0, "student": 140.0, "tail": 0.0}}
     )
     assert text.splitlines()[-4:] == [
         "| setting | teacher | student | tail | all |",
         "| --- | --- | --- | --- | --- |",
-        "| whole | 60 (30%) | 140 (70%) |  | 200 |",
         "| rest |  | 100 (100%) |  | 100 |",
+        "| whole | 60 (30%) | 140 (70%) |  | 200 |",
     ]
