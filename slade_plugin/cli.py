@@ -18,13 +18,13 @@ EXIT_INTERRUPTED = 130
 # What the disk may refuse to the host, whose own files are written without our checks.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
-
 # First word of the command line -> module whose `main` takes the words behind it. Any other first
 # word is a flag of the host's run.py.
 COMMANDS = {
     "data": "slade_plugin.data",
     "report": "slade_plugin.report",
     "compare": "slade_plugin.commands.compare",
+    "reproduce": "slade_plugin.commands.reproduce",
     "results": "slade_plugin.commands.results",
 }
 
@@ -183,5 +183,6 @@ Other commands, each with its own --help:
   data verify|describe|download NAME ROOT    data sets of image files
   report EXPERIMENT [EXPERIMENT]             pictures of one, or of two compared, as an HTML file
   compare A B                                whether two methods differ, and may be compared
+  reproduce main-table --dataset NAME        the rows of the poster's main table
   results DIR...                             one table of all experiments in these folders
 """

@@ -30,7 +30,7 @@ from slade_plugin.factories.slade_miner_factory import SladeMinerFactory
 from slade_plugin.factories.slade_optimizer_factory import SladeOptimizerFactory
 from slade_plugin.factories.slade_split_manager_factory import SladeSplitManagerFactory
 from slade_plugin.hooks.checkpointed_hook_container import CheckpointedHookContainer
-from slade_plugin.losses import FeatureBasisLoss
+from slade_plugin.losses import FeatureBasisLoss, SmoothedCrossEntropyLoss
 from slade_plugin.miners import BasisSimilarityMiner, PseudoLabelPairMiner
 from slade_plugin.models import TimmTrunk, TorchvisionTrunk, conv4
 from slade_plugin.split_managers import QueryGallerySplitManager, UnlabeledPoolSplitManager
@@ -39,6 +39,7 @@ from slade_plugin.trainers import SladeStudent
 
 REGISTRY: tuple[tuple[str, type], ...] = (
     ("loss", FeatureBasisLoss),
+    ("loss", SmoothedCrossEntropyLoss),
     ("miner", BasisSimilarityMiner),
     ("miner", PseudoLabelPairMiner),
     ("trainer", SladeStudent),

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from slade_plugin.config.lookup import nearest
 from slade_plugin.errors import ConfigError
@@ -31,12 +32,14 @@ class TorchvisionTrunk(nn.Module):
         sha256: Refuse another file; None takes any.
         mean: Of each channel of an image with values 0 to 1, as the weights expect it.
         std: The same.
+        pooling: avg, as torchvision has it, or max: what makes one number of each feature map.
+        layer_norm: Normalise the features of an image, without parameters.
 
     Attributes:
         loaded_weights: What was loaded; None without weights.
 
     Raises:
-        ConfigError: If there is no such architecture, weights or file.
+        ConfigError: If there is no such architecture, weights, file or pooling.
         CheckpointError: If the file does not fill the trunk.
     """
 
@@ -50,6 +53,8 @@ class TorchvisionTrunk(nn.Module):
         sha256: str | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        pooling: str = "avg",
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         names = torchvision.models.list_models(module=torchvision.models)
@@ -65,6 +70,15 @@ class TorchvisionTrunk(nn.Module):
                 f"torchvision's {architecture} does not end in a linear layer fc; expected one "
                 "that does, such as resnet50, or TimmTrunk in config_models."
             )
+        poolable = isinstance(getattr(self.body, "avgpool", None), nn.AdaptiveAvgPool2d)
+        if pooling not in ("avg", "max") or (pooling == "max" and not poolable):
+            raise ConfigError(
+                f"pooling is {pooling!r} for {architecture}; expected avg, or max where "
+                "torchvision's ends in an average pooling, as resnet50 does (config_models)."
+            )
+        if pooling == "max":
+            self.body.avgpool = nn.AdaptiveMaxPool2d(1)
+        self.layer_norm = layer_norm
         self.body.fc = nn.Identity()
         self.fc: nn.Module = nn.Linear(fc.in_features, 1)
         self.mean, self.std = list(mean), list(std)
@@ -79,4 +93,7 @@ class TorchvisionTrunk(nn.Module):
         Args:
             images: (N, 3, H, W), normalised.
         """
-        return self.fc(self.body(images))
+        features = self.body(images)
+        if self.layer_norm:
+            features = F.layer_norm(features, features.shape[1:])
+        return self.fc(features)

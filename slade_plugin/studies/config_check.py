@@ -14,6 +14,8 @@ from slade_plugin.errors import ConfigError, SladeError
 from slade_plugin.self_training.pipeline import STATE_FILE, Pipeline, differences
 from slade_plugin.studies.plan import Run
 
+PLAIN = "experiment"  # the one experiment of a run that is no self-training
+
 # What differs between runs of one setting by design.
 _OF_ONE_RUN = ("seed", "teacher_experiment", "folder", "last_folder")
 
@@ -60,6 +62,21 @@ def read_plan(run: Run) -> dict[str, Any]:
     """The merged and checked config of the stages of a run, as if it trained its own teacher.
 
     Raises:
+        SladeError: If run.py would refuse it, or it is no self-training.
+    """
+    plan = read_stages(run)
+    if PLAIN in plan:
+        raise ConfigError(
+            f"{' '.join(run.flags)} is no self-training; expected a config of the student, "
+            "such as --config_loss slade."
+        )
+    return {name: _of_setting(args.dict_of_yamls) for name, args in plan.items()}
+
+
+def read_stages(run: Run) -> dict[str, Any]:
+    """The merged and checked args of each experiment of a run; of a plain one under `PLAIN`.
+
+    Raises:
         SladeError: If run.py would refuse it.
     """
     from slade_plugin import compat
@@ -72,17 +89,13 @@ def read_plan(run: Run) -> dict[str, Any]:
         runner = SladeRunner()
         runner.set_YR()
         reader = runner.reader_for(runner.YR)
-        if not vars(runner.read(reader)).get("pipeline"):
-            raise ConfigError(
-                f"{' '.join(run.flags)} is no self-training; expected a config of the student, "
-                "such as --config_loss slade."
-            )
-        plan = Pipeline(runner, reader).args
+        args = runner.read(reader)
+        plan = Pipeline(runner, reader).args if vars(args).get("pipeline") else {PLAIN: args}
         for args in plan.values():
             check_args(args, runner.pytorch_getter)
     finally:
         sys.argv = before
-    return {name: _of_setting(args.dict_of_yamls) for name, args in plan.items()}
+    return plan
 
 
 def _of_setting(config: Any) -> Any:

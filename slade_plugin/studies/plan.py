@@ -288,6 +288,31 @@ def _joined(
     return {flag: tuple(_text(value).split()) for flag, value in ordered}
 
 
+def merge_flags(sources: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Flags of several sources as those of one: mappings are merged, else the last value counts.
+
+    Args:
+        sources: Words of run.py's command line.
+
+    Raises:
+        ConfigError: If one cannot be read or is the study's own.
+    """
+    flags: dict[str, Any] = {}
+    for source in sources:
+        for flag, value in _values(source).items():
+            flags[flag] = _merged(flags.get(flag), value)
+    return tuple(word for flag, value in flags.items() for word in (flag, *_text(value).split()))
+
+
+def read_words(where: str, value: Any) -> tuple[str, ...]:
+    """Flags of a YAML file, from one text or from a list of words.
+
+    Raises:
+        ConfigError: If they cannot be read.
+    """
+    return _words(where, value)
+
+
 def _values(words: Sequence[str]) -> dict[str, Any]:
     """Flag to its value: what YAML reads in braces, otherwise the text as it is."""
     texts: dict[str, list[str]] = {}

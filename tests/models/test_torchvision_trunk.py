@@ -94,3 +94,24 @@ def test_a_wrong_architecture_is_named(architecture: str, text: str) -> None:
 def test_wrong_weights_are_named() -> None:
     with pytest.raises(ConfigError, match="no weight file IMAGENET1K_V9"):
         TorchvisionTrunk("resnet18", "IMAGENET1K_V9")
+
+
+def test_max_pooling_and_layer_norm_follow_the_feature_maps() -> None:
+    trunk = TorchvisionTrunk("resnet18", pooling="max", layer_norm=True).eval()
+    trunk.fc = nn.Identity()
+    maps: list[torch.Tensor] = []
+    trunk.body.layer4.register_forward_hook(lambda _, __, output: maps.append(output))
+    features = trunk(torch.randn(2, 3, 64, 64))
+    expected = maps[0].amax(dim=(2, 3))
+    centred = expected - expected.mean(dim=1, keepdim=True)
+    deviation = (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+    assert torch.allclose(features, centred / deviation, atol=1e-5)
+
+
+# shufflenet takes the mean itself, so nothing can stand in its place.
+@pytest.mark.parametrize(
+    ("architecture", "pooling"), [("resnet18", "mean"), ("shufflenet_v2_x0_5", "max")]
+)
+def test_a_pooling_that_cannot_be_is_refused(architecture: str, pooling: str) -> None:
+    with pytest.raises(ConfigError, match=f"pooling is '{pooling}' for {architecture}"):
+        TorchvisionTrunk(architecture, pooling=pooling)

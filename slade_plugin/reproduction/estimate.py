@@ -1,0 +1,144 @@
+"""How long the runs of the table take, from a short probe of their models on this machine.
+
+The probe times training steps and forward passes of trunk and embedder on random images. What it
+leaves out: losses, miners, k-means, the search of neighbours, decoding of images (a GPU may wait
+for it), and lengths that early stopping decides, for which the longest is taken.
+"""
+
+import copy
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from powerful_benchmarker.factories import ModelFactory
+from torch import nn
+
+from slade_plugin.studies.config_check import PLAIN
+
+_WEIGHTS = ("weights", "pretrained")  # arguments of trunks that would load a file
+_CPU_BATCH = 4  # images of a probe on a CPU; a step is taken to cost in proportion
+_TRAINED, _VALIDATED, _TESTED = 3 / 8, 1 / 8, 1 / 2  # shares of the labeled images (MLRC's splits)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What one image takes: in a training step, and in a forward pass alone."""
+
+    train: float
+    forward: float
+
+
+class Probe:
+    """Times models once each.
+
+    Args:
+        getter: The runner's getter of classes.
+        device: Such as "cuda" or "cpu".
+        steps: Timed steps; one more warms up.
+    """
+
+    def __init__(self, getter: Any, device: str, steps: int = 3) -> None:
+        self.getter = getter
+        self.device = device
+        self.steps = steps
+        self.known: dict[str, Seconds] = {}
+
+    def __call__(self, args: Any) -> Seconds:
+        """Seconds an image, for the model, image size and batch size of a config.
+
+        Args:
+            args: Merged config of an experiment.
+        """
+        trainer = next(iter(args.trainer.values()))
+        batch = trainer["batch_size"] + trainer.get("unlabeled_batch_size", 0)
+        specs = {name: _without_weights(spec) for name, spec in args.models.items()}
+        size = image_size(args.transforms)
+        key = json.dumps([specs, size, batch], sort_keys=True, default=str)
+        if key not in self.known:
+            self.known[key] = self._measure(specs, size, batch)
+        return self.known[key]
+
+    def _measure(self, specs: Mapping[str, Any], size: int, batch: int) -> Seconds:
+        factory = ModelFactory(getter=self.getter)
+        trunk = factory.create(named_specs={"trunk": specs["trunk"]}, subset="trunk")
+        embedder = factory.create(named_specs={"embedder": specs["embedder"]}, subset="embedder")
+        model = nn.Sequential(trunk, embedder).to(self.device)
+        count = batch if self.device == "cuda" else min(batch, _CPU_BATCH)
+        images = torch.randn(count, len(trunk.mean), size, size, device=self.device)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            model(images).square().mean().backward()
+            optimizer.step()
+
+        train = self._time(step) / count
+        with torch.no_grad():
+            return Seconds(train, self._time(lambda: model.eval()(images)) / count)
+
+    def _time(self, work: Callable[[], object]) -> float:
+        """Mean seconds of `work`."""
+        for number in range(self.steps + 1):
+            if number == 1:
+                self._wait()
+                started = time.perf_counter()
+            work()
+        self._wait()
+        return (time.perf_counter() - started) / self.steps
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def run_hours(
+    stages: Mapping[str, Any], images: Mapping[str, int], probe: Callable[[Any], Seconds]
+) -> float:
+    """Hours of one run on the probed device.
+
+    Args:
+        stages: What `read_stages` gave: merged configs by experiment.
+        images: Numbers of labeled images, of images of the pool, and of split schemes.
+        probe: Gives seconds an image for a config.
+    """
+    labeled, pool = images["labeled"], images["pool"]
+    total = 0.0
+    for args in stages.values():
+        seconds = probe(args)
+        trainer = next(iter(args.trainer.values()))
+        batch = trainer["batch_size"] + trainer.get("unlabeled_batch_size", 0)
+        steps = args.num_epochs_train * trainer["iterations_per_epoch"]
+        evaluations = args.num_epochs_train // args.save_interval
+        evaluated = labeled * (evaluations * _VALIDATED + 2 * _TESTED + _VALIDATED)  # and ensemble
+        total += steps * batch * seconds.train + evaluated * seconds.forward
+    if PLAIN not in stages:
+        total += pool * seconds.forward  # pseudo labels
+        settings = getattr(args, "self_supervised", None)
+        if settings:
+            views = settings["views"]
+            of_full_size = sum(
+                count * (size / image_size(args.transforms)) ** 2
+                for size, count in zip(views["crop_sizes"], views["crop_counts"], strict=True)
+            )
+            trained = (labeled * _TRAINED + pool) * settings["num_epochs"]
+            total += trained * of_full_size * seconds.train
+    return total * images["split_schemes"] / 3600
+
+
+def image_size(transforms: Mapping[str, Any]) -> int:
+    """Pixels of an image's side after the transforms; those without any are 32 (Glyphs)."""
+    sizes = [spec["size"] for spec in (transforms["train"] or {}).values() if "size" in spec or {}]
+    return int(sizes[-1]) if sizes else 32
+
+
+def _without_weights(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The model with random numbers, so that a probe needs no download."""
+    model = copy.deepcopy(dict(spec))
+    for arguments in model.values():
+        for name in _WEIGHTS:
+            if name in (arguments or {}):
+                arguments[name] = None
+    return model
