@@ -38,6 +38,7 @@ INSTALL_REQUIRES = [
     # Used by the plugin itself. Not pinned: compat.py mends the host on the newest ones.
     "torch",
     "torchvision",
+    "jsonschema",
     "numpy",
     "scipy",
     "scikit-learn",
@@ -105,7 +106,7 @@ setup(
     packages=[*find_packages(include=["slade_plugin", "slade_plugin.*"]), CONFIG_PACKAGE],
     package_dir={"slade_plugin": "slade_plugin", CONFIG_PACKAGE: "bench_configs"},
     package_data={
-        "slade_plugin": ["py.typed", "reporting/page.html", "results/*.csv"],
+        "slade_plugin": ["py.typed", "reporting/page.html", "results/*.csv", "results/*.json"],
         CONFIG_PACKAGE: ["*.yaml", "*/*.yaml"],
     },
     entry_points={"console_scripts": ["slade-bench = slade_plugin.cli:main"]},

@@ -25,7 +25,9 @@ COMMANDS = {
     "report": "slade_plugin.report",
     "compare": "slade_plugin.commands.compare",
     "reproduce": "slade_plugin.commands.reproduce",
+    "export": "slade_plugin.commands.export",
     "results": "slade_plugin.commands.results",
+    "verify-export": "slade_plugin.commands.verify_export",
 }
 
 
@@ -185,4 +187,6 @@ Other commands, each with its own --help:
   compare A B                                whether two methods differ, and may be compared
   reproduce main-table --dataset NAME        the rows of the poster's main table
   results DIR...                             one table of all experiments in these folders
+  export EXPERIMENT FOLDER                   a record of it that others can check and repeat
+  verify-export FOLDER                       checks one, and compares it with a second run
 """

@@ -8,17 +8,14 @@ seeds.
 """
 
 import argparse
-import glob
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from slade_plugin.commands.outputs import check_outputs
-from slade_plugin.errors import ExperimentError
 from slade_plugin.files import atomic_write, write_json
 from slade_plugin.results.comparison import compare, to_text
-from slade_plugin.results.experiments import Group, find_experiments, group_experiments
+from slade_plugin.results.experiments import read_method
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     """
     args = parser().parse_args(argv)
     check_outputs(args.out, (".md", ".json", ".txt"))
-    comparison = compare(_method(args.a), _method(args.b))
+    comparison = compare(read_method(args.a), read_method(args.b))
     print(to_text(comparison), end="")
     for path in args.out:
         if path.suffix == ".json":
@@ -44,23 +41,6 @@ def main(argv: Sequence[str]) -> int:
         with atomic_write(path) as file:
             file.write(to_text(comparison, "github" if path.suffix == ".md" else "simple").encode())
     return 0
-
-
-def _method(pattern: str) -> Group:
-    folders = sorted(Path(path) for path in glob.glob(pattern))
-    if not folders:
-        raise ExperimentError(f"nothing is named {pattern}; expected an experiment or a pattern.")
-    groups, notes = group_experiments(find_experiments(folders))
-    for note in notes:
-        print(f"Note: {note}.", file=sys.stderr)
-    if len(groups) != 1:
-        named = [f"{group.title} ({group.first.folder})" for group in groups]
-        found = ", ".join(named) or "none that is finished"
-        raise ExperimentError(
-            f"{pattern} holds {len(groups)} methods: {found}; expected one. Name the folder of one "
-            "experiment, or in quotes a pattern that only fits runs of one method."
-        )
-    return groups[0]
 
 
 def parser() -> argparse.ArgumentParser:

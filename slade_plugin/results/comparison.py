@@ -14,6 +14,7 @@ from slade_plugin.results.table import mean_and_interval, metric_titles
 
 ALPHA = 0.05
 MAIN_METRIC = "mean_average_precision_at_r"
+_ROUNDING = 1e-9  # percent
 
 Pairs = list[tuple[Experiment, Experiment]]
 
@@ -145,7 +146,7 @@ def _test(both: np.ndarray) -> dict[str, Any]:
     numbers = {"n": len(both), "a": float(a), "b": float(b), "difference": mean}
     if len(both) > 1:
         numbers |= {"interval95": half, "standard_error": float(stats.sem(change))}
-        if change.std() > 0:  # otherwise all pairs differ by the same, and there is no test
+        if change.std() > _ROUNDING:  # else all pairs differ by the same, and there is no test
             t, p = stats.ttest_rel(both[:, 0], both[:, 1])
             effect = mean / change.std(ddof=1)
             numbers |= {"t": float(t), "p_value": float(p), "effect_size": float(effect)}

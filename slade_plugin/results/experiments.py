@@ -1,5 +1,6 @@
 """Finds experiments on disk, tells which of them are one method, and reads their scores."""
 
+import glob
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -116,13 +117,16 @@ class Experiment:
             if isinstance(method.get(key), Mapping):
                 method[key] = {k: v for k, v in method[key].items() if k != "folder"}
         given = self.config.get("teacher_experiment")
-        if given and "pseudo_labels" in self.config:  # nothing but a student uses it
-            teacher = self._find_teacher(given)
-            method[TEACHER] = teacher.method if teacher else given
+        if given and "pseudo_labels" in self.config:
+            method[TEACHER] = self.teacher.method if self.teacher else given
         return method
 
-    def _find_teacher(self, given: str) -> "Experiment | None":
-        """The teacher where it was, or where it went if all was moved together."""
+    @cached_property
+    def teacher(self) -> "Experiment | None":
+        """A student's teacher where it was, or where it went if all was moved together."""
+        given = self.config.get("teacher_experiment")
+        if not given or "pseudo_labels" not in self.config:  # nothing but a student uses it
+            return None
         parts = Path(given).parts
         near = (p.joinpath(*parts[-n:]) for n in range(4, 0, -1) for p in self.folder.parents[:4])
         for folder in (Path(given), *near):
@@ -288,6 +292,30 @@ def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], l
     groups.sort(key=lambda g: (g.first.dataset, order.get(g.first.stage, 3)))
     _tell_apart(groups)
     return groups, notes
+
+
+def read_method(pattern: str) -> Group:
+    """The runs of one method.
+
+    Args:
+        pattern: The folder of an experiment, or a pattern (``*``) for its runs.
+
+    Raises:
+        ExperimentError: If it fits nothing, several methods, or only part of what it fits counts.
+    """
+    folders = sorted(Path(path) for path in glob.glob(pattern))
+    if not folders:
+        raise ExperimentError(f"nothing is named {pattern}; expected an experiment or a pattern.")
+    groups, notes = group_experiments(find_experiments(folders))
+    if len(groups) > 1:
+        named = ", ".join(f"{group.title} ({group.first.folder})" for group in groups)
+        raise ExperimentError(
+            f"{pattern} holds {len(groups)} methods: {named}; expected one. Name the folder of one "
+            "experiment, or in quotes a pattern that only fits runs of one method."
+        )
+    if notes:
+        raise ExperimentError(f"{'; '.join(notes)}. Expected runs that all count.")
+    return groups[0]
 
 
 def _tell_apart(groups: list[Group]) -> None:

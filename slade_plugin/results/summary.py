@@ -1,6 +1,6 @@
 """What several runs of a method scored: mean, standard error, interval, published number."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,14 +48,22 @@ def missing_splits(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> l
     ]
 
 
-def units(experiments: Sequence[Experiment], split: str, kind: str, metric: str) -> list[float]:
-    """What mean and error are taken over, in percent.
+def numbers_of(runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Mean, error and interval of one metric.
 
-    Of several experiments each one's mean over its split schemes: scores of one experiment are not
-    independent. Of a single one its split schemes.
+    They are taken over each run's mean over its split schemes, since the scores of one run are not
+    independent; of a single run over its split schemes.
+
+    Args:
+        runs: {split scheme: percent} of each run.
     """
-    values = [list(e.scores[split][kind][metric].values()) for e in experiments]
-    return values[0] if len(values) == 1 else [float(np.mean(v)) for v in values]
+    of_runs = [list(by_scheme.values()) for by_scheme in runs]
+    values = of_runs[0] if len(of_runs) == 1 else [float(np.mean(v)) for v in of_runs]
+    mean, half = mean_and_interval(values)
+    numbers: dict[str, Any] = {"mean": mean, "values": values}
+    if len(values) > 1:
+        numbers |= {"standard_error": float(stats.sem(values)), "interval95": half}
+    return numbers
 
 
 def _row(title: str, experiments: list[Experiment], split: str, kind: str) -> dict[str, Any]:
@@ -78,17 +86,11 @@ def _row(title: str, experiments: list[Experiment], split: str, kind: str) -> di
     }
     for metric in metrics:
         if all(metric in e.scores[split][kind] for e in experiments):
-            row["metrics"][metric] = _numbers(units(experiments, split, kind, metric))
+            row["metrics"][metric] = numbers_of(
+                [e.scores[split][kind][metric] for e in experiments]
+            )
             number = published(first, metric, dim) if split == "test" else None
             if number is not None:
                 numbers = row["metrics"][metric]
                 numbers |= {"published": number, "difference": numbers["mean"] - number}
     return row
-
-
-def _numbers(values: list[float]) -> dict[str, Any]:
-    mean, half = mean_and_interval(values)
-    numbers: dict[str, Any] = {"mean": mean, "values": values}
-    if len(values) > 1:
-        numbers |= {"standard_error": float(stats.sem(values)), "interval95": half}
-    return numbers

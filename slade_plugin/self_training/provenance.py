@@ -1,5 +1,6 @@
 """What a run has to say about where its numbers come from."""
 
+import json
 import os
 import platform
 import subprocess
@@ -11,6 +12,9 @@ from typing import Any
 import torch
 
 import slade_plugin
+from slade_plugin.files import write_json
+
+ENVIRONMENT_FILE = "environment.json"
 
 _PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-gpu", "matplotlib", "pillow",
@@ -34,6 +38,18 @@ def describe_environment() -> dict[str, Any]:
         },
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+def record_environment(folder: Path) -> None:
+    """Adds this process to the environment.json of a plain experiment, where it was begun.
+
+    Runs of self-training have theirs in pipeline.json.
+    """
+    if not (folder / "configs").is_dir():
+        return  # refused before anything was written
+    path = folder / ENVIRONMENT_FILE
+    entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    write_json(path, [*entries, describe_environment()])
 
 
 def _version(package: str) -> str | None:

@@ -9,7 +9,11 @@ import torch
 
 import slade_plugin
 from slade_plugin.self_training import provenance
-from slade_plugin.self_training.provenance import describe_environment
+from slade_plugin.self_training.provenance import (
+    ENVIRONMENT_FILE,
+    describe_environment,
+    record_environment,
+)
 
 
 def git(folder: Path, *args: str) -> None:
@@ -87,3 +91,13 @@ def test_a_machine_without_git_has_no_commit(
 def test_a_package_that_is_not_installed_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "_PACKAGES", ("torch", "no-such-package"))
     assert describe_environment()["packages"]["no-such-package"] is None
+
+
+def test_each_process_of_a_plain_experiment_is_noted(tmp_path: Path) -> None:
+    record_environment(tmp_path)
+    assert list(tmp_path.iterdir()) == []  # refused before it began
+    (tmp_path / "configs").mkdir()
+    for _ in range(2):
+        record_environment(tmp_path)
+    entries = json.loads((tmp_path / ENVIRONMENT_FILE).read_text())
+    assert entries == [describe_environment()] * 2

@@ -1,0 +1,56 @@
+"""Writes a method as a record for a leaderboard: `slade-bench export EXPERIMENT FOLDER`.
+
+    slade-bench export experiments/slade_seed0/student slade_record
+    slade-bench export 'experiments/slade_seed*/student' slade_record
+
+The folder holds the scores in the benchmark's columns and as JSON, the merged configs, pseudo
+labels, hashes of data and weights, versions, machine and command lines, and is what the host's
+--reproduce_results reads.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.results.experiments import read_method
+from slade_plugin.results.leaderboard import write_record
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The words behind ``export``.
+
+    Returns:
+        0.
+
+    Raises:
+        SladeError: For a mistake that its message explains.
+    """
+    args = parser().parse_args(argv)
+    record = write_record(read_method(args.experiment), args.folder, args.dataset_root)
+    print(f"{args.folder}: {record['method']} on {record['dataset']}, {len(record['runs'])} runs.")
+    if not all(run["environment"] for run in record["runs"]):
+        print("Note: the host recorded no versions and command lines; say them beside the record.")
+    print(f"Check it with: slade-bench verify-export {args.folder}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words of the command."""
+    words = argparse.ArgumentParser(
+        prog="slade-bench export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add: Any = words.add_argument
+    add("experiment", metavar="EXPERIMENT", help="its folder, or a pattern in quotes for its seeds")
+    add("folder", metavar="FOLDER", type=Path, help="a new folder for the record")
+    add(
+        "--dataset_root", type=Path, default=Path("datasets"),
+        help="read for the hash of the data where none is on record (default: datasets)",
+    )  # fmt: skip
+    return words

@@ -1,0 +1,69 @@
+"""Checks a record of `slade-bench export`: `slade-bench verify-export FOLDER`.
+
+    slade-bench verify-export slade_record
+    slade-bench verify-export slade_record --against experiments/again/student
+
+Checked are its form, hashes, numbers and configs; with --against also whether a second run, made by
+the record's own commands, has the same scores. Exit codes: 0 all is well, 1 it is not, 2 a mistake.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.errors import ConfigError
+from slade_plugin.results.experiments import read_method
+from slade_plugin.results.verification import compare_runs, read_record, verify_record
+
+EXIT_PROBLEM = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The words behind ``verify-export``.
+
+    Returns:
+        0 if all is well, 1 if the record or the second run is not.
+
+    Raises:
+        SladeError: For a mistake that its message explains.
+    """
+    args = parser().parse_args(argv)
+    if args.tolerance < 0:
+        raise ConfigError(f"--tolerance is {args.tolerance}; expected percent points, 0 or more.")
+    checks = verify_record(args.folder)
+    wrong = sum(bool(problems) for _, problems in checks)
+    if args.against and not wrong:
+        again = read_method(args.against)
+        checks += compare_runs(read_record(args.folder), again, args.tolerance)
+        wrong = sum(bool(problems) for _, problems in checks)
+    for name, problems in checks:
+        print(f"{'problem' if problems else 'ok':8} {name}")
+        for problem in problems:
+            print(f"{'':8} {problem}")
+    print("All is well." if not wrong else f"{wrong} of {len(checks)} checks found a problem.")
+    return EXIT_PROBLEM if wrong else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words of the command."""
+    words = argparse.ArgumentParser(
+        prog="slade-bench verify-export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add: Any = words.add_argument
+    add("folder", metavar="FOLDER", type=Path, help="what slade-bench export wrote")
+    add(
+        "--against", metavar="EXPERIMENT",
+        help="a second run, or a pattern in quotes for one of each seed",
+    )  # fmt: skip
+    add(
+        "--tolerance", type=float, default=0.0,
+        help="percent points that a score may differ (default: 0; other machines round otherwise)",
+    )  # fmt: skip
+    return words
