@@ -36,7 +36,7 @@ from slade_plugin.datasets import FolderImages
 from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.registry import register_all
 from slade_plugin.self_training.preflight import preflight
-from slade_plugin.self_training.provenance import record_environment
+from slade_plugin.self_training.provenance import environment_recorded
 
 DEFAULT_SEED = 0
 
@@ -204,10 +204,8 @@ class SladeRunner(SingleExperimentRunner):
         self.read(YR)  # the host's own reading, below, fails without a text
         if args.evaluate or args.evaluate_ensemble:
             return super().run_new_experiment_or_resume(YR)
-        try:
+        with environment_recorded(folder):
             return super().run_new_experiment_or_resume(YR)
-        finally:  # an interrupted run was one, too
-            record_environment(folder)
 
     def reproduce_results(self, YR: Any, *args: Any, **kwargs: Any) -> Any:
         """The host's, with the saved experiment's own areas, and an error where one is missing."""
@@ -222,10 +220,8 @@ class SladeRunner(SingleExperimentRunner):
         check_folder_is_free(Path(YR.args.experiment_folder))
         for area in YR.args.config_foldernames:
             setattr(YR.args, area, ["default"])  # the host lists them before it takes the saved
-        try:
+        with environment_recorded(Path(YR.args.experiment_folder)):
             return super().reproduce_results(YR, *args, **kwargs)
-        finally:
-            record_environment(Path(YR.args.experiment_folder))
 
     def start_experiment(self, args: Any, built_before: bool = False) -> Any:
         """The host's, after the checks that take no time and, for a new one, a trial of its parts.

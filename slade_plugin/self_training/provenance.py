@@ -5,6 +5,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import torch
 
 import slade_plugin
+from slade_plugin.errors import ExperimentError
 from slade_plugin.files import write_json
 
 ENVIRONMENT_FILE = "environment.json"
@@ -40,16 +43,21 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def record_environment(folder: Path) -> None:
-    """Adds this process to the environment.json of a plain experiment, where it was begun.
+@contextmanager
+def environment_recorded(folder: Path) -> Iterator[None]:
+    """Adds this process to the environment.json of a plain experiment, however it ends.
 
     Runs of self-training have theirs in pipeline.json.
     """
-    if not (folder / "configs").is_dir():
-        return  # refused before anything was written
-    path = folder / ENVIRONMENT_FILE
-    entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    write_json(path, [*entries, describe_environment()])
+    try:
+        yield
+    finally:
+        # Nothing is written of a run that was refused, and a note must not hide why one ended.
+        with suppress(ExperimentError, OSError, ValueError):
+            if (folder / "configs").is_dir():
+                path = folder / ENVIRONMENT_FILE
+                entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+                write_json(path, [*entries, describe_environment()])
 
 
 def _version(package: str) -> str | None:

@@ -12,7 +12,7 @@ from slade_plugin.self_training import provenance
 from slade_plugin.self_training.provenance import (
     ENVIRONMENT_FILE,
     describe_environment,
-    record_environment,
+    environment_recorded,
 )
 
 
@@ -94,10 +94,16 @@ def test_a_package_that_is_not_installed_is_none(monkeypatch: pytest.MonkeyPatch
 
 
 def test_each_process_of_a_plain_experiment_is_noted(tmp_path: Path) -> None:
-    record_environment(tmp_path)
+    with environment_recorded(tmp_path):
+        pass
     assert list(tmp_path.iterdir()) == []  # refused before it began
     (tmp_path / "configs").mkdir()
-    for _ in range(2):
-        record_environment(tmp_path)
-    entries = json.loads((tmp_path / ENVIRONMENT_FILE).read_text())
-    assert entries == [describe_environment()] * 2
+    with environment_recorded(tmp_path):
+        pass
+    with pytest.raises(KeyboardInterrupt), environment_recorded(tmp_path):
+        raise KeyboardInterrupt
+    path = tmp_path / ENVIRONMENT_FILE
+    assert json.loads(path.read_text()) == [describe_environment()] * 2
+    path.write_text("{")  # a damaged note does not hide why the run ended
+    with pytest.raises(KeyboardInterrupt), environment_recorded(tmp_path):
+        raise KeyboardInterrupt
