@@ -72,7 +72,10 @@ class Experiment:
         embedder = (self.config.get("models") or {}).get("embedder") or {}
         sizes = next(iter(embedder.values()), None) or {}
         layers = sizes.get("layer_sizes") if isinstance(sizes, Mapping) else None
-        return layers[-1] if layers else None
+        if layers or first_key(embedder) != "Identity":
+            return layers[-1] if layers else None
+        loss = next(iter((self.losses.get("metric_loss") or {}).values()), None) or {}
+        return loss.get("embedding_size")  # of the trunk's own output only a classifier tells it
 
     @property
     def loss(self) -> str:

@@ -27,6 +27,7 @@ _LOSSES = {
     "FastAPLoss": "FastAP",
     "MultiSimilarityLoss": "MS",
     "ProxyAnchorLoss": "Proxy-Anchor (2)",
+    "SmoothedCrossEntropyLoss": "Mutual-Info",
 }
 _RESNET50 = "ResNet-50"
 # (loss, weights) of a ResNet-50 -> name of its row, for teachers and for students
@@ -71,6 +72,9 @@ def find_row(experiment: Experiment) -> str | None:
     name = _TEACHERS.get((loss, init), loss) if arch == _RESNET50 else loss
     if arch == "BN-Inception" and loss == "MS":
         name = "MS+Miner" if miners else ""
+    elif arch == _RESNET50 and loss == "ProxyNCA":
+        trunk = next(iter(experiment.config["models"]["trunk"].values()))
+        name = "ProxyNCA++" if trunk.get("pooling") == "max" else ""
     row = poster_rows().get(name)
     return name if row and (row["arch"], row["init"]) == (arch, init) else None
 

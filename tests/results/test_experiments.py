@@ -2,12 +2,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from slade_plugin.errors import ExperimentError
 from slade_plugin.results.experiments import (
+    Experiment,
     Group,
     find_experiments,
     group_experiments,
@@ -72,6 +74,16 @@ def test_a_damaged_state_is_an_error(finished: Path, tmp_path: Path) -> None:
     (teacher,) = find_experiments([tmp_path])
     with pytest.raises(ExperimentError, match=r"pipeline\.json cannot be read"):
         teacher.why_unfinished()
+
+
+@pytest.mark.parametrize(
+    ("embedder", "dim"),
+    [({"MLP": {"layer_sizes": [64, 32]}}, 32), ({"Identity": {}}, 2048), ({"Other": {}}, None)],
+)
+def test_the_size_of_an_embedding(embedder: dict[str, Any], dim: int | None) -> None:
+    losses = {"metric_loss": {"ProxyNCALoss": {"embedding_size": 2048}}}
+    config = {"models": {"embedder": embedder}, "loss_funcs": losses}
+    assert Experiment(Path("e"), config).dim == dim
 
 
 # ---- what is one method -------------------------------------------------------------------------

@@ -10,6 +10,9 @@ MAP_AT_R = "mean_average_precision_at_r"
 RESNET50 = {"resnet50": {"weights": "IMAGENET1K_V1"}}
 BNINCEPTION = {"bninception": {"pretrained": "imagenet"}}
 SWAV = {"TorchvisionTrunk": {"architecture": "resnet50", "weights": "x/swav_800ep.pth.tar"}}
+MAX_POOLED = {"TorchvisionTrunk": {
+    "architecture": "resnet50", "weights": "IMAGENET1K_V1", "pooling": "max",
+}}  # fmt: skip
 MINED = {"unlabeled_tuple_miner": {"BasisSimilarityMiner": {}}}
 
 
@@ -46,6 +49,9 @@ TUNED = {"self_supervised": {"num_epochs": 1}}
             "MS+Miner",
         ),
         (experiment("ProxyAnchorLoss", RESNET50), "Proxy-Anchor (2)"),
+        (experiment("SmoothedCrossEntropyLoss", RESNET50), "Mutual-Info"),
+        (experiment("ProxyNCALoss", MAX_POOLED), "ProxyNCA++"),
+        (experiment("ProxyNCALoss", RESNET50), None),
         (experiment("ContrastiveLoss", RESNET50), "Contrastive (T1)"),
         (experiment("ContrastiveLoss", SWAV, stage="teacher", **TUNED), "Contrastive (T2)"),
         (experiment("MultiSimilarityLoss", RESNET50), "MS (T3)"),
@@ -80,6 +86,9 @@ def test_the_number_is_that_of_the_data_set_and_size() -> None:
     cars = student("MultiSimilarityLoss", SWAV, dataset="Cars196", **TUNED)
     assert published(cars, "r_precision", 512) == 46.92
     assert published(experiment("CosFaceLoss", RESNET50), MAP_AT_R, 512) is None
+    proxies = experiment("ProxyNCALoss", MAX_POOLED)
+    assert published(proxies, "precision_at_1", 2048) == 72.2
+    assert published(proxies, MAP_AT_R, 2048) is None  # the poster has none
 
 
 def test_the_table_is_whole() -> None:
