@@ -52,19 +52,23 @@ INSTALL_REQUIRES = [
 ]
 
 # Imported only where a config asks for it; icons: where the Icons data set is built. lightly brings
-# pytorch-lightning, torchmetrics and hydra-core along, which the plugin does not use.
+# pytorch-lightning, torchmetrics and hydra-core along, which the plugin does not use. Ax 1.4 is to
+# drop AxClient, which the host's search is written for.
 ICONS = ["resvg-py>=0.5"]
+SEARCH = ["ax-platform>=1.3,<1.4", "plotly"]
 SWAV = ["lightly>=1.6"]
 TIMM = ["timm>=1.0"]
 
 EXTRAS_REQUIRE = {
     "icons": ICONS,
+    "search": SEARCH,
     "swav": SWAV,
     "timm": TIMM,
     # Pinned, so that a check passes or fails alike everywhere; .pre-commit-config.yaml holds the
     # same versions and tests/test_packaging.py compares them.
     "test": [
         *ICONS,
+        *SEARCH,
         *SWAV,
         *TIMM,
         "build==1.6.1",

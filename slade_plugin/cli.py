@@ -130,30 +130,26 @@ def _main() -> None:
         "global_db_path": flags.global_db_path,
         "merge_argparse_when_resuming": flags.merge_argparse_when_resuming,
     }
-    if flags.bayes_opt_iters > 0:
-        _run_bayes_opt(kwargs, flags.bayes_opt_iters, flags.reproductions)
+    if flags.bayes_opt_iters or flags.reproductions:
+        _run_search(kwargs, flags.bayes_opt_iters, flags.reproductions)
         return
     from slade_plugin.runner import SladeRunner
 
     SladeRunner(**kwargs).run()
 
 
-def _run_bayes_opt(kwargs: dict[str, Any], iterations: int, reproductions: int) -> None:
-    """The host's own search, where the installed ax-platform still has what the host imports."""
+def _run_search(kwargs: dict[str, Any], iterations: int, reproductions: int) -> None:
+    """The host's Bayesian optimisation. Ax takes seconds to import, so nothing else imports it."""
     try:
-        from powerful_benchmarker.runners.bayes_opt_runner import BayesOptRunner
+        compat.apply(compat.AX_SHIMS)
     except ImportError as error:
         raise ConfigError(
-            f"--bayes_opt_iters {iterations}: the host's search does not run on the installed "
-            f"ax-platform ({error}); expected ax-platform==0.3.6 with pandas<3 and numpy<2."
+            f"--bayes_opt_iters {iterations}: ax-platform is missing or another one is installed "
+            f"({error}); expected ax-platform 1.3. Install it: pip install 'slade-plugin[search]'"
         ) from error
-    from slade_plugin.registry import register_all
-    from slade_plugin.runner import config_root
+    from slade_plugin.search.bayes_opt import BayesOptSearch
 
-    kwargs["root_config_folder"] = kwargs["root_config_folder"] or str(config_root())
-    runner = BayesOptRunner(bayes_opt_iters=iterations, reproductions=reproductions, **kwargs)
-    register_all(runner)
-    runner.run()
+    BayesOptSearch(iterations, reproductions, **kwargs).run()
 
 
 HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config values]
@@ -176,8 +172,10 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
                                 KEY~OVERRIDE~, KEY~APPLY~2, KEY~SWAP~1, KEY~DELETE~
   --teacher.KEY, --baseline.KEY, --every.KEY    the same, for these stages of a pipeline
   --dataset_root, --root_experiment_folder, --root_config_folder, --pytorch_home,
-  --global_db_path, --merge_argparse_when_resuming, --bayes_opt_iters, --reproductions
+  --global_db_path, --merge_argparse_when_resuming
                                 as in the host
+  --bayes_opt_iters N           search the values that have bounds, in N trials (docs/search.md)
+  --reproductions N             repeat the best trial under N other seeds
   --list                        print what is registered and which configs exist
   --debug                       full logs and tracebacks
 

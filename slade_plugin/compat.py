@@ -11,6 +11,7 @@ it say ``max_iter``.
 import functools
 import hashlib
 import importlib
+import importlib.util
 import json
 import sqlite3
 import sys
@@ -259,6 +260,40 @@ def _ensure_columns(database: Any, table: str, types_of_columns: Mapping[str, st
             database.execute(f"ALTER TABLE [{table}] ADD COLUMN [{name}] {kind}")
 
 
+def _ax_best_point() -> Undo:
+    module: Any = importlib.import_module("ax.service.utils.best_point")
+
+    def get_best_raw_objective_point(experiment: Any) -> Any:
+        _, parameters, (means, covariances) = module.get_best_raw_objective_point_with_trial_index(
+            experiment
+        )
+        values = {name: (mean, covariances[name][name] ** 0.5) for name, mean in means.items()}
+        return parameters, values
+
+    return _set(module, "get_best_raw_objective_point", get_best_raw_objective_point)
+
+
+def _ax_modelbridge() -> Undo:
+    if importlib.util.find_spec("ax.modelbridge") is not None:
+        return _nothing
+    generators: Any = importlib.import_module("ax.adapter.registry").Generators
+    package, registry = "ax.modelbridge", "ax.modelbridge.registry"
+    sys.modules[package] = types.ModuleType(package)
+    sys.modules[registry] = types.ModuleType(registry)
+    _set(sys.modules[registry], "Models", types.SimpleNamespace(GPEI=generators.BOTORCH_MODULAR))
+
+    def forget() -> None:
+        for name in (package, registry):
+            sys.modules.pop(name, None)
+
+    return forget
+
+
+def _ax_contour() -> Undo:
+    module: Any = importlib.import_module("ax.plot.contour")
+    return _set(module, "interact_contour", module.interact_contour_plotly)
+
+
 SHIMS: tuple[Shim, ...] = (
     Shim(
         "gdown_md5",
@@ -312,12 +347,38 @@ SHIMS: tuple[Shim, ...] = (
     ),
 )
 
+# With them the host's search can be imported on ax-platform 1.3, which itself takes seconds to
+# import. slade_plugin/search does without what else the host calls of the old Ax.
+AX_SHIMS: tuple[Shim, ...] = (
+    Shim(
+        "ax_best_point",
+        "Ax 1.0 dropped a function that the host's search imports: ImportError: cannot import name "
+        "'get_best_raw_objective_point'. Its successor gives variances for standard errors.",
+        _ax_best_point,
+    ),
+    Shim(
+        "ax_modelbridge",
+        "Ax 1.0 renamed the package of the models that the host's plots are made with: "
+        "ModuleNotFoundError: No module named 'ax.modelbridge'.",
+        _ax_modelbridge,
+    ),
+    Shim(
+        "ax_contour",
+        "Ax renamed the contour plot: ImportError: cannot import name 'interact_contour'.",
+        _ax_contour,
+    ),
+)
+
 _applied: dict[str, Undo] = {}
 
 
-def apply() -> None:
-    """Puts every shim in place; a second call does nothing. Call it before importing the host."""
-    for shim in SHIMS:
+def apply(shims: Sequence[Shim] = SHIMS) -> None:
+    """Puts shims in place; a second call does nothing. Call it before importing the host.
+
+    Args:
+        shims: `SHIMS`, or `AX_SHIMS` before the host's search is imported.
+    """
+    for shim in shims:
         if shim.name not in _applied:
             _applied[shim.name] = shim.install()
 
@@ -326,6 +387,6 @@ def undo(name: str) -> None:
     """Takes one shim back, e.g. to show its symptom; `apply` puts it in place again.
 
     Args:
-        name: Name in `SHIMS`. A shim that is not in place is left alone.
+        name: Name in `SHIMS` or `AX_SHIMS`. A shim that is not in place is left alone.
     """
     _applied.pop(name, _nothing)()

@@ -27,6 +27,10 @@ class ExperimentError(SladeError):
     """An experiment folder is taken, missing, unwritable or belongs to another configuration."""
 
 
+class DivergenceError(ExperimentError):
+    """Training met a number that is none. A search scores such a trial 0, as the host does."""
+
+
 class CheckpointError(SladeError):
     """A checkpoint is damaged, incomplete or foreign."""
 

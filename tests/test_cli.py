@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from slade_plugin import cli
+from slade_plugin import cli, compat
 from slade_plugin.config.validation import STAGE_PREFIXES
 from slade_plugin.errors import SladeError
 from slade_plugin.runner import SladeRunner, config_root
@@ -239,14 +239,24 @@ def test_anything_unexpected_raises(
         bench("--config_loss contrastive", root=None)
 
 
-def test_the_hosts_search_says_what_it_needs(
+def test_a_search_without_ax_names_the_extra(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the old ax-platform the host's module cannot be imported."""
-    monkeypatch.setitem(sys.modules, "powerful_benchmarker.runners.bayes_opt_runner", None)
-    outcome = bench("--bayes_opt_iters 2", root=tmp_path)
+    for shim in compat.AX_SHIMS:
+        compat.undo(shim.name)
+    monkeypatch.setitem(sys.modules, "ax.service.utils.best_point", None)
+    outcome = bench("--config_loss contrastive_search --bayes_opt_iters 2", root=tmp_path)
     assert outcome.code == 2
-    assert "expected ax-platform==0.3.6" in outcome.err
+    assert "expected ax-platform 1.3. Install it: pip install 'slade-plugin[search]'" in outcome.err
+
+
+def test_bounds_without_a_search_are_refused(bench: Any, tmp_path: Path) -> None:
+    outcome = bench("--config_loss triplet_search", root=tmp_path)
+    assert outcome.code == 2
+    assert "margin~BAYESIAN~ is a search space; expected a value, or --bayes_opt" in outcome.err
+    outcome = bench("--num_epochs_train~INT_BAYESIAN~ [1, 2]", root=tmp_path)
+    assert outcome.code == 2
+    assert "num_epochs_train~INT_BAYESIAN~ is a search space" in outcome.err
 
 
 def test_our_warnings_are_shown_and_the_hosts_chatter_is_not(

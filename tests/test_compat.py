@@ -55,8 +55,9 @@ def test_undo_of_a_shim_that_is_not_in_place_does_nothing() -> None:
 
 
 def test_names_are_unique_and_reasons_given() -> None:
-    assert len({shim.name for shim in compat.SHIMS}) == len(compat.SHIMS)
-    assert all(len(shim.reason) > 40 for shim in compat.SHIMS)
+    shims = (*compat.SHIMS, *compat.AX_SHIMS)
+    assert len({shim.name for shim in shims}) == len(shims)
+    assert all(len(shim.reason) > 40 for shim in shims)
 
 
 def test_importing_the_module_is_light() -> None:
@@ -352,3 +353,76 @@ def test_records_without_lists_take_the_hosts_way(
     database = DBManager(str(tmp_path / "logs.db"))
     database.write("losses", {"loss": [0.5]})
     assert database.query("SELECT loss FROM losses")[0]["loss"] == 0.5
+
+
+# ---- Ax, which takes seconds to import ----------------------------------------------------------
+
+AX_WARNINGS = ("DeprecationWarning", "FutureWarning", "UserWarning", "RuntimeWarning")
+
+
+def with_ax(test: Any) -> Any:
+    """Marks of a test that imports Ax, which warns of what its next version drops."""
+    for category in AX_WARNINGS:
+        test = pytest.mark.filterwarnings(f"ignore::{category}")(test)
+    return pytest.mark.slow(test)
+
+
+@pytest.fixture
+def ax_applied() -> Iterator[None]:
+    compat.apply(compat.AX_SHIMS)
+    yield
+    compat.apply(compat.AX_SHIMS)
+
+
+def load_search_again() -> types.ModuleType:
+    """Runs the source of the host's search, as its first import would."""
+    spec = importlib.util.find_spec("powerful_benchmarker.runners.bayes_opt_runner")
+    assert spec is not None
+    module = types.ModuleType("powerful_benchmarker.runners.again")
+    module.__package__ = "powerful_benchmarker.runners"
+    source = Path(str(spec.origin)).read_text(encoding="utf-8")
+    exec(compile(source, str(spec.origin), "exec"), module.__dict__)
+    return module
+
+
+@pytest.fixture
+def client(ax_applied: None) -> Any:
+    """Four finished trials of two parameters."""
+    from ax.service.ax_client import AxClient
+    from ax.service.utils.instantiation import ObjectiveProperties
+
+    client = AxClient(random_seed=0, verbose_logging=False)
+    ranges = [{"name": name, "type": "range", "bounds": [0.0, 1.0]} for name in ("a/x", "a/y")]
+    client.create_experiment(
+        name="e", parameters=ranges, objectives={"score": ObjectiveProperties(minimize=False)}
+    )
+    for score in (0.2, 0.5, 0.3, 0.4):
+        _, index = client.get_next_trial()
+        client.complete_trial(index, raw_data=(score, 0.01))
+    return client
+
+
+@with_ax
+@pytest.mark.parametrize(
+    ("shim", "symptom"),
+    [
+        ("ax_best_point", "cannot import name 'get_best_raw_objective_point'"),
+        ("ax_modelbridge", "No module named 'ax.modelbridge'"),
+        ("ax_contour", "cannot import name 'interact_contour'"),
+    ],
+)
+def test_the_search_imports_on_today_s_ax(ax_applied: None, shim: str, symptom: str) -> None:
+    compat.undo(shim)
+    with pytest.raises(ImportError, match=symptom):
+        load_search_again()
+    compat.apply(compat.AX_SHIMS)
+    assert load_search_again().BayesOptRunner.__name__ == "BayesOptRunner"
+
+
+@with_ax
+def test_best_point_has_the_old_form(client: Any) -> None:
+    from ax.service.utils.best_point import get_best_raw_objective_point
+
+    parameters, values = get_best_raw_objective_point(client.experiment)
+    assert parameters == client.experiment.trials[1].arm.parameters
+    assert values["score"] == pytest.approx((0.5, 0.01))

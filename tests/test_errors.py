@@ -14,7 +14,7 @@ CLASSES = [
 
 
 def test_the_errors_are_found() -> None:
-    assert len(CLASSES) == 7
+    assert len(CLASSES) == 8
     assert errors.SladeError in CLASSES
 
 

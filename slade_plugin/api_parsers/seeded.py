@@ -7,7 +7,7 @@ from typing import Any
 
 from slade_plugin.api_parsers.growing_records import let_records_grow
 from slade_plugin.api_parsers.starting_trunk import record_start, start_trunks
-from slade_plugin.errors import ExperimentError
+from slade_plugin.errors import DivergenceError, ExperimentError
 from slade_plugin.seeding import derive_seed, seed_everything
 from slade_plugin.training_state import TrainingState
 
@@ -76,7 +76,9 @@ class _Seeded:
         try:
             super().run_for_each_split_scheme()  # type: ignore[misc]
         except ValueError as error:
-            raise ExperimentError(
+            # The host tells these from others by this text, too.
+            kind = DivergenceError if "NaN" in str(error) else ExperimentError
+            raise kind(
                 f"the run stopped: {error}; expected finite numbers all the way. Training may have "
                 "diverged: try a lower learning rate (config_optimizers), or see --debug."
             ) from error

@@ -35,6 +35,9 @@ OUR_KEYS = SELF_TRAINING_KEYS | {
     "brings", "leakage", "seed", "self_supervised", "unlabeled_dataset",
 }  # fmt: skip
 
+# Those of `pipeline` are read with the teacher's config.
+_READ_HERE = (HOST_KEYS | OUR_KEYS) - {"pipeline"}
+
 _RUN_FLAGS = frozenset(
     """pytorch_home dataset_root root_experiment_folder root_config_folder global_db_path
     merge_argparse_when_resuming bayes_opt_iters reproductions list debug""".split()
@@ -132,8 +135,7 @@ def check_args(args: Any, getter: Any) -> None:
     problems = [
         *_unknown_keys(config),
         *_keys_without_effect(config, getter),
-        # Those of `pipeline` are read with the teacher's config.
-        *_keywords({k: config[k] for k in config if k in (HOST_KEYS | OUR_KEYS) - {"pipeline"}}),
+        *_keywords({k: config[k] for k in config if plain_key(k) in _READ_HERE}),
         *_numbers(config),
         *_evaluation(config),
         *_classes(config, getter),
@@ -190,7 +192,11 @@ def _keywords(content: Any, where: str = "") -> Iterator[str]:
         return
     for key, value in content.items():
         path = f"{where}.{key}".lstrip(".")
-        if "~" in str(key):
+        if "BAYESIAN~" in str(key):
+            yield (
+                f"{path} is a search space; expected a value, or --bayes_opt_iters N to search it"
+            )
+        elif "~" in str(key):
             yield (
                 f"{path} holds a keyword the benchmarker does not read here; {_EXPECTED}, each "
                 "behind a key that exists"

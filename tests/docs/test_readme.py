@@ -12,6 +12,7 @@ from slade_plugin import cli, data
 from slade_plugin.cli import split_quoted_values
 from slade_plugin.config.validation import check_args
 from slade_plugin.runner import SladeRunner
+from slade_plugin.search.trial import SpaceRunner
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -34,6 +35,7 @@ RUN_COMMANDS = sorted(
         if line.startswith("python run.py") and not any(f in line for f in NEEDS_EXPERIMENT)
     }
 )
+SEARCHES = [line for line in RUN_COMMANDS if "--bayes_opt_iters" in line]
 
 
 def test_the_commands_are_found() -> None:
@@ -41,7 +43,7 @@ def test_the_commands_are_found() -> None:
     assert len(RUN_COMMANDS) >= 6
 
 
-@pytest.mark.parametrize("command", RUN_COMMANDS)
+@pytest.mark.parametrize("command", [c for c in RUN_COMMANDS if c not in SEARCHES])
 def test_every_command_is_read_and_valid(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     argv = ["run.py", *split_quoted_values(shlex.split(command)[2:])]
     monkeypatch.setattr(sys, "argv", argv)
@@ -51,6 +53,17 @@ def test_every_command_is_read_and_valid(command: str, monkeypatch: pytest.Monke
     check_args(args, runner.pytorch_getter)
     wanted = argv[argv.index("--config_loss") + 1]
     assert wanted in runner.YR.args.config_loss
+
+
+@pytest.mark.parametrize("command", SEARCHES)
+def test_every_search_is_read_and_valid(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    argv = ["run.py", *split_quoted_values(shlex.split(command)[2:])]
+    monkeypatch.setattr(sys, "argv", argv)
+    runner = SpaceRunner("upper", root_experiment_folder=str(tmp_path))
+    runner.read_stages()
+    assert runner.space
 
 
 def test_the_data_commands_are_read() -> None:

@@ -19,6 +19,7 @@ from slade_plugin.config.composition import BRINGS, compose
 from slade_plugin.config.lookup import resolve
 from slade_plugin.config.validation import check_args
 from slade_plugin.registry import register_all
+from slade_plugin.search.space import fill, find_space
 from slade_plugin.self_supervised.settings import SwAVSettings
 from slade_plugin.self_supervised.views import MultiCropViews
 
@@ -31,10 +32,10 @@ FILES_IN_AREA = {
     "config_dataset": 9,
     "config_eval": 4,
     "config_factories": 1,
-    "config_general": 14,
-    "config_loss": 21,
+    "config_general": 15,
+    "config_loss": 31,
     "config_models": 11,
-    "config_optimizers": 12,
+    "config_optimizers": 13,
     "config_self_supervised": 3,
     "config_transforms": 4,
 }
@@ -44,7 +45,9 @@ TABLES = 1  # the poster's, neither
 CONFIGS = sorted(path for path in ROOT.rglob("*.yaml") if path != AREAS_FILE)
 NAMES = [path.relative_to(ROOT).with_suffix("").as_posix() for path in CONFIGS]
 NAMES_IN_AREAS = [name for name in NAMES if name.split("/")[0] in AREAS]
-LOSSES = sorted(path.stem for path in (ROOT / "config_loss").glob("*.yaml"))
+LOSS_FILES = sorted(path.stem for path in (ROOT / "config_loss").glob("*.yaml"))
+LOSSES = [name for name in LOSS_FILES if not name.endswith("_search")]
+SEARCHES = [name for name in LOSS_FILES if name not in LOSSES]  # the same losses with bounds
 
 MLRC = {
     "config_general": "mlrc",
@@ -221,7 +224,39 @@ def test_config_passes_the_plugin_s_own_check(name: str, getter: Any) -> None:
         requested["config_loss"] = file
     if "config_self_supervised" in (area, *load(name).get(BRINGS, {})):
         requested["config_loss"] = "slade"
-    check_args(SimpleNamespace(**merge(requested)), getter)
+    if file == "metric_loss_search":
+        requested["config_loss"] = "proxy_nca"
+    config = merge(requested)
+    fill(config, {path: p.lower for path, p in find_space(config).items()})
+    check_args(SimpleNamespace(**config), getter)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_bounds_are_around_a_value_in_use(name: str) -> None:
+    """Each searched entry is one of the method's, and the method as shipped is in the space."""
+    space = find_space(merge({"config_loss": name}))
+    config = merge({"config_loss": name.removesuffix("_search")})
+    assert space
+    for path, bounds in space.items():
+        value: Any = config
+        for key in path.split("/"):
+            value = value[key]
+        assert bounds.lower <= value <= bounds.upper, path
+
+
+def test_every_method_of_the_benchmark_has_a_search() -> None:
+    methods = {
+        name.removeprefix("config_loss/") for name in TUNED if name.startswith("config_loss")
+    }
+    assert {f"{name}_search" for name in (*methods, "proxy_anchor", "slade")} == set(SEARCHES)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_bounds_of_every_loss_with_weights_hold_their_learning_rate(name: str) -> None:
+    specs = merge({"config_loss": name})["loss_funcs"]["metric_loss"]
+    has_weights = any("embedding_size" in (arguments or {}) for arguments in specs.values())
+    rate = "optimizers/metric_loss_optimizer/RMSprop/lr"
+    assert (rate in find_space(merge({"config_loss": name}))) == has_weights
 
 
 @pytest.mark.parametrize("name", LOSSES)
