@@ -37,7 +37,8 @@ HOST_PARTS = (
 )
 UNTRAINED = "--check_untrained_accuracy True"
 OFF = "--hook_container~APPLY~2 {untrained_model_can_be_best: True}"
-OURS = ("checkpoint_*.json", "training_state_*.pth")  # besides the files of the host
+# Besides the files of the host.
+OURS = ("checkpoint_*.json", "training_state_*.pth", "environment.json")
 META = "meta_logs/saved_csvs/logs.db: MeanAggregator_"
 
 
@@ -175,7 +176,7 @@ def test_every_saved_tensor_is_equal(bench: Any, pair: tuple[str, Path, Path]) -
 
 
 def test_files_are_those_of_the_host(pair: tuple[str, Path, Path]) -> None:
-    """But for the manifests of our checkpoints and what makes a resumed run exact."""
+    """But for the manifests of our checkpoints, what makes a resumed run exact, and versions."""
     _, host, ours = pair
     assert files(ours) == files(host)
     assert all(any(ours.rglob(pattern)) for pattern in OURS)
