@@ -18,6 +18,13 @@ from slade_plugin.studies import execution
 from slade_plugin.studies.config_check import check_configs
 from slade_plugin.studies.plan import PLACES, Study, plan_runs
 from slade_plugin.studies.report import write_report
+from slade_plugin.studies.run_options import (
+    EPILOG,
+    add_run_options,
+    jobs_and_gpus,
+    names,
+    split_at_dashes,
+)
 
 
 def main() -> int:
@@ -37,15 +44,11 @@ def main() -> int:
 
 
 def _main(argv: list[str]) -> int:
-    at = argv.index("--") if "--" in argv else len(argv)
-    args, extra = _parser().parse_args(argv[:at]), argv[at + 1 :]
-    gpus = _names([args.gpus])
-    jobs = args.jobs if args.jobs is not None else max(1, len(gpus))
-    for flag, value in (("--seeds", args.seeds), ("--jobs", jobs)):
-        if value < 1:
-            raise ConfigError(f"{flag} is {value}; expected 1 or more.")
+    own, extra = split_at_dashes(argv)
+    args = _parser().parse_args(own)
+    jobs, gpus = jobs_and_gpus(args)
     study = Study.load(_study_path(args.study)).selected(
-        _names([args.datasets]), _names(args.only), _names(args.without)
+        names([args.datasets]), names(args.only), names(args.without)
     )
     runs = plan_runs(study, args.folder.resolve() / "runs", range(args.seeds), extra)
     try:
@@ -85,15 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m slade_plugin.study",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="-- FLAGS  further flags of run.py, for every run",
+        epilog=EPILOG,
         allow_abbrev=False,
     )
     add: Any = parser.add_argument
     add("study", help="name of a file in bench_configs/studies, or the path of a YAML file")
     add("--datasets", default="", help="which of the study's, as a,b (default: all)")
-    add("--seeds", type=int, default=5, help="seeds 0 to N-1 (default: 5)")
-    add("--jobs", type=int, help="runs at a time (default: 1, or one for each of --gpus)")
-    add("--gpus", default="", help="ids as 0,1, dealt out to the jobs")
+    add_run_options(parser, seeds=5)
     add("--only", action="append", default=[], help="settings to run, as a,b; `first` always is")
     add("--without", action="append", default=[], help="settings to leave out, as a,b")
     add("--folder", type=Path, default=Path("studies"), help="for the runs of all studies")
@@ -107,10 +108,6 @@ def _study_path(name: str) -> Path:
 
     given = name.endswith((".yaml", ".yml")) or "/" in name
     return Path(name) if given else config_root() / "studies" / f"{name}.yaml"
-
-
-def _names(texts: list[str]) -> list[str]:
-    return [name.strip() for text in texts for name in text.split(",") if name.strip()]
 
 
 if __name__ == "__main__":

@@ -23,6 +23,13 @@ from slade_plugin.reproduction.estimate import Probe, run_hours
 from slade_plugin.reproduction.main_table import RowRun, Table
 from slade_plugin.studies import execution
 from slade_plugin.studies.config_check import read_stages
+from slade_plugin.studies.run_options import (
+    EPILOG,
+    add_run_options,
+    jobs_and_gpus,
+    names,
+    split_at_dashes,
+)
 
 PROGRAM = (sys.executable, "-m", "slade_plugin.reproduction.evaluated_run")
 
@@ -41,16 +48,12 @@ def main(argv: Sequence[str]) -> int:
     """
     from slade_plugin.runner import config_root
 
-    at = list(argv).index("--") if "--" in argv else len(argv)
-    args, extra = parser().parse_args(argv[:at]), list(argv[at + 1 :])
-    gpus = _names(args.gpus)
-    jobs = args.jobs if args.jobs is not None else max(1, len(gpus))
-    for flag, value in (("--seeds", args.seeds), ("--jobs", jobs)):
-        if value < 1:
-            raise ConfigError(f"{flag} is {value}; expected 1 or more.")
+    own, extra = split_at_dashes(argv)
+    args = parser().parse_args(own)
+    jobs, gpus = jobs_and_gpus(args)
     name = args.table.replace("-", "_")
     table = Table.load(config_root() / "tables" / f"{name}.yaml", args.dataset)
-    table = table.selected(_names(args.rows))
+    table = table.selected(names([args.rows]))
     runs = table.runs(args.folder.resolve() / "runs", range(args.seeds), extra)
     print_plan(table, runs, args.probe)
     if args.dry_run:
@@ -133,17 +136,13 @@ def _experiment(table: Table, name: str, run: RowRun) -> Path:
     return run.experiment if row.stage == run.experiment.name else run.experiment / row.stage
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def parser() -> argparse.ArgumentParser:
     """The words of the command."""
     words = argparse.ArgumentParser(
         prog="slade-bench reproduce",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="-- FLAGS  further flags of run.py, for every run, such as --dataset_root",
+        epilog=f"{EPILOG}, such as --dataset_root",
         allow_abbrev=False,
     )
     add: Any = words.add_argument
@@ -152,8 +151,6 @@ def parser() -> argparse.ArgumentParser:
     add("--rows", default="", help="which rows, as S2,T2 (default: all)")
     add("--dry-run", action="store_true", help="print the plan and run nothing")
     add("--no-probe", dest="probe", action="store_false", help="print no hours")
-    add("--seeds", type=int, default=1, help="seeds 0 to N-1 (default: 1)")
-    add("--jobs", type=int, help="runs at a time (default: 1, or one for each of --gpus)")
-    add("--gpus", default="", help="ids as 0,1, dealt out to the jobs")
+    add_run_options(words, seeds=1)
     add("--folder", type=Path, default=Path("studies"), help="for the runs, shared with studies")
     return words
