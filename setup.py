@@ -58,12 +58,14 @@ ICONS = ["resvg-py>=0.5"]
 SEARCH = ["ax-platform>=1.3,<1.4", "plotly"]
 SWAV = ["lightly>=1.6"]
 TIMM = ["timm>=1.0"]
+UMAP = ["umap-learn>=0.5.8"]
 
 EXTRAS_REQUIRE = {
     "icons": ICONS,
     "search": SEARCH,
     "swav": SWAV,
     "timm": TIMM,
+    "umap": UMAP,
     # Pinned, so that a check passes or fails alike everywhere; .pre-commit-config.yaml holds the
     # same versions and tests/test_packaging.py compares them.
     "test": [
@@ -71,6 +73,7 @@ EXTRAS_REQUIRE = {
         *SEARCH,
         *SWAV,
         *TIMM,
+        *UMAP,
         "build==1.6.1",
         "cffconvert==2.0.0",
         "codespell==2.4.3",

@@ -21,8 +21,8 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 # First word of the command line -> module whose `main` takes the words behind it. Any other first
 # word is a flag of the host's run.py.
 COMMANDS = {
-    "data": "slade_plugin.data",
-    "report": "slade_plugin.report",
+    "data": "slade_plugin.commands.data",
+    "report": "slade_plugin.commands.report",
     "compare": "slade_plugin.commands.compare",
     "reproduce": "slade_plugin.commands.reproduce",
     "export": "slade_plugin.commands.export",
@@ -38,9 +38,11 @@ def main() -> int:
         0 if all went well, 2 for a mistake that a message explains, 130 if interrupted; the `main`
         of a command in COMMANDS says what else it returns. Anything unexpected raises.
     """
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    again = "The same command" if command else "The same command with --resume_training latest"
     try:
-        command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
         if command:
+            logging.basicConfig(format="%(levelname)s: %(message)s")
             code: int = importlib.import_module(command).main(sys.argv[2:])
             return code
         _main()
@@ -58,15 +60,11 @@ def main() -> int:
         name = getattr(error, "filename", None) or "a file of the experiment"
         return _end(
             f"ExperimentError: {name} could not be written: {error}; expected free space and "
-            "permission to write. Mend that; the same command with --resume_training latest goes "
-            "on.",
+            f"permission to write. Mend that. {again} goes on.",
             EXIT_USER_ERROR,
         )
     except KeyboardInterrupt:
-        return _end(
-            "\nInterrupted. The same command with --resume_training latest goes on.",
-            EXIT_INTERRUPTED,
-        )
+        return _end(f"\nInterrupted. {again} goes on.", EXIT_INTERRUPTED)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Embeddings in two dimensions, the same images under each model."""
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
+from slade_plugin.errors import ConfigError
 from slade_plugin.reporting.saved_model import EmbeddedSplit
 
 _CLASSES = 20  # more colours cannot be told apart
@@ -21,6 +23,33 @@ def tsne(points: Points) -> Points:
     """Embeddings (N, D) in two dimensions, (N, 2), by scikit-learn's t-SNE; the same each time."""
     perplexity = min(30.0, (len(points) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=_SEED).fit_transform(points)
+
+
+def umap(points: Points) -> Points:
+    """Embeddings (N, D) in two dimensions, (N, 2), by umap-learn's UMAP; the same each time."""
+    from umap import UMAP  # seconds, and compiles
+
+    neighbors = min(15, len(points) - 1)
+    # A seed allows one thread only; UMAP warns where n_jobs does not say so.
+    reducer = UMAP(n_neighbors=neighbors, random_state=_SEED, n_jobs=1)
+    return np.asarray(reducer.fit_transform(points))
+
+
+METHODS = {"tsne": ("t-SNE", tsne), "umap": ("UMAP", umap)}
+
+
+def choose_method(name: str) -> tuple[str, Callable[[Points], Points]]:
+    """Title and function of one of METHODS.
+
+    Raises:
+        ConfigError: If its package is missing.
+    """
+    if name == "umap" and find_spec("umap") is None:
+        raise ConfigError(
+            "--embeddings umap: umap-learn is missing. Install it: pip install "
+            "'slade-plugin[umap]'. Or take --embeddings tsne."
+        )
+    return METHODS[name]
 
 
 def choose_images(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from slade_plugin.data import image_data_sets
+from slade_plugin.commands.data import image_data_sets
 from slade_plugin.downloads import fetching
 from slade_plugin.downloads.fetching import Archive
 from slade_plugin.downloads.sources import ARCHIVES, download

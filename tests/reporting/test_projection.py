@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from slade_plugin.reporting.projection import choose_images, plot_embeddings, tsne
+from slade_plugin.errors import ConfigError
+from slade_plugin.reporting.projection import choose_images, choose_method, plot_embeddings
 
 
 def test_few_classes_and_images_are_drawn() -> None:
@@ -26,12 +27,21 @@ def test_both_panels_draw_the_same_images(make_split) -> None:
     assert colours[0] == colours[1]
 
 
-def test_tsne_keeps_two_far_groups_apart_and_is_repeatable() -> None:
+@pytest.mark.parametrize("name", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
+def test_two_far_groups_stay_apart_and_the_picture_is_repeatable(name: str) -> None:
+    _, reduce = choose_method(name)
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.normal(0, 0.1, (12, 5)), rng.normal(9, 0.1, (12, 5))])
-    flat = tsne(points.astype(np.float32))
+    flat = reduce(points.astype(np.float32))
     assert flat.shape == (24, 2)
     centre = [flat[:12].mean(axis=0), flat[12:].mean(axis=0)]
     spread = max(flat[:12].std(), flat[12:].std())
     assert np.linalg.norm(centre[0] - centre[1]) > spread
-    assert np.array_equal(tsne(points.astype(np.float32)), flat)
+    assert np.array_equal(reduce(points.astype(np.float32)), flat)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slade_plugin.reporting.projection.find_spec", lambda name: None)
+    assert choose_method("tsne")[0] == "t-SNE"
+    with pytest.raises(ConfigError, match=r"pip install 'slade-plugin\[umap\]'"):
+        choose_method("umap")

@@ -9,20 +9,18 @@ mistake.
 """
 
 import argparse
-import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slade_plugin.errors import ConfigError, ExperimentError, SladeError
+from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.files import atomic_write
 from slade_plugin.reporting.curves import plot_curves
 from slade_plugin.reporting.experiments import Experiment, select_experiments
 from slade_plugin.reporting.page import Thumbnails, figure_uri, grid, render, summarise
-from slade_plugin.reporting.projection import plot_embeddings, tsne
+from slade_plugin.reporting.projection import METHODS, choose_method, plot_embeddings
 from slade_plugin.reporting.retrieval import (
     Retrieval,
     check_same_queries,
@@ -33,9 +31,6 @@ from slade_plugin.reporting.saved_model import EmbeddedSplit, embed_split
 from slade_plugin.results.table import METRICS, build_rows, read_experiment
 from slade_plugin.self_training.provenance import describe_environment
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
-
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command.
@@ -44,18 +39,12 @@ def main(argv: Sequence[str]) -> int:
         argv: The words behind ``report``.
 
     Returns:
-        0 if the report is written, 2 for a mistake that a message explains, 130 if interrupted.
+        0.
+
+    Raises:
+        SladeError: For a mistake; then nothing is written.
     """
-    args = parser().parse_args(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    try:
-        print(write_report(args))
-    except SladeError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print("\nInterrupted; nothing is written.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    print(write_report(parser().parse_args(argv)))
     return 0
 
 
@@ -75,7 +64,10 @@ def parser() -> argparse.ArgumentParser:
     add("--split_scheme", help="whose models are shown (default: the first)")
     add("--queries", type=int, default=8, help="most in a group (default: 8); 0: no grids")
     add("--top", type=int, default=8, help="nearest images shown (default: 8)")
-    add("--no_embeddings", action="store_true", help="leave out t-SNE, the slowest picture")
+    add(
+        "--embeddings", default="tsne", choices=[*METHODS, "none"],
+        help="picture of the embeddings, the slowest (default: tsne)",
+    )  # fmt: skip
     return top
 
 
@@ -100,10 +92,11 @@ def write_report(args: argparse.Namespace) -> Path:
     shown, compared = select_experiments(args.experiments)
     if not out.parent.is_dir():
         raise ConfigError(f"--out: there is no folder {out.parent}; expected one for {out.name}.")
+    method, reduce = (None, None) if args.embeddings == "none" else choose_method(args.embeddings)
     splits = embed_same(compared, args)
     retrievals = {title: retrieve(split, args.top) for title, split in splits.items()}
     last = splits[compared[-1].title]
-    embeddings = None if args.no_embeddings else figure_uri(plot_embeddings(splits, tsne))
+    embeddings = figure_uri(plot_embeddings(splits, reduce)) if reduce else None
     figures = {e.title: plot_curves(e.folder) for e in shown}
     text = render(
         title=" and ".join(path.resolve().name for path in args.experiments),
@@ -115,6 +108,7 @@ def write_report(args: argparse.Namespace) -> Path:
         scores=score_rows(shown),
         grids=grids(last, retrievals, args.queries, args.top),
         embeddings=embeddings,
+        embedding_method=method,
         curves={title: figure_uri(figure) for title, figure in figures.items() if figure},
         origin=origin(shown),
     )

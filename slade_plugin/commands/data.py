@@ -10,7 +10,6 @@ NAME is a data set of image files, ROOT what --dataset_root would be. Exit codes
 
 import argparse
 import inspect
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from slade_plugin.config.lookup import check_arguments, nearest
 from slade_plugin.datasets.image_files import ImageFiles, PublishedCounts
 from slade_plugin.datasets.image_list import ImageList
 from slade_plugin.downloads.sources import ARCHIVES, download
-from slade_plugin.errors import ConfigError, DataError, SladeError
+from slade_plugin.errors import ConfigError, DataError
 from slade_plugin.files import atomic_write, write_json
 from slade_plugin.inspection import checks, hash_manifest
 from slade_plugin.inspection.checks import Check
@@ -37,8 +36,6 @@ from slade_plugin.inspection.file_probe import probe_files
 from slade_plugin.inspection.parallel import available_cores
 
 EXIT_PROBLEM = 1
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 _SAMPLE = 1000  # files in a manifest without --full
 _FILTERS = {"min_images_per_class", "excluded_classes"}  # after them, other counts are right
@@ -51,25 +48,19 @@ def main(argv: Sequence[str]) -> int:
         argv: The words behind ``data``.
 
     Returns:
-        0 if all is well, 1 if the data set is not, 2 for a mistake that a message explains, 130 if
-        interrupted.
+        0 if all is well, 1 if the data set is not.
+
+    Raises:
+        SladeError: For a mistake, or for files that cannot be read or written.
     """
     args = parser().parse_args(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         return args.run(args)
-    except SladeError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
     except OSError as error:
-        print(
-            f"DataError: {error.filename or args.root}: {error.strerror or error}; expected files "
-            "and folders that can be read, and a place to write.",
-            file=sys.stderr,
-        )
-    except KeyboardInterrupt:
-        print("\nInterrupted. A download goes on with the same command.", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return EXIT_USER_ERROR
+        raise DataError(
+            f"{error.filename or args.root}: {error.strerror or error}; expected files and folders "
+            "that can be read, and a place to write."
+        ) from error
 
 
 def image_data_sets() -> dict[str, type[ImageFiles]]:

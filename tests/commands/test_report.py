@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from slade_plugin import report
+from slade_plugin.commands import report
+from slade_plugin.errors import ConfigError, DataError, ExperimentError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -100,7 +101,7 @@ def test_scores_and_curves_of_every_stage_are_there(page: Page, finished: Path) 
 def test_one_experiment_alone_has_its_best_and_worst_queries(bench, finished, tmp_path) -> None:
     out = tmp_path / "one.html"
     words = [str(finished / "teacher"), "--dataset_root", str(bench.dataset_root)]
-    flags = ["--queries", "1", "--split", "val", "--no_embeddings", "--out", str(out)]
+    flags = ["--queries", "1", "--split", "val", "--embeddings", "none", "--out", str(out)]
     assert report.main([*words, *flags]) == 0
     page = Page(out.read_text(encoding="utf-8"))
     assert "Best queries" in page.text
@@ -108,7 +109,7 @@ def test_one_experiment_alone_has_its_best_and_worst_queries(bench, finished, tm
     assert "t-SNE" not in page.text
 
 
-def test_mistakes_are_named_before_anything_is_embedded(finished, tmp_path, capsys) -> None:
+def test_mistakes_are_named_before_anything_is_embedded(finished, tmp_path) -> None:
     mistakes = {
         ("--queries", "-1"): "--queries is -1",
         ("--top", "0"): "--top is 0",
@@ -116,19 +117,19 @@ def test_mistakes_are_named_before_anything_is_embedded(finished, tmp_path, caps
         ("--out", str(tmp_path / "no" / "report.html")): "there is no folder",
     }
     for words, message in mistakes.items():
-        assert report.main([str(finished), *words]) == 2
-        assert message in capsys.readouterr().err
-    assert report.main([str(tmp_path)]) == 2
-    assert "is no experiment" in capsys.readouterr().err
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            report.main([str(finished), *words])
+    with pytest.raises(ExperimentError, match="is no experiment"):
+        report.main([str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_data_set_that_is_not_there_leaves_no_report(finished, tmp_path, capsys) -> None:
+def test_a_data_set_that_is_not_there_leaves_no_report(finished, tmp_path) -> None:
     """Glyphs would be rendered anew, but with other letters: the same name, other images."""
     words = ["--dataset_root", str(tmp_path / "file"), "--out", str(tmp_path / "report.html")]
     (tmp_path / "file").write_text("not a folder")
-    assert report.main([str(finished), *words]) == 2
-    assert "Error: " in capsys.readouterr().err
+    with pytest.raises(DataError):
+        report.main([str(finished), *words])
     assert not (tmp_path / "report.html").exists()
 
 
