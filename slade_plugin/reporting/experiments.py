@@ -1,5 +1,6 @@
 """Which experiments a report shows, and which two of them it compares."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +55,23 @@ def select_experiments(paths: Sequence[Path]) -> tuple[list[Experiment], list[Ex
     else:
         students = [[e for e in found if e.title.startswith(STUDENT)] for found in stages]
         compared = [
-            Experiment(str(path), (of_path or found)[-1].folder)
-            for path, found, of_path in zip(paths, stages, students, strict=True)
+            Experiment(title, (of_path or found)[-1].folder)
+            for title, found, of_path in zip(_titles(paths), stages, students, strict=True)
         ]
         shown = compared
     for experiment in shown:
         saved_areas(experiment.folder)
         check_is_trained(experiment.folder)
     return shown, compared
+
+
+def _titles(paths: Sequence[Path]) -> list[str]:
+    """The paths without the folders they share."""
+    resolved = [path.resolve() for path in paths]
+    shared = Path(os.path.commonpath(resolved))
+    if shared in resolved:
+        shared = shared.parent
+    return [str(path.relative_to(shared)) for path in resolved]
 
 
 def _stages(path: Path) -> list[Experiment]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from slade_plugin import cli, data
+from slade_plugin import cli
 from slade_plugin.cli import split_quoted_values
+from slade_plugin.commands import data
 from slade_plugin.config.validation import check_args
 from slade_plugin.runner import SladeRunner
 from slade_plugin.search.trial import SpaceRunner

@@ -23,6 +23,17 @@ def test_two_folders_are_compared_by_their_last_students(finished: Path) -> None
     shown, compared = select_experiments([finished / "baseline", finished])
     assert [e.folder for e in shown] == [finished / "baseline", finished / "student"]
     assert shown == compared
+    assert [e.title for e in shown] == [f"{finished.name}/baseline", finished.name]
+
+
+def test_two_folders_are_called_by_what_tells_them_apart(finished: Path, tmp_path: Path) -> None:
+    names = ["contrastive_seed0/student", "slade_seed0/student"]
+    for name in names:
+        shutil.copytree(finished / "student", tmp_path / name)
+    shown, _ = select_experiments([tmp_path / name for name in names])
+    assert [e.title for e in shown] == names
+    shown, _ = select_experiments([finished / "baseline", finished / "student"])
+    assert [e.title for e in shown] == ["baseline", "student"]
 
 
 def test_the_student_of_the_last_round_is_compared(finished: Path, tmp_path: Path) -> None:
