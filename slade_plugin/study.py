@@ -14,9 +14,11 @@ from typing import Any
 
 from slade_plugin.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from slade_plugin.errors import ConfigError, SladeError
+from slade_plugin.reproduction.evaluated_run import PROGRAM, EvaluatedRun
 from slade_plugin.studies import execution
 from slade_plugin.studies.config_check import check_configs
-from slade_plugin.studies.plan import PLACES, Study, plan_runs
+from slade_plugin.studies.plan import PLACES, Run, Study, plan_runs
+from slade_plugin.studies.printed_plan import print_plan
 from slade_plugin.studies.report import write_report
 from slade_plugin.studies.run_options import (
     EPILOG,
@@ -45,12 +47,18 @@ def main() -> int:
 
 def _main(argv: list[str]) -> int:
     own, extra = split_at_dashes(argv)
-    args = _parser().parse_args(own)
+    args = parser().parse_args(own)
     jobs, gpus = jobs_and_gpus(args)
     study = Study.load(_study_path(args.study)).selected(
         names([args.datasets]), names(args.only), names(args.without)
     )
-    runs = plan_runs(study, args.folder.resolve() / "runs", range(args.seeds), extra)
+    # The poster's numbers are of concatenated models.
+    kind, program = (EvaluatedRun, PROGRAM) if study.poster else (Run, execution.RUN_PY)
+    runs = plan_runs(study, args.folder.resolve() / "runs", range(args.seeds), extra, kind)
+    if args.dry_run:
+        titles = {run: f"{run.dataset}, {run.setting}, seed {run.seed}" for run in runs.values()}
+        print_plan(titles, args.probe)
+        return 0
     try:
         notes = check_configs(runs.values())
     except ConfigError as error:
@@ -61,7 +69,7 @@ def _main(argv: list[str]) -> int:
         print(f"Note: {note}", file=sys.stderr)
     failures = []
     if not args.report:
-        failures = execution.execute(runs.values(), jobs, gpus, execution.RUN_PY)
+        failures = execution.execute(runs.values(), jobs, gpus, program)
     if not failures or any(run.finished for run in runs.values()):
         print(write_report(study, runs, args.out, reported_command(args, extra), notes))
     for failure in failures:
@@ -83,24 +91,25 @@ def reported_command(args: argparse.Namespace, extra: list[str]) -> str:
     return shlex.join([*words, *(["--", *kept] if kept else [])])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The words of the command."""
+    words = argparse.ArgumentParser(
         prog="python -m slade_plugin.study",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=EPILOG,
         allow_abbrev=False,
     )
-    add: Any = parser.add_argument
+    add: Any = words.add_argument
     add("study", help="name of a file in bench_configs/studies, or the path of a YAML file")
     add("--datasets", default="", help="which of the study's, as a,b (default: all)")
-    add_run_options(parser, seeds=5)
+    add_run_options(words, seeds=5)
     add("--only", action="append", default=[], help="settings to run, as a,b; `first` always is")
     add("--without", action="append", default=[], help="settings to leave out, as a,b")
     add("--folder", type=Path, default=Path("studies"), help="for the runs of all studies")
     add("--out", type=Path, default=Path("docs/results"), help="for the report")
     add("--report", action="store_true", help="run nothing; report what is finished")
-    return parser
+    return words
 
 
 def _study_path(name: str) -> Path:

@@ -536,7 +536,7 @@ if behaviour in ("wait", "deaf"):
 if isinstance(behaviour, int):
     sys.exit(behaviour)
 scores = {"teacher": 9 + seed, "student": 20 + len(loss) + seed ** 2}
-if "--teacher_experiment" not in words or "{baseline: false}" not in " ".join(words):
+if "{baseline: false}" not in " ".join(words):
     scores["baseline"] = 10 + seed
 rows = []
 for name, score in scores.items():

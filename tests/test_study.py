@@ -10,6 +10,7 @@ import pytest
 
 from slade_plugin import study as module
 from slade_plugin.errors import ConfigError
+from slade_plugin.reproduction.evaluated_run import EVALUATED
 from slade_plugin.studies import execution
 from slade_plugin.study import main
 
@@ -70,6 +71,34 @@ def test_flags_for_every_run_and_parts_belong_to_the_reported_command(
     assert str(study.folder / "f" / "runs" / "dots" / "seed0") in " ".join(call["flags"])
     command = f"`python -m slade_plugin.study {' '.join(words)} -- {shlex.join(own)}`"
     assert command in (study.folder / "o" / "mine.md").read_text()
+
+
+def test_a_dry_run_prints_the_plan_and_runs_nothing(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--datasets", "dots", "--seeds", "1", "--dry-run", "--no-probe")
+    assert study.call("mine.yaml", *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0::2] == [f"dots, {name}, seed 0" for name in ("slade", "low", "plain")]
+    assert all(line.startswith("    python run.py --config_loss slade") for line in lines[1::2])
+    assert study.runs.calls() == []
+    assert [path.name for path in study.folder.iterdir()] == ["mine.yaml"]
+
+
+def test_ablations_of_the_poster_are_evaluated_side_by_side(
+    study: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the main table's program: its runs are not finished without the scores it leaves."""
+    monkeypatch.setattr(module, "PROGRAM", study.runs.program)
+    text = STUDY + "poster: {ablation: 2, rows: {low: + Basis}}"
+    (study.folder / "mine.yaml").write_text(text)
+    assert study.call("mine.yaml", "--datasets", "dots", "--seeds", "1", "--only", "slade") == 2
+    assert "dots seed0 slade ended with exit code 0" in capsys.readouterr().err
+    (run,) = study.folder.rglob("experiment")
+    (run.parent / EVALUATED).touch()
+    words = ("--datasets", "dots", "--seeds", "1", "--only", "slade", "--report")
+    assert study.call("mine.yaml", *words) == 0
+    assert len(study.runs.calls()) == 1
 
 
 def test_gpus_are_the_jobs(study: SimpleNamespace) -> None:

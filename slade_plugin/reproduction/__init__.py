@@ -1,1 +1,1 @@
-"""The tables of the poster as runs: what each row is, what it costs, how it is run."""
+"""The tables of the poster as runs: what each row is, how it is run."""

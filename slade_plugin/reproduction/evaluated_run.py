@@ -1,4 +1,4 @@
-"""One run of the table: run.py, then test and the concatenated models of its experiments.
+"""One run of the poster's tables: run.py, then test and the concatenated models of its experiments.
 
     python -m slade_plugin.reproduction.evaluated_run FLAGS OF RUN.PY
 
@@ -12,11 +12,22 @@ from pathlib import Path
 
 from slade_plugin import cli
 from slade_plugin.files import write_json
-from slade_plugin.reproduction.main_table import EVALUATED
 from slade_plugin.self_training.pipeline import is_pipeline_folder
 from slade_plugin.self_training.stages import STUDENT, TEACHER
+from slade_plugin.studies.plan import Run
 
+EVALUATED = "evaluated.json"
+PROGRAM = (sys.executable, "-m", "slade_plugin.reproduction.evaluated_run")
 RESUME = ("--resume_training", "latest")
+
+
+class EvaluatedRun(Run):
+    """A run that is finished once it is also evaluated on test and as an ensemble."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is trained and evaluated."""
+        return (self.folder / EVALUATED).is_file()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,7 +51,8 @@ def main(argv: Sequence[str]) -> int:
     code = _run(words)
     found = [name]
     if is_pipeline_folder(experiment):
-        found = [f"{name}/{stage}" for stage in (TEACHER, STUDENT)]
+        stages = [stage for stage in (TEACHER, STUDENT) if (experiment / stage).is_dir()]
+        found = [f"{name}/{stage}" for stage in stages]  # a given teacher is evaluated with its own
     for one in found:
         places = [*_places(words), "--root_experiment_folder", str(root), "--experiment_name", one]
         for how, splits in (("--evaluate", "[test]"), ("--evaluate_ensemble", "[val, test]")):

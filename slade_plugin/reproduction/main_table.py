@@ -12,20 +12,10 @@ import yaml
 
 from slade_plugin.config.lookup import nearest
 from slade_plugin.errors import ConfigError
+from slade_plugin.reproduction.evaluated_run import EvaluatedRun
 from slade_plugin.self_training.stages import STUDENT, TEACHER
 from slade_plugin.studies.config_check import PLAIN
 from slade_plugin.studies.plan import Run, Setting, Study, merge_flags, plan_runs, read_words
-
-EVALUATED = "evaluated.json"
-
-
-class RowRun(Run):
-    """A run of the table: finished once it is also evaluated on test and as an ensemble."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether it is trained and evaluated."""
-        return (self.folder / EVALUATED).is_file()
 
 
 @dataclass(frozen=True)
@@ -55,12 +45,10 @@ class Table:
 
     Attributes:
         dataset: Name.
-        images: Numbers of images, labeled and of the pool, and of split schemes.
         rows: In order.
     """
 
     dataset: str
-    images: Mapping[str, int]
     rows: tuple[Row, ...]
 
     @classmethod
@@ -89,7 +77,7 @@ class Table:
                 rows[student] = Row(
                     student, rows[student].method, student, STUDENT, rows[student].flags
                 )
-        return cls(dataset, data["images"], tuple(rows.values()))
+        return cls(dataset, tuple(rows.values()))
 
     def selected(self, names: Sequence[str]) -> "Table":
         """The table with some of its rows.
@@ -110,11 +98,11 @@ class Table:
         rows = tuple(row for row in self.rows if row.name in (names or known))
         if all(row.quoted for row in rows):
             raise ConfigError(f"{rows[0].method} is {rows[0].quoted}; expected a row that is run.")
-        return Table(self.dataset, self.images, rows)
+        return Table(self.dataset, rows)
 
     def runs(
         self, folder: Path, seeds: Sequence[int], extra: Sequence[str] = ()
-    ) -> dict[tuple[str, int], RowRun]:
+    ) -> dict[tuple[str, int], Run]:
         """The runs that rows take.
 
         Args:
@@ -135,8 +123,7 @@ class Table:
             for name, row in run.items()
         )
         study = Study("main_table", {self.dataset: ()}, settings[0].name, settings)
-        planned = plan_runs(study, folder, seeds, extra)
-        made = {key: RowRun(**vars(run)) for key, run in planned.items()}
+        made = plan_runs(study, folder, seeds, extra, EvaluatedRun)
         return {
             (row.name, seed): made[self.dataset, seed, row.of]
             for seed in seeds

@@ -1,6 +1,7 @@
-"""The main table of the SLADE poster (CVPR 2021), and which of its rows an experiment is.
+"""The numbers of the SLADE poster (CVPR 2021), and which row of its main table an experiment is.
 
-poster_main_table.csv holds it to the letter, percent, of the test half of the classes.
+poster_main_table.csv and poster_ablations.csv hold them to the letter, percent, of the test half of
+the classes.
 """
 
 import csv
@@ -13,6 +14,8 @@ from slade_plugin.results.experiments import Experiment, first_key
 from slade_plugin.self_training.stages import STUDENT, TEACHER
 
 _DATASETS = {"CUB200": "cub", "Cars196": "cars"}
+_ABLATED = {"CUB200": "CUB-200", "Cars196": "Cars-196"}
+_ABLATED_DIM = 512
 _METRICS = {
     "mean_average_precision_at_r": "map_at_r",
     "r_precision": "rp",
@@ -51,6 +54,43 @@ def poster_rows() -> dict[str, dict[str, str]]:
     path = Path(__file__).with_name("poster_main_table.csv")
     with path.open(newline="", encoding="utf-8") as file:
         return {row["method"]: row for row in csv.DictReader(file)}
+
+
+@cache
+def _ablations() -> dict[tuple[int, str, str], dict[str, str]]:
+    """(ablation, setting, data set) to the row; of ablation 4 the data set without its pool."""
+    path = Path(__file__).with_name("poster_ablations.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        return {
+            (int(row["ablation"]), row["setting"], row["dataset"].partition(" (")[0]): row
+            for row in csv.DictReader(file)
+        }
+
+
+def ablation_settings(ablation: int) -> list[str]:
+    """Names of the settings of an ablation in their order; none if there is no such ablation."""
+    return list(dict.fromkeys(name for number, name, _ in _ablations() if number == ablation))
+
+
+def published_ablation(
+    ablation: int, setting: str, dataset: str, metric: str, dim: int | None
+) -> float | None:
+    """The poster's number of a setting of an ablation, percent, on test.
+
+    Args:
+        ablation: 1 to 4.
+        setting: One of `ablation_settings`.
+        dataset: Class name of a data set.
+        metric: Name of the host.
+        dim: Size of the embedding that was evaluated; the poster's have 512.
+
+    Returns:
+        The number; None if the poster has none.
+    """
+    name = _ABLATED.get(dataset.removesuffix("Files"), "")
+    row = _ablations().get((ablation, setting, name), {})
+    text = row.get(_METRICS.get(metric, ""))
+    return float(text) if text and dim == _ABLATED_DIM else None
 
 
 def find_row(experiment: Experiment) -> str | None:

@@ -6,13 +6,15 @@ noted, not forbidden: whether it matters is for the reader to say.
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from slade_plugin.config.validation import check_args
 from slade_plugin.errors import ConfigError, SladeError
 from slade_plugin.self_training.pipeline import STATE_FILE, Pipeline, differences
 from slade_plugin.studies.plan import Run
+
+T = TypeVar("T")
 
 PLAIN = "experiment"  # the one experiment of a run that is no self-training
 
@@ -32,14 +34,10 @@ def check_configs(runs: Iterable[Run]) -> list[str]:
     Raises:
         ConfigError: If run.py would refuse a setting.
     """
-    plans: dict[tuple[str, ...], Any] = {}
+    runs = list(dict.fromkeys(runs))
+    plans = read_each(runs, read_plan)
     notes: dict[str, str] = {}
-    for run in dict.fromkeys(runs):
-        if run.flags not in plans:
-            try:
-                plans[run.flags] = read_plan(run)
-            except SladeError as error:
-                raise ConfigError(f"{run.setting} on {run.dataset}: {error}") from error
+    for run in runs:
         state = run.experiment / STATE_FILE
         saved = json.loads(state.read_text(encoding="utf-8"))["plan"] if state.is_file() else {}
         now = plans[run.flags]
@@ -56,6 +54,26 @@ def check_configs(runs: Iterable[Run]) -> list[str]:
                 + "; ".join(found),
             )
     return list(notes.values())
+
+
+def read_each(runs: Iterable[Run], read: Callable[[Run], T]) -> dict[tuple[str, ...], T]:
+    """Flags to what is read of their runs, each once.
+
+    Args:
+        runs: Of a study or a table.
+        read: `read_plan` or `read_stages`.
+
+    Raises:
+        ConfigError: If run.py would refuse one.
+    """
+    found: dict[tuple[str, ...], T] = {}
+    for run in runs:
+        if run.flags not in found:
+            try:
+                found[run.flags] = read(run)
+            except SladeError as error:
+                raise ConfigError(f"{run.setting} on {run.dataset}: {error}") from error
+    return found
 
 
 def read_plan(run: Run) -> dict[str, Any]:

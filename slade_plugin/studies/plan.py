@@ -9,13 +9,14 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from slade_plugin.errors import ConfigError
+from slade_plugin.results.poster import ablation_settings
 from slade_plugin.self_training.pipeline import STATE_FILE
 from slade_plugin.self_training.stages import BASELINE, TEACHER
 
@@ -26,7 +27,7 @@ RESERVED = (
     "--seed", "--experiment_name", "--root_experiment_folder", "--resume_training",
     "--teacher_experiment", "--evaluate", "--evaluate_ensemble", "--reproduce_results",
 )  # fmt: skip
-_KEYS = ("datasets", "first", "settings", "controls", "flags")
+_KEYS = ("datasets", "first", "settings", "controls", "poster", "flags")
 _NAME = re.compile(r"\w[\w.+=-]*")
 
 
@@ -59,6 +60,8 @@ class Study:
         first: The setting that trains teacher and baseline of each data set and seed.
         settings: All settings in the order of the table, controls last.
         flags: For every run.
+        ablation: Number of the poster's ablation that it is; 0 if it is none.
+        poster: Row of the report (a setting or `teacher`) to its name in that ablation.
     """
 
     name: str
@@ -66,6 +69,8 @@ class Study:
     first: str
     settings: tuple[Setting, ...]
     flags: tuple[str, ...] = ()
+    ablation: int = 0
+    poster: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> "Study":
@@ -92,10 +97,10 @@ class Study:
     def _read(cls, name: str, content: Any) -> "Study":
         content = _mapping("the study", content, _KEYS)
         datasets = _named("datasets", content.get("datasets"))
-        settings = [
-            *_settings("settings", content.get("settings")),
-            *(_settings("controls", content["controls"]) if content.get("controls") else []),
-        ]
+        first = content.get("first")
+        settings = _settings("settings", content.get("settings"), first)
+        if content.get("controls"):
+            settings += _settings("controls", content["controls"])
         names = [setting.name for setting in settings]
         twice = sorted({n for n in names if names.count(n) > 1} | {BASELINE, TEACHER} & {*names})
         if twice:
@@ -104,18 +109,15 @@ class Study:
                 "controls once, and neither baseline nor teacher."
             )
         rungs = [setting.name for setting in settings if not setting.control]
-        first = content.get("first")
         if first not in rungs:
             raise ConfigError(f"first is {first!r}; expected one of settings: {', '.join(rungs)}.")
         return cls(
             name=name,
             datasets={k: _words(f"datasets: {k}", v) for k, v in datasets.items()},
             first=first,
-            settings=tuple(
-                replace(s, own_teacher=True, own_baseline=True) if s.name == first else s
-                for s in settings
-            ),
+            settings=tuple(settings),
             flags=_words("flags", content.get("flags")),
+            **_poster(content.get("poster"), [*names, TEACHER]),
         )
 
     def selected(
@@ -229,7 +231,11 @@ class Run:
 
 
 def plan_runs(
-    study: Study, folder: Path, seeds: Iterable[int], extra: Sequence[str] = ()
+    study: Study,
+    folder: Path,
+    seeds: Iterable[int],
+    extra: Sequence[str] = (),
+    kind: type[Run] = Run,
 ) -> dict[tuple[str, int, str], Run]:
     """All runs of a study, in the order in which they are to be started.
 
@@ -242,6 +248,7 @@ def plan_runs(
         seeds: Seeds of the runs.
         extra: Further flags for every run. Of flags of study, data set, setting and `extra` with
             one name mappings are merged; of other values the last one counts.
+        kind: Class of the runs.
 
     Returns:
         (data set, seed, setting) to its run; several of them may share one.
@@ -261,7 +268,7 @@ def plan_runs(
                 places = tuple(w for k, ws in flags.items() if k in PLACES for w in (k, *ws))
                 own = tuple(w for k, ws in flags.items() if k not in PLACES for w in (k, *ws))
                 path = folder / dataset / f"seed{seed}" / _key(own, teacher)
-                run = Run(path, dataset, seed, setting.name, own, places, teacher)
+                run = kind(path, dataset, seed, setting.name, own, places, teacher)
                 run = shared.setdefault(path, run)
                 runs[dataset, seed, setting.name] = run
                 first = first or run
@@ -407,14 +414,16 @@ def _words(where: str, value: Any) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _settings(area: str, value: Any) -> list[Setting]:
+def _settings(area: str, value: Any, first: Any = None) -> list[Setting]:
     settings = []
     for name, content in _named(area, value).items():
         where = f"{area}: {name}"
         if not isinstance(content, dict):
             content = {"flags": content}
         content = _mapping(where, content, ("flags", "teacher", "baseline"))
-        teacher, baseline = content.get("teacher", "first"), content.get("baseline", False)
+        own = name == first
+        teacher = "own" if own else content.get("teacher", "first")
+        baseline = content.get("baseline", own)
         if teacher not in ("first", "own") or not isinstance(baseline, bool):
             raise ConfigError(
                 f"{where} has teacher {teacher!r} and baseline {baseline!r}; expected first or "
@@ -423,3 +432,24 @@ def _settings(area: str, value: Any) -> list[Setting]:
         flags = _words(where, content.get("flags"))
         settings.append(Setting(name, flags, teacher == "own", baseline, area == "controls"))
     return settings
+
+
+def _poster(value: Any, rows: Sequence[str]) -> dict[str, Any]:
+    """The study's `ablation` and `poster`."""
+    if value is None:
+        return {}
+    content = _mapping("poster", value, ("ablation", "rows"))
+    ablation, names = content.get("ablation", 0), content.get("rows")
+    known = ablation_settings(ablation)
+    if not known or not isinstance(names, dict) or not {*names} <= {*rows} or not names:
+        raise ConfigError(
+            f"poster has ablation {ablation!r} and rows {names!r}; expected 1 to 4, and ROW: NAME "
+            f"IN THE POSTER with rows of {', '.join(rows)}."
+        )
+    wrong = [str(name) for name in names.values() if name not in known]
+    if wrong:
+        raise ConfigError(
+            f"poster: rows names {', '.join(wrong)}; expected of {', '.join(known)} (ablation "
+            f"{ablation})."
+        )
+    return {"ablation": ablation, "poster": names}

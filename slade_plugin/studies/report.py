@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from slade_plugin.errors import ExperimentError
 from slade_plugin.files import atomic_write, write_json
+from slade_plugin.results import layouts
 from slade_plugin.results.table import METRICS
 from slade_plugin.self_training.pipeline import STATE_FILE
+from slade_plugin.studies.beside_poster import beside_poster
 from slade_plugin.studies.pairs import TENTHS, TITLES, Parts, pair_parts
 from slade_plugin.studies.plan import Run, Study
 from slade_plugin.studies.plot import plot_pairs, plot_scores, save_png
@@ -66,6 +68,7 @@ def write_report(
         for parts in (list(TENTHS.values()), _CURVE)
     )
     seconds = _by_setting(study, used, stage_seconds)
+    beside = {dataset: beside_poster(study, used, dataset) for dataset in study.datasets}
 
     out.mkdir(parents=True, exist_ok=True)
     main = {dataset: of["test"][MAIN_METRIC] for dataset, of in summary.items()}
@@ -97,6 +100,8 @@ def write_report(
                 if rows:
                     table = to_markdown(rows, metric, study)
                     parts.append(f"### {METRICS[metric]} on {split}\n\n{table}")
+        if beside[dataset]:
+            parts.append(f"### Beside the poster\n\n{layouts.to_markdown(beside[dataset]).strip()}")
         if dataset in tenths:
             parts.append(f"### Selected pairs\n\n{pairs_to_markdown(tenths[dataset])}")
         if dataset in seconds:
@@ -112,6 +117,7 @@ def write_report(
         "settings": {s.name: shlex.join((*study.flags, *s.flags)) for s in study.settings},
         "unfinished": {dataset: found.unfinished for dataset, found in scores.items()},
         "summary": summary,
+        "beside_poster": beside,
         "scores": {d: {**found.rungs, **found.controls} for d, found in scores.items()},
         "pairs": {"tenths": tenths, "twentieths": curves},
         "cpu_seconds": seconds,
@@ -174,9 +180,11 @@ def describe_runs(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str, study: Study) -> str:
     """The tables of `summarise`'s rows: rungs, then controls."""
-    columns = {"mean": METRICS[metric], "to_baseline": "minus baseline"}
-    if metric == MAIN_METRIC:
-        columns["gain"] = "relative to it"
+    columns = {"mean": METRICS[metric]}
+    if any("to_baseline" in row for row in rows):
+        columns["to_baseline"] = "minus baseline"
+        if metric == MAIN_METRIC:
+            columns["gain"] = "relative to it"
     tables = []
     for control in (False, True):
         chosen = [row for row in rows if row["control"] == control]

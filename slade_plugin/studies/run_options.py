@@ -17,7 +17,7 @@ def split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def add_run_options(parser: argparse.ArgumentParser, seeds: int) -> None:
-    """Adds --seeds, --jobs and --gpus.
+    """Adds --seeds, --jobs, --gpus, --dry-run and --no-probe.
 
     Args:
         parser: The command's.
@@ -27,6 +27,8 @@ def add_run_options(parser: argparse.ArgumentParser, seeds: int) -> None:
     add("--seeds", type=int, default=seeds, help=f"seeds 0 to N-1 (default: {seeds})")
     add("--jobs", type=int, help="runs at a time (default: 1, or one for each of --gpus)")
     add("--gpus", default="", help="ids as 0,1, dealt out to the jobs")
+    add("--dry-run", action="store_true", help="print the plan and run nothing")
+    add("--no-probe", dest="probe", action="store_false", help="print no hours with the plan")
 
 
 def jobs_and_gpus(args: argparse.Namespace) -> tuple[int, list[str]]:

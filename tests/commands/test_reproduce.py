@@ -7,7 +7,7 @@ import pytest
 
 from slade_plugin.commands import reproduce
 from slade_plugin.errors import ConfigError, ExperimentError
-from slade_plugin.reproduction.main_table import EVALUATED
+from slade_plugin.reproduction.evaluated_run import EVALUATED
 
 WORDS = ("main-table", "--dataset", "glyphs")
 

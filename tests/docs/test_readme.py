@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from slade_plugin import cli
+from slade_plugin import cli, study
 from slade_plugin.cli import split_quoted_values
 from slade_plugin.commands import data
 from slade_plugin.config.validation import check_args
-from slade_plugin.runner import SladeRunner
+from slade_plugin.runner import SladeRunner, config_root
 from slade_plugin.search.trial import SpaceRunner
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +83,16 @@ def test_the_commands_on_results_are_read() -> None:
     for name, *words in commands:
         importlib.import_module(cli.COMMANDS[name]).parser().parse_args(words)
     assert {words[0] for words in commands} == RESULT_COMMANDS
+
+
+def test_the_studies_are_read() -> None:
+    start = "python -m slade_plugin.study "
+    lines = {line for document in DOCUMENTS for line in code_lines(document) if start in line}
+    commands = [shlex.split(line.partition(" -- ")[0].removeprefix(start)) for line in lines]
+    known = {path.stem for path in (config_root() / "studies").glob("*.yaml")}
+    names = [study.parser().parse_args(words).study for words in commands]
+    assert {name for name in names if not name.endswith(".yaml")} <= known
+    assert "ablation_3_pairwise_loss" in names
 
 
 def test_links_lead_somewhere() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slade_plugin.reproduction import evaluated_run
-from slade_plugin.reproduction.main_table import EVALUATED
+from slade_plugin.reproduction.evaluated_run import EVALUATED
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,17 @@ def test_a_plain_run_goes_on_and_ends_with_all_scores(bench: Any, tmp_path: Path
     assert evaluated_run.main(argv) == 0
     after = {p: t for p, t in bench.snapshot(tmp_path).items() if p.endswith(".pth")}
     assert after == before
+
+
+def test_a_student_of_a_given_teacher_is_evaluated_alone(
+    bench: Any, finished: Path, tmp_path: Path
+) -> None:
+    """Its teacher's run evaluates the teacher."""
+    flags = bench.tiny_student(schemes=2, epochs=2, iterations=2) + " --pipeline {baseline: false}"
+    argv = words(bench, f"{flags} --teacher_experiment {finished / 'teacher'}", tmp_path)
+    assert evaluated_run.main(argv) == 0
+    marker = json.loads((tmp_path / EVALUATED).read_text())
+    assert marker == {"experiments": ["experiment/student"]}
 
 
 def test_a_failed_run_is_not_evaluated(

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from slade_plugin.errors import ConfigError
-from slade_plugin.reproduction.main_table import EVALUATED, Table
+from slade_plugin.reproduction.evaluated_run import EVALUATED
+from slade_plugin.reproduction.main_table import Table
 from slade_plugin.runner import config_root
 from slade_plugin.studies.config_check import PLAIN, read_stages
 

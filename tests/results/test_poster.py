@@ -4,7 +4,13 @@ from typing import Any
 import pytest
 
 from slade_plugin.results.experiments import Experiment
-from slade_plugin.results.poster import find_row, poster_rows, published
+from slade_plugin.results.poster import (
+    ablation_settings,
+    find_row,
+    poster_rows,
+    published,
+    published_ablation,
+)
 
 MAP_AT_R = "mean_average_precision_at_r"
 RESNET50 = {"resnet50": {"weights": "IMAGENET1K_V1"}}
@@ -95,3 +101,42 @@ def test_the_table_is_whole() -> None:
     rows = poster_rows()
     assert len(rows) == 19
     assert all(len(row) == 11 for row in rows.values())
+
+
+def test_the_ablations_are_whole() -> None:
+    assert [len(ablation_settings(number)) for number in range(6)] == [0, 3, 4, 3, 5, 0]
+    assert ablation_settings(3) == ["Local-CE", "Global-CE", "SD"]
+
+
+@pytest.mark.parametrize(
+    ("of", "number"),
+    [
+        ((1, "Pre-trained SwAV", "Cars196Files", MAP_AT_R, 512), 35.54),
+        ((2, "Teacher (contrastive)", "CUB200", MAP_AT_R, 512), 29.29),
+        ((3, "Local-CE", "CUB200Files", "precision_at_1", 512), 72.64),
+        ((4, "k=100", "CUB200Files", "r_precision", 512), 42.25),  # the pool is NABirds
+        # not in the poster
+        ((4, "k=100", "Cars196Files", MAP_AT_R, 512), None),
+        ((2, "+ Basis", "CUB200Files", "precision_at_1", 512), None),
+        ((2, "+ Basis", "InShop", MAP_AT_R, 512), None),
+        ((2, "+ Basis", "CUB200Files", MAP_AT_R, 128), None),
+        ((2, "+ Basis", "CUB200Files", "recall_at_10", 512), None),
+    ],
+)
+def test_numbers_of_the_ablations(of: Any, number: float | None) -> None:
+    assert published_ablation(*of) == number
+
+
+def test_ablations_and_main_table_agree() -> None:
+    """What both give is one experiment: S1, S2 and T2."""
+    for ablation, name, row in (
+        (1, "ImageNet", "SLADE (S1)"),
+        (1, "Fine-tuned SwAV", "SLADE (S2)"),
+        (2, "Teacher (contrastive)", "Contrastive (T2)"),
+        (2, "+ Basis + Mining", "SLADE (S2)"),
+        (3, "SD", "SLADE (S2)"),
+        (4, "k=400", "SLADE (S2)"),
+    ):
+        for dataset, column in (("CUB200", "cub_map_at_r"), ("Cars196", "cars_map_at_r")):
+            number = published_ablation(ablation, name, dataset, MAP_AT_R, 512)
+            assert number in (None, float(poster_rows()[row][column]))

@@ -7,6 +7,9 @@ import pytest
 import yaml
 
 from slade_plugin.errors import ConfigError
+from slade_plugin.reproduction.evaluated_run import EvaluatedRun
+from slade_plugin.reproduction.main_table import Table
+from slade_plugin.results.poster import ablation_settings
 from slade_plugin.runner import config_root
 from slade_plugin.studies.plan import Run, Setting, Study, plan_runs
 
@@ -93,10 +96,30 @@ def test_shipped_studies_share_the_runs_of_slade(tmp_path: Path) -> None:
     found = {}
     for path in SHIPPED:
         study = Study.load(path)
-        if study.setting(study.first).flags == ("--config_loss", "slade"):
+        of_slade = study.setting(study.first).flags == ("--config_loss", "slade")
+        if of_slade and "glyphs" in study.datasets:
             found[path.stem] = plan_runs(study, tmp_path, [0])["glyphs", 0, study.first].folder
     assert "ladder" in found
     assert len(set(found.values())) == 1, found
+
+
+@pytest.mark.parametrize("dataset", ["cub200_nabirds", "cars196_compcars", "in_shop_fashion200k"])
+def test_the_poster_s_ablations_share_the_runs_of_its_main_table(
+    dataset: str, tmp_path: Path
+) -> None:
+    """Weeks of a GPU: the whole method is trained once, and T2 once for all its students."""
+    table = Table.load(config_root() / "tables" / "main_table.yaml", dataset)
+    of_table = table.selected(["S1", "S2"]).runs(tmp_path, [0])
+    studies = [Study.load(path) for path in SHIPPED if path.stem.startswith("ablation_")]
+    assert [study.ablation for study in studies] == [1, 2, 3, 4]
+    for study in studies:
+        runs = plan_runs(study.selected([dataset]), tmp_path, [0], kind=EvaluatedRun)
+        assert runs[dataset, 0, study.first].folder == of_table["S2", 0].folder
+        trained = [run for run in runs.values() if run.teacher is None]
+        assert len(trained) == (3 if study.ablation == 1 else 1)
+        assert set(study.poster.values()) == {*ablation_settings(study.ablation)}
+        if study.ablation == 1:
+            assert runs[dataset, 0, "imagenet"].folder == of_table["S1", 0].folder
 
 
 def test_runs_of_the_ladder_are_found_again(tmp_path: Path) -> None:
@@ -114,6 +137,35 @@ def test_runs_of_the_ladder_are_found_again(tmp_path: Path) -> None:
         "slade_paper": "slade_paper-1de4637d8e",
         "slade_oracle": "slade_oracle-3b390fc2c3",
     }
+
+
+def test_first_may_go_without_a_baseline(tmp_path: Path) -> None:
+    alone = {"whole": {"flags": "--a 1", "baseline": False}}
+    study = load(tmp_path, settings=alone, controls="absent")
+    (setting,) = study.settings
+    assert (setting.own_teacher, setting.own_baseline) == (True, False)
+
+
+def test_rows_have_names_in_the_poster(tmp_path: Path) -> None:
+    study = load(tmp_path, poster={"ablation": 3, "rows": {"teacher": "SD", "swav": "Local-CE"}})
+    assert (study.ablation, dict(study.poster)) == (3, {"teacher": "SD", "swav": "Local-CE"})
+
+
+@pytest.mark.parametrize(
+    ("poster", "message"),
+    [
+        ("{ablation: 5, rows: {whole: SD}}", "poster has ablation 5"),
+        ("{rows: {whole: SD}}", "poster has ablation 0"),
+        ("{ablation: 3}", "rows None; expected 1 to 4"),
+        ("{ablation: 3, rows: {}}", "rows {}; expected 1 to 4"),
+        ("{ablation: 3, rows: {hole: SD}}", "with rows of plain, whole, swav, teacher"),
+        ("{ablation: 3, rows: {whole: k=100}}", "names k=100; expected of Local-CE, Global-CE, SD"),
+        ("{ablation: 3, row: {whole: SD}}", "poster holds row; expected ablation, rows"),
+    ],
+)
+def test_what_the_poster_has_not_is_refused(tmp_path: Path, poster: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, poster=yaml.safe_load(poster), controls="absent")
 
 
 def test_a_missing_study_is_named_with_those_there(tmp_path: Path) -> None:
@@ -135,7 +187,10 @@ def test_what_is_no_study_is_named(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rungs": ["x"]}, "holds rungs; expected datasets, first, settings, controls, flags"),
+        (
+            {"rungs": ["x"]},
+            "holds rungs; expected datasets, first, settings, controls, poster",
+        ),
         ({"datasets": {}}, r"datasets is \{\}; expected at least one NAME: FLAGS"),
         ({"datasets": "absent"}, "datasets is None; expected at least one NAME: FLAGS"),
         ({"datasets": {"a/b": None}}, "datasets holds the name 'a/b'; expected letters"),

@@ -148,6 +148,41 @@ def record_pairs(folder: Path) -> None:
         database.commit()
 
 
+def test_without_a_baseline_nothing_is_compared_with_it(tmp_path: Path, stub_runs: Any) -> None:
+    first = Setting("whole", ("--config_loss", "whole"), own_teacher=True)
+    study = Study("mine", {"dots": ()}, "whole", (first,))
+    runs = plan_runs(study, tmp_path / "runs", [0])
+    execute(runs.values(), program=stub_runs.program)
+    text = write_report(study, runs, tmp_path, "c")
+    assert "| setting | MAP@R | minus the row above |" in text
+    assert "minus baseline" not in text
+
+
+def test_the_poster_s_numbers_have_a_table(
+    tmp_path: Path, stub_runs: Any, make_experiment: Callable[..., Path]
+) -> None:
+    first = Setting("whole", ("--config_loss", "whole"), own_teacher=True)
+    study = Study(
+        "mine", {"dots": ()}, "whole", (first,), ablation=3, poster={"whole": "SD"}
+    )  # fmt: skip
+    runs = plan_runs(study, tmp_path / "runs", [0])
+    execute(runs.values(), program=stub_runs.program)
+    make_experiment(
+        runs["dots", 0, "whole"].experiment / "student", {"test": (9, 9)}, {"test": 34}, seed=0,
+        dataset={"CUB200Files": {}}, models={"embedder": {"MLP": {"layer_sizes": [256]}}},
+    )  # fmt: skip
+    text = write_report(study, runs, tmp_path, "c")
+    section = text.partition("### Beside the poster\n\n")[2]
+    row = [cell.strip() for cell in section.splitlines()[2].split("|")]
+    assert row[2:10] == [
+        *("whole = SD", "test", "concatenated 512-d", "1 x 2"),
+        *("34.00", "33.59", "+0.41", "44.00"),
+    ]
+    content = json.loads((tmp_path / "mine.json").read_text())
+    (found,) = content["beside_poster"]["dots"]
+    assert found["metrics"][MAP]["published"] == 33.59
+
+
 def test_what_is_not_finished_is_left_out_and_named(tmp_path: Path, stub_runs: Any) -> None:
     stub_runs.behave(low=1, plain=1)
     runs = plan_runs(STUDY, tmp_path / "runs", [0])

@@ -1,4 +1,4 @@
-"""How long the runs of the table take, from a short probe of their models on this machine.
+"""How long runs take, from a short probe of their models on this machine.
 
 The probe times training steps and forward passes of trunk and embedder on random images. What it
 leaves out: losses, miners, k-means, the search of neighbours, decoding of images (a GPU may wait
@@ -16,10 +16,15 @@ import torch
 from powerful_benchmarker.factories import ModelFactory
 from torch import nn
 
+from slade_plugin.self_training.stages import TEACHER
 from slade_plugin.studies.config_check import PLAIN
 
 _WEIGHTS = ("weights", "pretrained")  # arguments of trunks that would load a file
 _CPU_BATCH = 4  # images of a probe on a CPU; a step is taken to cost in proportion
+_GENERATED = {  # images of the sets that we make
+    "Glyphs": {"labeled": 18_261, "unlabeled": 15_072},
+    "Icons": {"labeled": 6_116, "unlabeled": 15_083},
+}
 _TRAINED, _VALIDATED, _TESTED = 3 / 8, 1 / 8, 1 / 2  # shares of the labeled images (MLRC's splits)
 
 
@@ -100,8 +105,8 @@ def run_hours(
     """Hours of one run on the probed device.
 
     Args:
-        stages: What `read_stages` gave: merged configs by experiment.
-        images: Numbers of labeled images, of images of the pool, and of split schemes.
+        stages: Merged configs of the experiments that are trained, by name.
+        images: What `count_images` gave for the data of these configs.
         probe: Gives seconds an image for a config.
     """
     labeled, pool = images["labeled"], images["pool"]
@@ -117,7 +122,7 @@ def run_hours(
     if PLAIN not in stages:
         total += pool * seconds.forward  # pseudo labels
         settings = getattr(args, "self_supervised", None)
-        if settings:
+        if settings and TEACHER in stages:  # the students of a given teacher take its trunks
             views = settings["views"]
             of_full_size = sum(
                 count * (size / image_size(args.transforms)) ** 2
@@ -126,6 +131,36 @@ def run_hours(
             trained = (labeled * _TRAINED + pool) * settings["num_epochs"]
             total += trained * of_full_size * seconds.train
     return total * images["split_schemes"] / 3600
+
+
+def count_images(args: Any, getter: Any) -> dict[str, int] | None:
+    """Numbers of labeled images, of images of the pool, and of split schemes, without the files.
+
+    Args:
+        args: Merged config of an experiment.
+        getter: The runner's getter of classes.
+
+    Returns:
+        As published, of a pool with ``min_images_per_class: match`` as its paper has it; None for
+        data sets of which nothing is published.
+    """
+    labeled = _published(args.dataset, getter)
+    pool = _published(args.unlabeled_dataset, getter)
+    schemes = next(iter(args.split_manager.values()))["num_training_sets"]
+    if labeled is None or pool is None:
+        return None
+    return {"labeled": labeled, "pool": pool, "split_schemes": schemes}
+
+
+def _published(spec: Mapping[str, Any], getter: Any) -> int | None:
+    ((name, arguments),) = spec.items()
+    arguments = arguments or {}
+    if name in _GENERATED:
+        return _GENERATED[name].get(arguments.get("subset", "labeled"))
+    cls = getter.get("dataset", class_name=name, return_uninitialized=True)[0]
+    matched = arguments.get("min_images_per_class") == "match"
+    counts = getattr(cls, "matched" if matched else "published", None)
+    return counts.images if counts else None
 
 
 def image_size(transforms: Mapping[str, Any]) -> int:

@@ -1,0 +1,91 @@
+"""The plan of runs, printed before they are started: commands and estimated hours."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from slade_plugin import compat
+from slade_plugin.self_training.provenance import describe_environment
+from slade_plugin.self_training.stages import TEACHER
+from slade_plugin.studies.config_check import read_each, read_stages
+from slade_plugin.studies.estimate import Probe, count_images, run_hours
+from slade_plugin.studies.plan import Run
+
+
+def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
+    """Prints each run with its command and its hours.
+
+    Args:
+        titles: Runs in their order to what each is called.
+        probe: Whether to estimate the hours.
+
+    Returns:
+        Estimated hours of each run; empty without probe.
+
+    Raises:
+        ConfigError: If run.py would refuse one of them.
+    """
+    from slade_plugin.runner import SladeRunner
+
+    compat.apply()
+    getter = SladeRunner().pytorch_getter
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    unit = "GPU hours" if device == "cuda" else "hours of this CPU"
+    timed = Probe(getter, device)  # each model once
+    configs = read_each(titles, read_stages)
+    hours: dict[Run, float] = {}
+    for run, title in titles.items():
+        # a given teacher is another run's
+        stages = {k: v for k, v in configs[run.flags].items() if not (run.teacher and k == TEACHER)}
+        cost = "done" if run.finished else ""
+        if probe and not run.finished:
+            images = count_images(next(iter(stages.values())), getter)
+            cost = "unknown hours, since it is not known how many images its data sets have"
+            if images:
+                hours[run] = run_hours(stages, images, timed)
+                cost = f"{_bound(stages)} {_number(hours[run])} {unit}"
+        print(f"{title}{': ' if cost else ''}{cost}", flush=True)
+        print(f"    {_command(run)}")
+    if hours:
+        print(
+            f"All: {_number(sum(hours.values()))} hours of {_machine(device)}, one run at a time. "
+            "Estimated from training steps on random images; decoding, k-means and the search of "
+            "neighbours are not counted."
+        )
+    return hours
+
+
+def _number(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+
+
+def _bound(stages: Mapping[str, Any]) -> str:
+    stops_early = any(getattr(args, "patience", None) is not None for args in stages.values())
+    return "at most" if stops_early else "about"
+
+
+def _command(run: Run) -> str:
+    words = [*run.flags, *run.places]
+    if run.teacher:
+        words += ["--teacher_experiment", os.path.relpath(run.teacher.experiment / TEACHER)]
+    shown: list[str] = []
+    for word in words:  # a value in braces was split at its spaces
+        if shown and shown[-1].startswith(("{", "[")) and not word.startswith("--"):
+            shown[-1] += f" {word}"
+        else:
+            shown.append(word)
+    return f"python run.py {shlex.join(shown)} --seed {run.seed}"
+
+
+def _machine(device: str) -> str:
+    """What the hours are hours of."""
+    if device == "cuda":
+        return f"one {torch.cuda.get_device_name()}"
+    machine = describe_environment()["machine"]
+    return (
+        f"this CPU ({machine['torch_threads']} of {machine['cores']} {machine['processor']} cores; "
+        "those of a GPU are estimated where there is one)"
+    )

@@ -1,0 +1,5 @@
+"""Experiments with given scores."""
+
+from tests.made_experiments import make_experiment
+
+__all__ = ["make_experiment"]
