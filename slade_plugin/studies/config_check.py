@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from slade_plugin.config.validation import check_args
 from slade_plugin.errors import ConfigError, SladeError
 from slade_plugin.self_training.pipeline import STATE_FILE, Pipeline, differences
+from slade_plugin.self_training.stages import BASELINE, TEACHER
 from slade_plugin.studies.plan import Run
 
 T = TypeVar("T")
@@ -24,6 +25,9 @@ _OF_ONE_RUN = ("seed", "teacher_experiment", "folder", "last_folder")
 
 def check_configs(runs: Iterable[Run]) -> list[str]:
     """Reads the config of every setting and compares it with what its runs were made with.
+
+    The baseline of a given teacher has that teacher's config, as the host saved it, and is not
+    compared: the run that trained the teacher is.
 
     Args:
         runs: Of the study.
@@ -44,7 +48,7 @@ def check_configs(runs: Iterable[Run]) -> list[str]:
         found = [
             f"{where} was {old!r} and is now {new!r}"
             for stage in saved
-            if stage in now  # a given teacher was not trained
+            if stage in now and not (stage == BASELINE and TEACHER not in saved)
             for where, old, new in differences(_of_setting(saved[stage]), now[stage], stage)
         ]
         if found:
