@@ -3,9 +3,8 @@
 import inspect
 from pathlib import Path
 
-from slade_plugin.config.composition import available_configs, read_areas
+from slade_plugin.config.composition import available_configs, config_root, read_areas
 from slade_plugin.registry import REGISTRY
-from slade_plugin.runner import config_root
 
 
 def listing(root: str | None = None) -> str:

@@ -7,7 +7,6 @@ experiment of the host, run by the host's own code.
 import argparse
 import copy
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,34 +17,35 @@ import yaml
 from easy_module_attribute_getter import utils as emag_utils
 from powerful_benchmarker.api_parsers import BaseAPIParser
 from powerful_benchmarker.runners.single_experiment_runner import SingleExperimentRunner
-from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
 from slade_plugin.api_parsers import APISladeStudent
 from slade_plugin.api_parsers.seeded import seeded
 from slade_plugin.api_parsers.starting_trunk import check_trunks
-from slade_plugin.config.composition import AREAS_FILE, compose, read_areas
+from slade_plugin.config.composition import (
+    AREAS_FILE,
+    compose,
+    config_root,
+    read_areas,
+)
+from slade_plugin.config.keys import DEFAULT_SEED, complete_config
 from slade_plugin.config.lookup import constructor_errors, find_class, nearest
 from slade_plugin.config.validation import (
-    HOST_KEYS,
-    OUR_KEYS,
     check_args,
     check_command_line,
-    plain_key,
 )
 from slade_plugin.datasets import FolderImages
 from slade_plugin.errors import ConfigError, ExperimentError
+from slade_plugin.experiment_folder import (
+    check_folder_is_free,
+    check_is_trained,
+    check_saved_configs,
+    is_pipeline_folder,
+    saved_areas,
+)
 from slade_plugin.registry import register_all
+from slade_plugin.self_training.pipeline import Pipeline
 from slade_plugin.self_training.preflight import preflight
 from slade_plugin.self_training.provenance import environment_recorded
-
-DEFAULT_SEED = 0
-
-
-def config_root() -> Path:
-    """The shipped config root: beside the package in a checkout, inside it once installed."""
-    package = Path(__file__).resolve().parent
-    beside = package.parent / "bench_configs"
-    return beside if (beside / f"{AREAS_FILE}.yaml").is_file() else package / "bench_configs"
 
 
 class SladeRunner(SingleExperimentRunner):
@@ -131,8 +131,6 @@ class SladeRunner(SingleExperimentRunner):
 
     def run(self) -> Any:
         """Runs what the command line asks for: one experiment or a pipeline."""
-        from slade_plugin.self_training.pipeline import Pipeline, is_pipeline_folder
-
         self.set_YR()
         args = self.YR.args
         folder = Path(args.experiment_folder)
@@ -276,23 +274,6 @@ class SladeRunner(SingleExperimentRunner):
         return seeded(parser_class)(**emag_utils.merge_two_dicts(params, own))
 
 
-def complete_config(args: Any) -> None:
-    """Adds the seed, and puts config keys that no loaded file has among those that are saved.
-
-    The host uses such a key of the command line, but saves only keys of its files: a resumed or
-    evaluated experiment would lack it.
-
-    Args:
-        args: The merged config; its `dict_of_yamls` is extended.
-    """
-    args.seed = getattr(args, "seed", DEFAULT_SEED)
-    saved = args.dict_of_yamls
-    loaded = {plain_key(key) for area in saved.values() for key in area}
-    home = "config_general" if "config_general" in saved else next(iter(saved))
-    for key in sorted((HOST_KEYS | OUR_KEYS) & vars(args).keys() - loaded):
-        saved[home][key] = getattr(args, key)
-
-
 def build_trainer(parser: Any) -> None:
     """Builds the trainer as a run does, but with hooks that do nothing.
 
@@ -396,82 +377,3 @@ def add_own_images(args: Any) -> None:
         name = FolderImages.__name__
         own = {"path": os.path.abspath(os.path.expanduser(path))}
         setattr(args, key, {**entry, name: {**(entry.get(name) or {}), **own}})
-
-
-def check_folder_is_free(folder: Path) -> None:
-    """Checks that a new experiment does not meet an old one.
-
-    Raises:
-        ExperimentError: If the folder holds files or cannot be written.
-    """
-    taken = next((p for p in sorted(folder.rglob("*")) if p.is_file()), None)
-    if taken is not None:
-        raise ExperimentError(
-            f"the experiment folder {folder} is taken (it holds {taken.relative_to(folder)}); "
-            "expected a new name. Give another --experiment_name, go on with "
-            "--resume_training latest, or remove the folder."
-        )
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    if not os.access(existing, os.W_OK) or not existing.is_dir():
-        raise ExperimentError(
-            f"{existing} is not a folder that can be written; expected one for {folder}. Change "
-            "--root_experiment_folder."
-        )
-
-
-def check_is_trained(folder: Path) -> None:
-    """Checks that every split scheme of an experiment has a model to evaluate.
-
-    Raises:
-        ExperimentError: If one has none beyond the untrained model.
-    """
-    schemes = sorted(p for p in folder.glob("*/saved_models") if p.parent.name != META_LOGS)
-    for scheme in schemes or [folder]:
-        names = " ".join(sorted(p.name for p in scheme.glob("trunk_*.pth")))
-        best, trained = r"trunk_best\d+\.pth", r"trunk_(best)?[1-9]\d*\.pth"
-        if not (re.search(best, names) and re.search(trained, names)):
-            raise ExperimentError(
-                f"{scheme} holds no trained model; expected a finished experiment. Go on with "
-                "--resume_training latest first."
-            )
-
-
-def saved_areas(folder: Path) -> list[str]:
-    """The config areas of a saved experiment, which are the host's own if its runner made it.
-
-    Raises:
-        ExperimentError: If a config is missing or damaged, or the areas are not named.
-    """
-    check_saved_configs(folder, [])
-    path = folder / "configs" / f"{AREAS_FILE}.yaml"
-    areas = yaml.safe_load(path.read_text(encoding="utf-8")).get(AREAS_FILE)
-    if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
-        raise ExperimentError(
-            f"{path} names no areas ({areas!r}); expected a list. Restore it from a copy."
-        )
-    check_saved_configs(folder, areas)
-    return areas
-
-
-def check_saved_configs(folder: Path, areas: list[str]) -> None:
-    """Checks that a saved experiment has all its configs.
-
-    Raises:
-        ExperimentError: If a file is missing or cannot be read as YAML.
-    """
-    for name in [*areas, AREAS_FILE]:
-        path = folder / "configs" / f"{name}.yaml"
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ExperimentError(
-                f"the saved config {path} cannot be read: {error}; expected the config of an "
-                "experiment that was started. Check --experiment_name, or start anew."
-            ) from error
-        if not isinstance(content, dict):
-            raise ExperimentError(
-                f"the saved config {path} is empty or damaged; expected keys and values. Restore "
-                "it or start the experiment anew."
-            )

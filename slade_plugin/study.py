@@ -113,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _study_path(name: str) -> Path:
-    from slade_plugin.runner import config_root
+    from slade_plugin.config.composition import config_root
 
     given = name.endswith((".yaml", ".yml")) or "/" in name
     return Path(name) if given else config_root() / "studies" / f"{name}.yaml"

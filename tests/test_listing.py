@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from slade_plugin.config.composition import available_configs, read_areas
+from slade_plugin.config.composition import available_configs, config_root, read_areas
 from slade_plugin.errors import ConfigError
 from slade_plugin.listing import listing
 from slade_plugin.registry import REGISTRY
-from slade_plugin.runner import config_root
 
 
 @pytest.fixture(scope="module")

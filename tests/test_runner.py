@@ -3,22 +3,15 @@
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from slade_plugin.errors import ConfigError, ExperimentError
+from slade_plugin.errors import ConfigError
 from slade_plugin.runner import (
     SladeRunner,
-    check_folder_is_free,
-    check_is_trained,
-    check_saved_configs,
-    complete_config,
-    config_root,
     default_experiment_name,
-    saved_areas,
 )
 
 VAL = "logs.db: accuracies_normalized_compared_to_self_GlobalEmbeddingSpaceTester_level_0_VAL"
@@ -74,86 +67,6 @@ def epochs_of(records: dict[str, Any], split: str = "VAL") -> list[list[int]]:
 )
 def test_default_experiment_name(flags: str, name: str) -> None:
     assert default_experiment_name(flags.split()) == name
-
-
-def test_the_shipped_configs_are_found_beside_the_package() -> None:
-    assert (config_root() / "config_foldernames.yaml").is_file()
-    assert Path(SladeRunner().root_config_folder) == config_root()
-
-
-def test_installed_configs_are_found_inside_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "site-packages" / "slade_plugin"
-    monkeypatch.setattr("slade_plugin.runner.__file__", str(package / "runner.py"))
-    assert config_root() == package / "bench_configs"
-
-
-def test_a_free_folder_may_exist_and_be_empty(tmp_path: Path) -> None:
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    check_folder_is_free(tmp_path / "a")
-    check_folder_is_free(tmp_path / "new" / "deep")
-
-
-def test_a_folder_with_a_file_anywhere_is_taken(tmp_path: Path) -> None:
-    """The host overlooks files at the top of the folder."""
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(ExperimentError, match=r"is taken \(it holds notes\.txt\)"):
-        check_folder_is_free(tmp_path)
-
-
-@pytest.mark.parametrize("below", ["", "new", "new/deep"])
-def test_a_file_in_the_way_is_no_folder(tmp_path: Path, below: str) -> None:
-    """Tests may run as root, who may write anywhere: so the folder's parent is a file."""
-    (tmp_path / "file").touch()
-    with pytest.raises(ExperimentError, match="file is not a folder that can be written"):
-        check_folder_is_free(tmp_path / "file" / below)
-
-
-def test_a_folder_without_permission_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("slade_plugin.runner.os.access", lambda path, mode: False)
-    with pytest.raises(ExperimentError, match=f"{tmp_path} is not a folder that can be written"):
-        check_folder_is_free(tmp_path / "new")
-
-
-def test_a_missing_saved_config_is_named(copied: Path) -> None:
-    areas = ["config_loss", "config_general"]
-    check_saved_configs(copied, areas)
-    (copied / "configs" / "config_loss.yaml").unlink()
-    with pytest.raises(ExperimentError, match=r"config_loss\.yaml cannot be read"):
-        check_saved_configs(copied, areas)
-
-
-@pytest.mark.parametrize("content", [b"", b"a: b: c", b"\xff\xfe", b"[1]"])
-def test_a_damaged_saved_config_is_named(copied: Path, content: bytes) -> None:
-    (copied / "configs" / "config_loss.yaml").write_bytes(content)
-    with pytest.raises(ExperimentError, match=r"saved config .*config_loss\.yaml"):
-        check_saved_configs(copied, ["config_loss"])
-
-
-@pytest.mark.parametrize(
-    ("files", "trained"),
-    [
-        (["trunk_2.pth", "trunk_best1.pth"], True),
-        (["trunk_2.pth", "trunk_best0.pth"], True),  # the host's untrained model that won
-        (["trunk_best0.pth", "trunk_optimizer_best0.pth"], False),
-        (["trunk_2.pth", "trunk_optimizer_2.pth"], False),
-        ([], False),
-    ],
-)
-def test_is_trained(tmp_path: Path, files: list[str], trained: bool) -> None:
-    folder = tmp_path / "scheme" / "saved_models"
-    (tmp_path / "meta_logs" / "saved_models").mkdir(parents=True)
-    folder.mkdir(parents=True)
-    for name in files:
-        (folder / name).touch()
-    if trained:
-        check_is_trained(tmp_path)
-    else:
-        with pytest.raises(ExperimentError, match="saved_models holds no trained model"):
-            check_is_trained(tmp_path)
 
 
 # ---- the merged config --------------------------------------------------------------------------
@@ -261,30 +174,6 @@ def test_a_key_that_no_file_has_is_saved_all_the_same(bench: Any) -> None:
     args = bench.config(f"--config_loss slade --config_dataset cub200 --unlabeled_dataset {pool}")
     assert args.unlabeled_dataset == {"Glyphs": {"subset": "unlabeled"}}
     assert args.dict_of_yamls["config_general"]["unlabeled_dataset"] == args.unlabeled_dataset
-
-
-def test_only_config_keys_are_kept() -> None:
-    args = SimpleNamespace(
-        dict_of_yamls={"config_a": {"sampler~OVERRIDE~": {}}}, sampler={}, patience=3, evaluate=True
-    )
-    complete_config(args)
-    saved = {"sampler~OVERRIDE~": {}, "patience": 3, "seed": 0}
-    assert args.dict_of_yamls == {"config_a": saved}
-    assert args.seed == 0  # the host's own configs have none
-
-
-def test_a_seed_that_is_given_is_kept() -> None:
-    args = SimpleNamespace(dict_of_yamls={"config_general": {"seed": 5}}, seed=5)
-    complete_config(args)
-    assert args.dict_of_yamls == {"config_general": {"seed": 5}}
-
-
-@pytest.mark.parametrize("content", ["config_foldernames: config_loss", "a: 1"])
-def test_saved_areas_must_be_a_list(tmp_path: Path, content: str) -> None:
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "config_foldernames.yaml").write_text(content)
-    with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml names no areas"):
-        saved_areas(tmp_path)
 
 
 def test_reading_a_config_twice_gives_the_same(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake, before anything is trained, and for runs that failed, at the end.
     """
-    from slade_plugin.runner import config_root
+    from slade_plugin.config.composition import config_root
 
     own, extra = split_at_dashes(argv)
     args = parser().parse_args(own)

@@ -22,6 +22,13 @@ DATA_AREA = "config_dataset"
 AREAS_FILE = "config_foldernames"
 
 
+def config_root() -> Path:
+    """The shipped config root: beside the package in a checkout, inside it once installed."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "bench_configs"
+    return beside if (beside / f"{AREAS_FILE}.yaml").is_file() else package / "bench_configs"
+
+
 def read_areas(root: Path) -> list[str]:
     """The areas of a config root, in the order of its ``config_foldernames.yaml``.
 

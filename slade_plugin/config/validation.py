@@ -10,6 +10,13 @@ from dataclasses import fields
 from typing import Any
 
 from slade_plugin.api_parsers.api_slade_student import STUDENT_INITIALIZATIONS, APISladeStudent
+from slade_plugin.config.keys import (
+    HOST_KEYS,
+    OUR_KEYS,
+    SELF_TRAINING_KEYS,
+    STAGE_PREFIXES,
+    plain_key,
+)
 from slade_plugin.config.lookup import check_arguments, find_class, nearest, resolve
 from slade_plugin.datasets import FolderImages
 from slade_plugin.errors import ConfigError
@@ -17,23 +24,6 @@ from slade_plugin.leakage import LeakageSettings
 from slade_plugin.pseudo_labels.clustering import ClusteringSettings
 from slade_plugin.pseudo_labels.true_labels import label_source
 from slade_plugin.self_supervised.settings import PLACE, SwAVSettings
-
-STAGE_PREFIXES = ("teacher.", "baseline.", "every.")
-
-# Keys of a config, the host's and ours. The host reads no others.
-HOST_KEYS = frozenset(
-    """dataset splits_to_eval split_manager tester aggregator ensemble hook_container factories
-    api_parser trainer num_epochs_train save_interval patience check_untrained_accuracy
-    skip_eval_if_already_done skip_ensemble_eval_if_already_done log_data_to_tensorboard
-    save_figures_on_tensorboard save_lists_in_db override_required_compatible_factories loss_funcs
-    sampler mining_funcs models optimizers transforms layers_to_extract""".split()
-)
-SELF_TRAINING_KEYS = frozenset(
-    "pipeline pseudo_labels student_initialization teacher_experiment unlabeled_sampler".split()
-)
-OUR_KEYS = SELF_TRAINING_KEYS | {
-    "brings", "leakage", "seed", "self_supervised", "unlabeled_dataset",
-}  # fmt: skip
 
 # Those of `pipeline` are read with the teacher's config.
 _READ_HERE = (HOST_KEYS | OUR_KEYS) - {"pipeline"}
@@ -51,9 +41,6 @@ _SWITCHES = (
     "save_lists_in_db",
     "override_required_compatible_factories",
 )
-# The host reads no keyword that is written differently, and says nothing.
-_KEYWORD = re.compile(r"~(?:OVERRIDE~|DELETE~|(?:APPLY|SWAP)~[1-9]\d*|(?:LOG_|INT_)?BAYESIAN~\d*)$")
-
 _EXPECTED = "expected ~OVERRIDE~, ~DELETE~, ~APPLY~2 or ~SWAP~1"
 
 # What the program itself gives to a constructor, by kind, and where the config names its class.
@@ -88,11 +75,6 @@ _LEAST: dict[str, dict[str, int]] = {
 }
 _REFERENCE_SETS = ("compared_to_self", "compared_to_sets_combined", "compared_to_training_set")
 _MAY_BE_NULL = {"iterations_per_epoch"}
-
-
-def plain_key(key: str) -> str:
-    """A key without the host's keyword: ``trainer~APPLY~2`` is ``trainer``."""
-    return _KEYWORD.sub("", key)
 
 
 def check_command_line(unknown_args: Iterable[str], areas: Iterable[str]) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import yaml
 
 from slade_plugin.errors import ExperimentError
-from slade_plugin.runner import check_is_trained, saved_areas
-from slade_plugin.self_training.pipeline import is_pipeline_folder
+from slade_plugin.experiment_folder import check_is_trained, is_pipeline_folder, saved_areas
 from slade_plugin.self_training.stages import BASELINE, STUDENT, TEACHER, title_of_row
 
 

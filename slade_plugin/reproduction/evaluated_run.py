@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slade_plugin import cli
+from slade_plugin.experiment_folder import is_pipeline_folder
 from slade_plugin.files import write_json
-from slade_plugin.self_training.pipeline import is_pipeline_folder
 from slade_plugin.self_training.stages import STUDENT, TEACHER
 from slade_plugin.studies.plan import Run
 

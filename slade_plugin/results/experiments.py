@@ -16,9 +16,10 @@ from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_L
 
 from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.errors import ExperimentError
+from slade_plugin.experiment_folder import STATE_FILE, saved_areas
 from slade_plugin.results.ensemble import read_ensemble
 from slade_plugin.results.table import read_experiment
-from slade_plugin.self_training.pipeline import STATE_FILE, differences
+from slade_plugin.self_training.pipeline import differences
 from slade_plugin.self_training.stages import BASELINE, STUDENT, TEACHER
 
 SPLITS = ("val", "test")
@@ -197,8 +198,6 @@ def read_saved(folder: Path, stage: str = "") -> Experiment:
     Raises:
         ExperimentError: If a config is missing or damaged.
     """
-    from slade_plugin.runner import saved_areas
-
     config: dict[str, Any] = {}
     files = [folder / "configs" / f"{name}.yaml" for name in saved_areas(folder)]
     # What the host saves if training went on with other values.

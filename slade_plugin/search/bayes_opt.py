@@ -23,9 +23,10 @@ from powerful_benchmarker.utils import common_functions as c_f
 from powerful_benchmarker.utils import constants as const
 
 from slade_plugin.errors import ConfigError, DivergenceError, ExperimentError
+from slade_plugin.experiment_folder import check_folder_is_free
 from slade_plugin.files import atomic_write, write_json
 from slade_plugin.results.table import mean_and_interval
-from slade_plugin.runner import SladeRunner, check_folder_is_free
+from slade_plugin.runner import SladeRunner
 from slade_plugin.search.plots import progress_page
 from slade_plugin.search.trial import SpaceRunner, TrialRunner, touches_teacher
 from slade_plugin.seeding import derive_seed, seed_everything

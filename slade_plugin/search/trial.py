@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from slade_plugin.config.validation import HOST_KEYS, OUR_KEYS, check_args, plain_key
+from slade_plugin.config.keys import HOST_KEYS, OUR_KEYS, plain_key
+from slade_plugin.config.validation import check_args
 from slade_plugin.errors import ConfigError
+from slade_plugin.experiment_folder import STATE_FILE, saved_areas
 from slade_plugin.results.table import METRICS, read_experiment
-from slade_plugin.runner import SladeRunner, saved_areas
+from slade_plugin.runner import SladeRunner
 from slade_plugin.search.space import Parameter, fill, find_space
-from slade_plugin.self_training.pipeline import STATE_FILE, STUDENT_KEYS, Pipeline
+from slade_plugin.self_training.pipeline import STUDENT_KEYS, Pipeline
 from slade_plugin.self_training.stages import BASELINE, STUDENT, TEACHER
 
 TEACHER_PREFIX = f"{TEACHER}/"

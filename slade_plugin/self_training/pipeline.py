@@ -21,8 +21,15 @@ import yaml
 from easy_module_attribute_getter import utils as emag_utils
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
-from slade_plugin.config.validation import OUR_KEYS, STAGE_PREFIXES, check_args, plain_key
+from slade_plugin.config.keys import OUR_KEYS, STAGE_PREFIXES, complete_config, plain_key
+from slade_plugin.config.validation import check_args
 from slade_plugin.errors import ConfigError, ExperimentError
+from slade_plugin.experiment_folder import (
+    STATE_FILE,
+    check_folder_is_free,
+    is_pipeline_folder,
+    saved_areas,
+)
 from slade_plugin.files import write_json
 from slade_plugin.leakage import LeakageReport
 from slade_plugin.pseudo_labels.record import pool_fingerprint
@@ -40,7 +47,6 @@ from slade_plugin.self_training.stages import (
     list_stages,
 )
 
-STATE_FILE = "pipeline.json"
 LEAKAGE_FILE = "leakage.json"
 
 # How something is trained belongs to the student; everything else is shared by all stages.
@@ -50,11 +56,6 @@ STUDENT_KEYS = frozenset(
 _EVALUATED = ["val", "test"]
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _STATE_TYPES = {"plan": dict, "data": dict, "environment": list, "stages": dict}
-
-
-def is_pipeline_folder(folder: Path) -> bool:
-    """Whether a folder holds the stages of a pipeline."""
-    return (folder / STATE_FILE).is_file()
 
 
 class Pipeline:
@@ -147,8 +148,6 @@ class Pipeline:
         """Merges the teacher's config: ours, or the saved one of a teacher that was given."""
         if not self.given_teacher:
             return self.runner.read(reader)
-        from slade_plugin.runner import complete_config, saved_areas
-
         other = self.runner.reader_for(reader)
         for area in other.args.config_foldernames:
             delattr(other.args, area)
@@ -260,8 +259,6 @@ class Pipeline:
         Raises:
             SladeError: Before anything is trained, if something does not fit.
         """
-        from slade_plugin.runner import check_folder_is_free
-
         fresh = not is_pipeline_folder(self.folder)
         if fresh and self.resuming and any(self.folder.glob("*/configs")):
             raise ExperimentError(
@@ -382,8 +379,6 @@ class Pipeline:
 
     def _can_resume(self, folder: Path) -> bool:
         """Whether a stage was stopped after a checkpoint and can go on from there."""
-        from slade_plugin.runner import saved_areas
-
         if not any(folder.glob("*/saved_models/trunk_[0-9]*.pth")):
             return False
         saved_areas(folder)
@@ -534,8 +529,6 @@ def check_given_teacher(teacher: Path, student: Any) -> None:
 
 def _saved_config(experiment: Path) -> dict[str, Any]:
     """All areas of a saved experiment's config."""
-    from slade_plugin.runner import saved_areas
-
     saved: dict[str, Any] = {}
     for area in saved_areas(experiment):
         path = experiment / "configs" / f"{area}.yaml"

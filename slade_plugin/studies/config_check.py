@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from slade_plugin.config.validation import check_args
 from slade_plugin.errors import ConfigError, SladeError
-from slade_plugin.self_training.pipeline import STATE_FILE, Pipeline, differences
+from slade_plugin.experiment_folder import STATE_FILE
+from slade_plugin.self_training.pipeline import Pipeline, differences
 from slade_plugin.self_training.stages import BASELINE, TEACHER
 from slade_plugin.studies.plan import Run
 

@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from slade_plugin.errors import ConfigError
+from slade_plugin.experiment_folder import STATE_FILE
 from slade_plugin.results.poster import ablation_settings
-from slade_plugin.self_training.pipeline import STATE_FILE
 from slade_plugin.self_training.stages import BASELINE, TEACHER
 
 # Where things lie, not what is run: no part of a run's key or of a reported command.

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slade_plugin.errors import ExperimentError
+from slade_plugin.experiment_folder import STATE_FILE
 from slade_plugin.files import atomic_write, write_json
 from slade_plugin.results import layouts
 from slade_plugin.results.table import METRICS
-from slade_plugin.self_training.pipeline import STATE_FILE
 from slade_plugin.studies.beside_poster import beside_poster
 from slade_plugin.studies.pairs import TENTHS, TITLES, Parts, pair_parts
 from slade_plugin.studies.plan import Run, Study

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from slade_plugin.self_training.pipeline import STATE_FILE
+from slade_plugin.experiment_folder import STATE_FILE
 from slade_plugin.studies.plan import Run
 
 StageSeconds = dict[str, float]

@@ -9,12 +9,13 @@ import yaml
 from slade_plugin.config.composition import (
     available_configs,
     compose,
+    config_root,
     load_config,
     read_areas,
     requested_names,
 )
 from slade_plugin.errors import ConfigError
-from slade_plugin.runner import config_root
+from slade_plugin.runner import SladeRunner
 
 AREAS = ["config_a", "config_b"]
 
@@ -193,3 +194,18 @@ def test_a_malformed_areas_file_is_refused(root: Path, content: Any, message: st
     write(root, "config_foldernames", content)
     with pytest.raises(ConfigError, match=message):
         read_areas(root)
+
+
+def test_the_shipped_configs_are_found_beside_the_package() -> None:
+    assert (config_root() / "config_foldernames.yaml").is_file()
+    assert Path(SladeRunner().root_config_folder) == config_root()
+
+
+def test_installed_configs_are_found_inside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site-packages" / "slade_plugin"
+    monkeypatch.setattr(
+        "slade_plugin.config.composition.__file__", str(package / "config" / "composition.py")
+    )
+    assert config_root() == package / "bench_configs"

@@ -6,15 +6,8 @@ from typing import Any
 
 import pytest
 
-from slade_plugin.config.validation import (
-    HOST_KEYS,
-    OUR_KEYS,
-    SELF_TRAINING_KEYS,
-    STAGE_PREFIXES,
-    check_args,
-    check_command_line,
-    plain_key,
-)
+from slade_plugin.config.keys import HOST_KEYS, OUR_KEYS, SELF_TRAINING_KEYS
+from slade_plugin.config.validation import check_args, check_command_line
 from slade_plugin.errors import ConfigError
 
 AREAS = ["config_loss", "config_general"]
@@ -130,26 +123,6 @@ def test_what_is_not_for_the_command_line_is_refused(flag: str) -> None:
 def test_all_wrong_flags_are_named_at_once() -> None:
     with pytest.raises(ConfigError, match=r"--a is no flag.*; --b is no flag"):
         check_command_line(["--a", "1", "--b"], AREAS)
-
-
-@pytest.mark.parametrize(
-    ("key", "plain"),
-    [
-        ("trainer~APPLY~12", "trainer"),
-        ("x~SWAP~1", "x"),
-        ("x~OVERRIDE~", "x"),
-        ("x~DELETE~", "x"),
-        ("lr~LOG_BAYESIAN~", "lr"),
-        ("x", "x"),
-        ("x~OVERIDE~", "x~OVERIDE~"),
-    ],
-)
-def test_plain_key(key: str, plain: str) -> None:
-    assert plain_key(key) == plain
-
-
-def test_stage_prefixes_are_those_of_the_help() -> None:
-    assert STAGE_PREFIXES == ("teacher.", "baseline.", "every.")
 
 
 # ---- values -------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ import pytest
 from slade_plugin import cli, study
 from slade_plugin.cli import split_quoted_values
 from slade_plugin.commands import data
+from slade_plugin.config.composition import config_root
 from slade_plugin.config.validation import check_args
-from slade_plugin.runner import SladeRunner, config_root
+from slade_plugin.runner import SladeRunner
 from slade_plugin.search.trial import SpaceRunner
 
 ROOT = Path(__file__).parents[2]

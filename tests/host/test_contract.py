@@ -25,11 +25,11 @@ from pytorch_metric_learning.utils.logging_presets import HookContainer
 import slade_plugin
 from slade_plugin.api_parsers import APISladePseudoLabels, APISladeStudent
 from slade_plugin.api_parsers.seeded import seeded
-from slade_plugin.config.composition import compose, read_areas
+from slade_plugin.config.composition import compose, config_root, read_areas
 from slade_plugin.config.lookup import find_class
 from slade_plugin.errors import SladeError
 from slade_plugin.hooks.checkpointed_hook_container import CheckpointedHookContainer
-from slade_plugin.runner import SladeRunner, config_root
+from slade_plugin.runner import SladeRunner
 from slade_plugin.split_managers import UnlabeledPoolSplitManager
 from slade_plugin.testers import QueryGalleryTester, SladeTester
 from slade_plugin.trainers import SladeStudent

@@ -18,9 +18,9 @@ import pytest
 from powerful_benchmarker.api_parsers import BaseAPIParser
 from powerful_benchmarker.runners.single_experiment_runner import SingleExperimentRunner
 
+from slade_plugin.config.composition import config_root
 from slade_plugin.datasets import Glyphs
 from slade_plugin.models import conv4
-from slade_plugin.runner import config_root
 from slade_plugin.seeding import seed_everything
 
 pytestmark = pytest.mark.host

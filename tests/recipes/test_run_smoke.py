@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from slade_plugin.runner import config_root
+from slade_plugin.config.composition import config_root
 
 ROOT = config_root()
 FILES = sorted(path.stem for path in (ROOT / "config_loss").glob("*.yaml"))

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from slade_plugin.config.composition import config_root
 from slade_plugin.errors import ConfigError
 from slade_plugin.reproduction.evaluated_run import EVALUATED
 from slade_plugin.reproduction.main_table import Table
-from slade_plugin.runner import config_root
 from slade_plugin.studies.config_check import PLAIN, read_stages
 
 PATH = config_root() / "tables" / "main_table.yaml"

@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from slade_plugin.errors import ConfigError
+from slade_plugin.experiment_folder import is_pipeline_folder
 from slade_plugin.pseudo_labels.last_round import compare_with_last_round
 from slade_plugin.pseudo_labels.record import load_pseudo_labels
 from slade_plugin.results.table import METRICS, read_experiment
@@ -26,7 +27,6 @@ from slade_plugin.self_training.pipeline import (
     STUDENT_KEYS,
     check_saves_models,
     first_difference,
-    is_pipeline_folder,
 )
 from slade_plugin.self_training.teacher import Teacher
 
@@ -920,7 +920,7 @@ def test_a_pipeline_with_a_given_teacher_is_resumed_with_the_same_one(
 def test_the_teacher_of_a_config_file_is_used(
     bench: Any, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from slade_plugin.runner import config_root
+    from slade_plugin.config.composition import config_root
 
     root = shutil.copytree(config_root(), tmp_path / "configs")
     (root / "config_general" / "mine.yaml").write_text(

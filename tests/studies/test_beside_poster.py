@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from slade_plugin.runner import config_root
+from slade_plugin.config.composition import config_root
 from slade_plugin.studies.beside_poster import beside_poster
 from slade_plugin.studies.plan import Run, Study, plan_runs
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from slade_plugin.config.composition import config_root
 from slade_plugin.errors import ConfigError
-from slade_plugin.runner import config_root
 from slade_plugin.studies.config_check import check_configs, read_plan
 from slade_plugin.studies.plan import Setting, Study, plan_runs
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from slade_plugin.config.composition import config_root
 from slade_plugin.reproduction.main_table import Table
-from slade_plugin.runner import config_root
 from slade_plugin.studies.config_check import PLAIN, read_stages
 from slade_plugin.studies.estimate import (
     Probe,

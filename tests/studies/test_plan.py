@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from slade_plugin.config.composition import config_root
 from slade_plugin.errors import ConfigError
 from slade_plugin.reproduction.evaluated_run import EvaluatedRun
 from slade_plugin.reproduction.main_table import Table
 from slade_plugin.results.poster import ablation_settings
-from slade_plugin.runner import config_root
 from slade_plugin.studies.plan import Run, Setting, Study, plan_runs
 
 SHIPPED = sorted((config_root() / "studies").glob("*.yaml"))

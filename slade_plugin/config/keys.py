@@ -1,0 +1,48 @@
+"""The keys of a merged config, the host's and ours, and the keywords that may follow them."""
+
+import re
+from typing import Any
+
+STAGE_PREFIXES = ("teacher.", "baseline.", "every.")
+
+# Keys of a config, the host's and ours. The host reads no others.
+HOST_KEYS = frozenset(
+    """dataset splits_to_eval split_manager tester aggregator ensemble hook_container factories
+    api_parser trainer num_epochs_train save_interval patience check_untrained_accuracy
+    skip_eval_if_already_done skip_ensemble_eval_if_already_done log_data_to_tensorboard
+    save_figures_on_tensorboard save_lists_in_db override_required_compatible_factories loss_funcs
+    sampler mining_funcs models optimizers transforms layers_to_extract""".split()
+)
+SELF_TRAINING_KEYS = frozenset(
+    "pipeline pseudo_labels student_initialization teacher_experiment unlabeled_sampler".split()
+)
+OUR_KEYS = SELF_TRAINING_KEYS | {
+    "brings", "leakage", "seed", "self_supervised", "unlabeled_dataset",
+}  # fmt: skip
+
+DEFAULT_SEED = 0
+
+# The host reads no keyword that is written differently, and says nothing.
+KEYWORD = re.compile(r"~(?:OVERRIDE~|DELETE~|(?:APPLY|SWAP)~[1-9]\d*|(?:LOG_|INT_)?BAYESIAN~\d*)$")
+
+
+def plain_key(key: str) -> str:
+    """A key without the host's keyword: ``trainer~APPLY~2`` is ``trainer``."""
+    return KEYWORD.sub("", key)
+
+
+def complete_config(args: Any) -> None:
+    """Adds the seed, and puts config keys that no loaded file has among those that are saved.
+
+    The host uses such a key of the command line, but saves only keys of its files: a resumed or
+    evaluated experiment would lack it.
+
+    Args:
+        args: The merged config; its `dict_of_yamls` is extended.
+    """
+    args.seed = getattr(args, "seed", DEFAULT_SEED)
+    saved = args.dict_of_yamls
+    loaded = {plain_key(key) for area in saved.values() for key in area}
+    home = "config_general" if "config_general" in saved else next(iter(saved))
+    for key in sorted((HOST_KEYS | OUR_KEYS) & vars(args).keys() - loaded):
+        saved[home][key] = getattr(args, key)
