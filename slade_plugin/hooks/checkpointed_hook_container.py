@@ -3,33 +3,19 @@
 The host's ``HookContainer`` writes records first and then file after file, so a run that is
 stopped in between leaves half a checkpoint and records of an epoch without one. Here:
 
-- A checkpoint is committed by its ``trunk`` file. Every file is written under a temporary name;
-  then come, by rename, a manifest of SHA-256 sums, the other files, and ``trunk``. The host finds
-  checkpoints by ``trunk_*.pth``, which also fits ``trunk_optimizer_2.pth``: such files are renamed
-  after ``trunk``, and a run that is stopped in between is finished when it is resumed. Removal is
-  the same in reverse. So neither the host nor this class ever sees half of a checkpoint. Names and
-  contents of the files are the host's.
+- A checkpoint is whole or absent; see `slade_plugin.hooks.checkpoint_files`.
 - Loading checks the sums and refuses damaged, incomplete and foreign checkpoints by name.
 - Resuming removes the records of epochs and iterations after the one resumed, so that none counts
-  twice.
+  twice; see `slade_plugin.hooks.record_removal`.
 - With our runner `training_state_<suffix>.pth` holds what makes a resumed run exact; see
   `slade_plugin.training_state`. Without it a run is resumed as by the host, with a warning.
 - The untrained model (epoch 0) is never the best one, unless `untrained_model_can_be_best`.
-
-The manifest is a file of its own, ``checkpoint_<suffix>.json``, which also says where the records
-of iterations end. It may be missing: checkpoints of the plain host load as well.
 """
 
-import csv
-import io
-import json
 import logging
 import os
-import pickle
-import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,31 +24,18 @@ import torch
 from pytorch_metric_learning.utils.logging_presets import HookContainer
 
 from slade_plugin.errors import CheckpointError, ConfigError
-from slade_plugin.files import atomic_write, sha256_of_file
+from slade_plugin.hooks import checkpoint_files as files
+from slade_plugin.hooks.checkpoint_files import COMMIT_KEY, UNTRAINED_EPOCH
+from slade_plugin.hooks.record_removal import (
+    find_ends_of_records,
+    remove_records_after,
+    tables_with,
+)
 from slade_plugin.training_state import NAME as TRAINING_STATE
 
 logger = logging.getLogger(__name__)
 
 UNTRAINED_TRUNK_EPOCH = -1
-UNTRAINED_EPOCH = 0
-COMMIT_KEY = "trunk"  # the file whose presence means that the checkpoint is complete
-COMPANION_PREFIX = f"{COMMIT_KEY}_"  # names which the host takes for a trunk as well
-MANIFEST_FORMAT = 1
-TEMPORARY = ".part"
-
-_SUFFIX = re.compile(r"(?:best)?\d+")
-_COMMITTED = re.compile(rf"{COMMIT_KEY}_({_SUFFIX.pattern})\.pth")
-
-# What torch.load raises for files that are cut short, overwritten or no checkpoints at all.
-_UNREADABLE = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    pickle.UnpicklingError,
-)
 
 
 class CheckpointedHookContainer(HookContainer):
@@ -162,10 +135,10 @@ class CheckpointedHookContainer(HookContainer):
             # model without being trained, and must keep its records.
             folder, suffix, epoch = self._branch
             self._branch = None
-            self._remove_records_after(epoch, _ends_of_records(folder, suffix))
-            for later in _numbered(folder):
+            remove_records_after(self.record_keeper, epoch, files.ends_of_records(folder, suffix))
+            for later in files.numbered_epochs(folder):
                 if later > epoch:
-                    _delete_checkpoint(folder, str(later), self._entries(trainer))
+                    files.delete(folder, str(later), self._entries(trainer))
         super().end_of_iteration_hook(trainer)
 
     # ---- saving -------------------------------------------------------------------------------
@@ -192,10 +165,11 @@ class CheckpointedHookContainer(HookContainer):
             return
         folder = Path(model_folder)
         entries = self._entries(trainer)
-        writers = {name: partial(_save_state, entry) for name, entry in entries.items()}
-        _write_checkpoint(folder, str(curr_suffix), writers, self._find_ends_of_records())
+        writers = {name: partial(files.save_state, entry) for name, entry in entries.items()}
+        ends = find_ends_of_records(self.record_keeper)
+        files.write(folder, str(curr_suffix), writers, ends)
         if prev_suffix is not None and str(prev_suffix) != str(curr_suffix):
-            _delete_checkpoint(folder, str(prev_suffix), entries)
+            files.delete(folder, str(prev_suffix), entries)
 
     # ---- loading ------------------------------------------------------------------------------
 
@@ -231,8 +205,9 @@ class CheckpointedHookContainer(HookContainer):
             epoch = self._load_and_tidy_up(self._entries(trainer), folder, device, best)
         except OSError as error:
             raise CheckpointError(
-                f"{error.filename or folder} could not be read or changed: {_reason(error)}; "
-                f"expected permission to read and write {folder}. Mend that and resume again"
+                f"{error.filename or folder} could not be read or changed: "
+                f"{error.strerror or error}; expected permission to read and write {folder}. Mend "
+                "that and resume again"
             ) from error
         return 1 if epoch is None else epoch + 1
 
@@ -240,30 +215,31 @@ class CheckpointedHookContainer(HookContainer):
         self, entries: Mapping[str, Any], folder: Path, device: torch.device, best: bool
     ) -> int | None:
         """Loads one checkpoint; returns its epoch, or None if there is none."""
-        for suffix in _committed_suffixes(folder):
-            _finish_interrupted(folder, suffix)
+        for suffix in files.committed_suffixes(folder):
+            files.finish_interrupted(folder, suffix)
         self._repair_best(folder, list(entries))
-        found = _find_checkpoint(folder, best)
+        found = files.find_checkpoint(folder, best)
         if found is None:
-            self._remove_records_after(UNTRAINED_TRUNK_EPOCH - 1, {})  # the scheme begins anew
+            # The split scheme begins anew.
+            remove_records_after(self.record_keeper, UNTRAINED_TRUNK_EPOCH - 1, {})
             return None
         suffix, epoch = found
-        _verify(folder, suffix)
+        files.verify(folder, suffix)
         for name, entry in entries.items():
-            path = _path(folder, name, suffix)
+            path = files.path_of(folder, name, suffix)
             if name == TRAINING_STATE and not path.is_file():
                 logger.warning(
                     "%s holds no %s (it is of the host or of an older version): training goes on, "
                     "but with other batches than without the interruption", folder, path.name,
                 )  # fmt: skip
                 continue
-            _load_state(entry, path, device)
+            files.load_state(entry, path, device)
             logger.info("LOAD %s", path)
-        _sweep(folder, suffix)
-        if max(_numbered(folder), default=epoch) > epoch:
+        files.sweep(folder, suffix)
+        if max(files.numbered_epochs(folder), default=epoch) > epoch:
             self._branch = (folder, suffix, epoch)
         else:
-            self._remove_records_after(epoch, _ends_of_records(folder, suffix))
+            remove_records_after(self.record_keeper, epoch, files.ends_of_records(folder, suffix))
         return epoch
 
     def _entries(self, trainer: Any) -> dict[str, Any]:
@@ -287,429 +263,35 @@ class CheckpointedHookContainer(HookContainer):
             )
         return entries
 
-    def _remove_records_after(
-        self, epoch: int, ends: Mapping[str, Mapping[str, int]] | None
-    ) -> None:
-        """Removes records that were written after a checkpoint, which the host writes later.
-
-        Tables and files with a column ``epoch`` lose later epochs, those of iterations what lies
-        behind the given ends. Only in this run's own database and CSV files: in a global database
-        the rows of several splits cannot be told apart.
-
-        Args:
-            epoch: The last epoch to keep.
-            ends: What the manifest says of the records of iterations; None leaves them alone.
-        """
-        database = self._database()
-        if database is None:
-            return
-        folder = Path(self.record_keeper.record_writer.folder)
-        by_epoch = _tables_with(database, "epoch")
-        for table in _tables_with(database, "id"):
-            if table in by_epoch:
-                database.execute(f"DELETE FROM [{table}] WHERE epoch > ?", (epoch,))
-            elif ends is not None:
-                end = ends.get(table, {"row": 0, "byte": 0})
-                database.execute(f"DELETE FROM [{table}] WHERE id > ?", (end["row"],))
-                _cut(folder / f"{table}.csv", end["byte"])
-            last = f"(SELECT COALESCE(MAX(id), 0) FROM [{table}])"
-            database.execute(f"UPDATE sqlite_sequence SET seq = {last} WHERE name = ?", (table,))
-        for path in sorted(folder.glob("*.csv")):
-            _remove_csv_rows_after(path, epoch)
-
-    def _find_ends_of_records(self) -> dict[str, dict[str, int]]:
-        """The last row in the database and the size of the CSV file, by table of iterations."""
-        database = self._database()
-        if database is None:
-            return {}
-        folder = Path(self.record_keeper.record_writer.folder)
-        ends = {}
-        for table in set(_tables_with(database, "id")) - set(_tables_with(database, "epoch")):
-            (row,) = database.query(f"SELECT COALESCE(MAX(id), 0) AS last FROM [{table}]")
-            path = folder / f"{table}.csv"
-            ends[table] = {"row": row["last"], "byte": path.stat().st_size if path.exists() else 0}
-        return dict(sorted(ends.items()))
-
-    def _database(self) -> Any:
-        """The run's own database of records; None if nothing has been recorded."""
-        writer = getattr(self.record_keeper, "record_writer", None)
-        return writer.local_db if writer and Path(writer.local_db.db_path).is_file() else None
-
     def _repair_best(self, folder: Path, names: Sequence[str]) -> None:
         """Makes the best model that was due when the run was stopped after saving the latest."""
-        epoch = max(_numbered(folder), default=UNTRAINED_EPOCH)
+        epoch = max(files.numbered_epochs(folder), default=UNTRAINED_EPOCH)
         suffix = f"best{epoch}"
-        if epoch == UNTRAINED_EPOCH or suffix in _committed_suffixes(folder):
+        if epoch == UNTRAINED_EPOCH or suffix in files.committed_suffixes(folder):
             return
-        sources = {name: _path(folder, name, str(epoch)) for name in names}
-        if not _path(folder, TRAINING_STATE, str(epoch)).is_file():  # of an older version
-            sources.pop(TRAINING_STATE, None)
+        sources = {name: files.path_of(folder, name, str(epoch)) for name in names}
+        if not files.path_of(folder, TRAINING_STATE, str(epoch)).is_file():
+            sources.pop(TRAINING_STATE, None)  # a checkpoint of an older version has none
         if not self._is_best_on_record(epoch) or not all(p.is_file() for p in sources.values()):
             return
         try:
-            _verify(folder, str(epoch))
+            files.verify(folder, str(epoch))
         except CheckpointError as error:
             logger.warning("%s is not made: %s", suffix, error)
             return
         logger.info("Epoch %d was the best one on record; making %s from it", epoch, suffix)
         writers = {name: partial(shutil.copyfile, source) for name, source in sources.items()}
-        _write_checkpoint(folder, suffix, writers, _ends_of_records(folder, str(epoch)))
-        for other in _committed_suffixes(folder):
+        files.write(folder, suffix, writers, files.ends_of_records(folder, str(epoch)))
+        for other in files.committed_suffixes(folder):
             stale = other.startswith("best") and other != suffix
             if stale and (other != f"best{UNTRAINED_EPOCH}" or self.untrained_model_can_be_best):
-                _delete_checkpoint(folder, other, names)
+                files.delete(folder, other, names)
 
     def _is_best_on_record(self, epoch: int) -> bool:
         """Whether the validation records say that an epoch was the best so far."""
         writer = getattr(self.record_keeper, "record_writer", None)
         table = self._validation_table
-        if writer is None or table not in _tables_with(writer.local_db, "best_epoch"):
+        if writer is None or table not in tables_with(writer.local_db, "best_epoch"):
             return False
         rows = writer.local_db.query(f"SELECT best_epoch FROM [{table}] WHERE epoch=?", (epoch,))
         return any(row["best_epoch"] == epoch for row in rows)
-
-
-# ---- files of a checkpoint --------------------------------------------------------------------
-
-
-def _path(folder: Path, name: str, suffix: str) -> Path:
-    """The host's file name."""
-    return folder / f"{name}_{suffix}.pth"
-
-
-def _manifest_path(folder: Path, suffix: str) -> Path:
-    return folder / f"checkpoint_{suffix}.json"
-
-
-def _committed_suffixes(folder: Path) -> list[str]:
-    """Suffixes of complete checkpoints."""
-    matches = (_COMMITTED.fullmatch(p.name) for p in folder.glob(f"{COMMIT_KEY}_*.pth"))
-    return sorted(match[1] for match in matches if match)
-
-
-def _numbered(folder: Path) -> list[int]:
-    """Epochs of the complete checkpoints that are not best ones."""
-    return [int(suffix) for suffix in _committed_suffixes(folder) if suffix.isdigit()]
-
-
-def _find_checkpoint(folder: Path, best: bool) -> tuple[str, int] | None:
-    """Suffix and epoch of the checkpoint to load, or None in a folder without any.
-
-    Without numbered checkpoints "latest" means the newest best one: that is the case before the
-    first evaluation, and after a run that went on from its best model was stopped.
-    """
-    suffixes = _committed_suffixes(folder)
-    best_epochs = [int(s.removeprefix("best")) for s in suffixes if s.startswith("best")]
-    epochs = _numbered(folder)
-    if not suffixes:
-        return None
-    if best and not best_epochs:
-        raise CheckpointError(
-            f"{folder} holds no best model ({COMMIT_KEY}_best<epoch>.pth), got only epoch "
-            f"{max(epochs)}; resume from it with --resume_training latest"
-        )
-    if best or not epochs:
-        return f"best{max(best_epochs)}", max(best_epochs)
-    return str(max(epochs)), max(epochs)
-
-
-def _flush_to_disk(path: Path) -> None:
-    """Waits until a file, or the names in a folder, survive a power cut."""
-    folder = path.is_dir()
-    if folder and os.name == "nt":  # Windows cannot open folders
-        return
-    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _unwrapped(entry: Any) -> Any:
-    """The model inside ``DataParallel``, which is what the host saves."""
-    wrappers = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
-    return entry.module if isinstance(entry, wrappers) else entry
-
-
-def _save_state(entry: Any, path: Path) -> None:
-    """Writes one state dict, in the host's format."""
-    # Through a stream of our own, since torch reports a full disk as one only then.
-    with path.open("wb") as stream:
-        torch.save(_unwrapped(entry).state_dict(), stream)
-
-
-def _write_checkpoint(
-    folder: Path,
-    suffix: str,
-    writers: Mapping[str, Callable[[Path], object]],
-    ends_of_records: Mapping[str, Mapping[str, int]] | None,
-) -> None:
-    """Writes all files under temporary names, then commits them by renaming."""
-    manifest = _manifest_path(folder, suffix)
-    targets = {name: _path(folder, name, suffix) for name in writers}
-    commit = targets[COMMIT_KEY]
-    companions = [path for name, path in targets.items() if name.startswith(COMPANION_PREFIX)]
-    others = [path for path in targets.values() if path != commit and path not in companions]
-    order = [manifest, *others, commit, *companions]
-    placed: list[Path] = []
-    path = folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        sums = {}
-        for name, path in targets.items():
-            writers[name](_temporary(path))
-            _flush_to_disk(_temporary(path))
-            sums[path.name] = sha256_of_file(_temporary(path))
-        path = manifest
-        content = {"format": MANIFEST_FORMAT, "suffix": suffix, "sha256": sums}
-        if ends_of_records is not None:
-            content["records"] = ends_of_records
-        _temporary(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        _flush_to_disk(_temporary(path))
-        # Only the untrained model is ever written twice; it is whole or absent as well.
-        for path in (commit, *companions):
-            path.unlink(missing_ok=True)
-        for path in order:
-            os.replace(_temporary(path), path)
-            placed.append(path)
-        _flush_to_disk(folder)
-    except OSError as error:
-        # In reverse: if the commit itself was reached, it is taken back first.
-        for leftover in [*reversed(placed), *map(_temporary, order)]:
-            with suppress(OSError):
-                leftover.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"{path} could not be written: {_reason(error)}; expected room and permission to "
-            "write. The checkpoint before it is untouched: mend that, then go on with "
-            "--resume_training latest"
-        ) from error
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(path.name + TEMPORARY)
-
-
-def _finish_interrupted(folder: Path, suffix: str) -> None:
-    """Renames what a stopped run left under temporary names after committing a checkpoint."""
-    for temporary in folder.glob(f"{COMPANION_PREFIX}*_{suffix}.pth{TEMPORARY}"):
-        target = temporary.with_name(temporary.name.removesuffix(TEMPORARY))
-        if not target.exists():
-            os.replace(temporary, target)
-
-
-def _delete_checkpoint(folder: Path, suffix: str, names: Iterable[str]) -> None:
-    """Removes a checkpoint in the reverse order of writing, the manifest last.
-
-    Raises:
-        CheckpointError: If a file cannot be removed.
-    """
-    parts = {*(_path(folder, name, suffix) for name in names), *_listed_files(folder, suffix)}
-    path = commit = _path(folder, COMMIT_KEY, suffix)
-    companions = sorted(p for p in parts - {commit} if p.name.startswith(COMPANION_PREFIX))
-    try:
-        for path in companions:
-            if path.exists():
-                os.replace(path, _temporary(path))
-        others = sorted(parts - {commit, *companions})
-        for path in [commit, *map(_temporary, companions), *others, _manifest_path(folder, suffix)]:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} of an outdated checkpoint could not be removed: {_reason(error)}; expected "
-            "permission to change its folder. Mend that, then go on with --resume_training latest"
-        ) from error
-
-
-def _listed_files(folder: Path, suffix: str) -> list[Path]:
-    """Files named by a manifest; none if it is missing or unreadable."""
-    try:
-        content = json.loads(_manifest_path(folder, suffix).read_text(encoding="utf-8"))
-        return [folder / Path(name).name for name in content["sha256"]]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
-
-
-def _ends_of_records(folder: Path, suffix: str) -> dict[str, dict[str, int]] | None:
-    """What a checkpoint that was verified says of the records of iterations; None if nothing."""
-    path = _manifest_path(folder, suffix)
-    if not path.exists():
-        return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content.get("records")
-
-
-def _sweep(folder: Path, loaded: str) -> None:
-    """Removes what a stopped run left.
-
-    That is temporary files, files without the one that commits them, and predecessors of the
-    checkpoint that was just loaded. The untrained model stays, and so does what the host wrote.
-    """
-    committed = _committed_suffixes(folder)
-    for path in folder.glob(f"*{TEMPORARY}"):
-        path.unlink(missing_ok=True)
-    for manifest in folder.glob("checkpoint_*.json"):
-        suffix = manifest.stem.removeprefix("checkpoint_")
-        ours = _SUFFIX.fullmatch(suffix)
-        if ours and (suffix not in committed or _precedes(suffix, loaded)):
-            _delete_checkpoint(folder, suffix, ())
-
-
-def _precedes(suffix: str, other: str) -> bool:
-    """Whether a checkpoint is an earlier one of the same kind, other than the untrained model."""
-    if suffix.startswith("best") != other.startswith("best"):
-        return False
-    epoch, other_epoch = (int(s.removeprefix("best")) for s in (suffix, other))
-    return UNTRAINED_EPOCH < epoch < other_epoch
-
-
-# ---- checking and loading ---------------------------------------------------------------------
-
-
-def _remedy(suffix: str) -> str:
-    if suffix.startswith("best"):
-        return (
-            "resume from the latest checkpoint instead (--resume_training latest), restore the "
-            "file from a copy, or start the experiment anew"
-        )
-    return (
-        "resume from the best checkpoint instead (--resume_training best), restore the file from "
-        "a copy, or start the experiment anew"
-    )
-
-
-def _verify(folder: Path, suffix: str) -> None:
-    """Compares every file with the manifest, if there is one.
-
-    Raises:
-        CheckpointError: Naming the first file that is damaged or missing.
-    """
-    manifest = _manifest_path(folder, suffix)
-    if not manifest.exists():
-        logger.info("%s has no manifest (written by the plain host); it is not verified", suffix)
-        return
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        sums = dict(content["sha256"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CheckpointError(
-            f"{manifest} is damaged ({type(error).__name__}), expected the SHA-256 sums of the "
-            f"checkpoint; {_remedy(suffix)}"
-        ) from error
-    for name, expected in sums.items():
-        path = folder / name
-        if not path.is_file():
-            raise CheckpointError(
-                f"{path} is missing, expected it by {manifest.name}; {_remedy(suffix)}"
-            )
-        found = sha256_of_file(path)
-        if found != expected:
-            raise CheckpointError(
-                f"{path} is damaged: SHA-256 {found}, expected {expected} by {manifest.name}; "
-                f"{_remedy(suffix)}"
-            )
-
-
-def _load_state(entry: Any, path: Path, device: torch.device) -> None:
-    """Loads one state dict into a model, optimizer, scheduler, loss or miner.
-
-    Raises:
-        CheckpointError: If the file is missing or unreadable, or made by other parts.
-    """
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path} is missing: the checkpoint was made without this part of the trainer, or it "
-            "was removed; resume with the config of the saved experiment, or start a new one"
-        )
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except _UNREADABLE as error:
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {type(error).__name__}: {_first_line(error)}; "
-            "restore the file from a copy or start the experiment anew"
-        ) from error
-    target = _unwrapped(entry)
-    try:
-        target.load_state_dict(state)
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        mismatch = _first_mismatch(target, state) or _first_line(error)
-        raise CheckpointError(
-            f"{path} does not fit {type(target).__name__}: {mismatch}; the checkpoint belongs to "
-            "another configuration: resume with the config of the saved experiment, or start a "
-            "new one"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "no text")
-
-
-def _first_mismatch(target: Any, state: object) -> str | None:
-    """Describes the first entry in which a module and a state dict differ; None if unknown."""
-    if not isinstance(target, torch.nn.Module) or not isinstance(state, Mapping):
-        return None
-    own = target.state_dict()
-    for key, value in own.items():
-        if key not in state:
-            return f"{key!r} is not in the file"
-        expected = tuple(getattr(value, "shape", ()))
-        found = tuple(getattr(state[key], "shape", ()))
-        if found != expected:
-            return f"{key!r} has shape {found} in the file, expected {expected}"
-    extra = next((key for key in state if key not in own), None)
-    return None if extra is None else f"{extra!r} of the file is unknown to the model"
-
-
-# ---- records ----------------------------------------------------------------------------------
-
-
-def _tables_with(database: Any, column: str) -> list[str]:
-    """Tables of a record-keeper database that have a column."""
-    rows = database.query("SELECT name FROM sqlite_master WHERE type='table'")
-    tables = [row["name"] for row in rows if not row["name"].startswith("sqlite_")]
-    return [
-        table
-        for table in tables
-        if any(row["name"] == column for row in database.query(f"PRAGMA table_info([{table}])"))
-    ]
-
-
-def _cut(path: Path, size: int) -> None:
-    """Cuts a file off behind its first bytes; without any it is removed."""
-    if size == 0:
-        path.unlink(missing_ok=True)
-    elif path.is_file() and path.stat().st_size > size:
-        os.truncate(path, size)
-
-
-def _remove_csv_rows_after(path: Path, epoch: int) -> None:
-    """Rewrites one CSV file of records without the rows of later epochs.
-
-    The host starts a new header line inside the file when columns change.
-    """
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.reader(stream))
-    column: int | None = None
-    kept = []
-    for row in rows:
-        if "epoch" in row:
-            column = row.index("epoch")
-        elif column is not None and column < len(row) and _is_later(row[column], epoch):
-            continue
-        kept.append(row)
-    if len(kept) == len(rows):
-        return
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(kept)
-    with atomic_write(path) as stream:
-        stream.write(text.getvalue().encode("utf-8"))
-
-
-def _is_later(cell: str, epoch: int) -> bool:
-    try:
-        return float(cell) > epoch
-    except ValueError:
-        return False

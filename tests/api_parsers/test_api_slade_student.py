@@ -19,7 +19,7 @@ from powerful_benchmarker.api_parsers import BaseAPIParser
 from slade_plugin.api_parsers import APISladePseudoLabels, APISladeStudent
 from slade_plugin.errors import ConfigError, ExperimentError, PseudoLabelError
 from slade_plugin.factories import SladeSplitManagerFactory
-from slade_plugin.hooks import checkpointed_hook_container
+from slade_plugin.hooks import checkpoint_files
 from slade_plugin.pseudo_labels.record import (
     PseudoLabels,
     load_pseudo_labels,
@@ -41,7 +41,7 @@ FOLDS = {
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpointed_hook_container, "_flush_to_disk", lambda path: None)
+    monkeypatch.setattr(checkpoint_files, "flush_to_disk", lambda path: None)
 
 
 @pytest.fixture

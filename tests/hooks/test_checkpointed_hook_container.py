@@ -17,8 +17,7 @@ from pytorch_metric_learning.utils import common_functions as pml_cf
 from pytorch_metric_learning.utils import logging_presets
 
 from slade_plugin.errors import CheckpointError, ConfigError
-from slade_plugin.hooks import CheckpointedHookContainer
-from slade_plugin.hooks import checkpointed_hook_container as module
+from slade_plugin.hooks import CheckpointedHookContainer, checkpoint_files
 
 pytestmark = pytest.mark.host
 
@@ -29,7 +28,7 @@ MAP_KEY = f"{MAP}_level0"
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_flush_to_disk", lambda path: None)
+    monkeypatch.setattr(checkpoint_files, "flush_to_disk", lambda path: None)
 
 
 class Killed(BaseException):
@@ -215,23 +214,15 @@ def test_everything_is_flushed_before_it_gets_its_name(
         events.append(f"rename {Path(source).name}")
         replace(source, target)
 
-    monkeypatch.setattr(module, "_flush_to_disk", lambda path: events.append(f"flush {path.name}"))
+    monkeypatch.setattr(
+        checkpoint_files, "flush_to_disk", lambda path: events.append(f"flush {path.name}")
+    )
     monkeypatch.setattr(os, "replace", recorded_replace)
     make_hooks().save_models(make_trainer(0), str(tmp_path), 1)
     flushed = [e.removeprefix("flush ") for e in events[:RENAMES]]
     renamed = [e.removeprefix("rename ") for e in events[RENAMES:-1]]
     assert sorted(flushed) == sorted(renamed)
     assert events[-1] == f"flush {tmp_path.name}"
-
-
-def test_flushing_takes_files_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fsync", synced.append)
-    (tmp_path / "file").write_text("x")
-    module._flush_to_disk(tmp_path / "file")
-    module._flush_to_disk(tmp_path)
-    assert len(synced) == 2
 
 
 def test_manifest_lists_every_file(tmp_path: Path) -> None:
@@ -410,7 +401,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.M
     def locked(path: Path) -> str:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(module, "sha256_of_file", locked)
+    monkeypatch.setattr(checkpoint_files, "sha256_of_file", locked)
     with pytest.raises(CheckpointError, match=r"_2\.pth could not be read or changed: Permission"):
         load(tmp_path)
 
@@ -862,20 +853,3 @@ def test_fresh_run_records_as_the_host(tmp_path: Path) -> None:
     run.hooks.record_keeper.save_records()
     rows = run.hooks.record_keeper.query("SELECT total_loss FROM loss_histories")
     assert [row["total_loss"] for row in rows] == [0.5]
-
-
-def test_csv_rows_below_each_header_are_looked_at(tmp_path: Path) -> None:
-    """The host writes another header into the file when columns change."""
-    hooks, trainer = make_hooks(tmp_path), make_trainer(0)
-    hooks.save_models(trainer, str(tmp_path / "models"), 2)
-    path = tmp_path / "accuracies.csv"
-    path.write_bytes(
-        b"epoch,a\r\n1,0.1\r\n3,0.3\r\na,epoch,b\r\n0.2,2,x\r\n3,1,y\r\n0.4,4,z\r\n9\r\n0,?,w\r\n"
-    )
-    other = tmp_path / "loss_histories.csv"
-    other.write_bytes(b"total_loss\r\n5\r\n")
-    hooks.load_latest_saved_models(trainer, str(tmp_path / "models"), CPU)
-    assert path.read_bytes() == (
-        b"epoch,a\r\n1,0.1\r\na,epoch,b\r\n0.2,2,x\r\n3,1,y\r\n9\r\n0,?,w\r\n"
-    )
-    assert other.read_bytes() == b"total_loss\r\n5\r\n"

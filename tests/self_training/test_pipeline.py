@@ -412,7 +412,7 @@ def test_a_taken_folder_is_refused(bench: Any, copied: Path, command: str) -> No
 
 # ---- stopped and gone on with -------------------------------------------------------------------
 
-MODELS = "slade_plugin.hooks.checkpointed_hook_container"
+FILES = "slade_plugin.hooks.checkpoint_files"
 PIPELINE = "slade_plugin.self_training.pipeline"
 STUDENT_PARSER = "slade_plugin.api_parsers.api_slade_student"
 PSEUDO_LABELS = "slade_plugin.api_parsers.api_slade_pseudo_labels"
@@ -430,9 +430,9 @@ MOMENTS = [
     (STEP, 4, []),  # epoch 2 of the first scheme
     (STEP, 5, []),  # epoch 1 of the second scheme
     (RECORDS, 2, []),
-    (f"{MODELS}._save_state", 2, []),  # of best0
-    (f"{MODELS}._save_state", 8, []),  # of epoch 1
-    (f"{MODELS}._delete_checkpoint", 1, []),
+    (f"{FILES}.save_state", 2, []),  # of best0
+    (f"{FILES}.save_state", 8, []),  # of epoch 1
+    (f"{FILES}.delete", 1, []),
     (TESTER, 5, []),  # the first evaluation on test, after training
     (f"{PIPELINE}.Pipeline._save_state", 2, []),
     (f"{PSEUDO_LABELS}.cluster_embeddings", 2, ["teacher"]),
@@ -551,7 +551,7 @@ def test_killed_for_good_it_goes_on(bench: Any, tmp_path: Path) -> None:
     [
         ("slade_plugin.files.os.replace", 3, OSError(errno.ENOSPC, "No space left on device"),
          "No space left on device"),
-        (f"{MODELS}._save_state", 4, OSError(errno.ENOSPC, "No space left on device"),
+        (f"{FILES}.save_state", 4, OSError(errno.ENOSPC, "No space left on device"),
          "could not be written: No space left on device"),
         ("powerful_benchmarker.utils.common_functions.write_yaml", 2,
          OSError(errno.ENOSPC, "No space left on device", "x.yaml"), "x.yaml could not be written"),
