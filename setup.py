@@ -55,6 +55,7 @@ INSTALL_REQUIRES = [
 # pytorch-lightning, torchmetrics and hydra-core along, which the plugin does not use. Ax 1.4 is to
 # drop AxClient, which the host's search is written for.
 ICONS = ["resvg-py>=0.5"]
+RAY = ["ray[client]>=2.40,<3"]
 SEARCH = ["ax-platform>=1.3,<1.4", "plotly"]
 SWAV = ["lightly>=1.6"]
 TIMM = ["timm>=1.0"]
@@ -62,6 +63,7 @@ UMAP = ["umap-learn>=0.5.8"]
 
 EXTRAS_REQUIRE = {
     "icons": ICONS,
+    "ray": RAY,
     "search": SEARCH,
     "swav": SWAV,
     "timm": TIMM,
@@ -70,6 +72,7 @@ EXTRAS_REQUIRE = {
     # same versions and tests/test_packaging.py compares them.
     "test": [
         *ICONS,
+        *RAY,
         *SEARCH,
         *SWAV,
         *TIMM,

@@ -23,8 +23,8 @@ from slade_plugin.studies.report import write_report
 from slade_plugin.studies.run_options import (
     EPILOG,
     add_run_options,
-    jobs_and_gpus,
     names,
+    read_executor,
     split_at_dashes,
 )
 
@@ -48,7 +48,7 @@ def main() -> int:
 def _main(argv: list[str]) -> int:
     own, extra = split_at_dashes(argv)
     args = parser().parse_args(own)
-    jobs, gpus = jobs_and_gpus(args)
+    executor = read_executor(args)
     study = Study.load(_study_path(args.study)).selected(
         names([args.datasets]), names(args.only), names(args.without)
     )
@@ -69,7 +69,7 @@ def _main(argv: list[str]) -> int:
         print(f"Note: {note}", file=sys.stderr)
     failures = []
     if not args.report:
-        failures = execution.execute(runs.values(), jobs, gpus, program)
+        failures = executor(runs.values(), program=program)
     if not failures or any(run.finished for run in runs.values()):
         print(write_report(study, runs, args.out, reported_command(args, extra), notes))
     for failure in failures:

@@ -17,14 +17,13 @@ from slade_plugin.commands import results
 from slade_plugin.errors import ExperimentError
 from slade_plugin.reproduction.evaluated_run import PROGRAM
 from slade_plugin.reproduction.main_table import Table
-from slade_plugin.studies import execution
 from slade_plugin.studies.plan import Run
 from slade_plugin.studies.printed_plan import print_plan
 from slade_plugin.studies.run_options import (
     EPILOG,
     add_run_options,
-    jobs_and_gpus,
     names,
+    read_executor,
     split_at_dashes,
 )
 
@@ -45,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
 
     own, extra = split_at_dashes(argv)
     args = parser().parse_args(own)
-    jobs, gpus = jobs_and_gpus(args)
+    executor = read_executor(args)
     name = args.table.replace("-", "_")
     table = Table.load(config_root() / "tables" / f"{name}.yaml", args.dataset)
     table = table.selected(names([args.rows]))
@@ -60,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     if args.dry_run:
         return 0
     try:
-        failures = execution.execute(runs.values(), jobs, gpus, PROGRAM)
+        failures = executor(runs.values(), program=PROGRAM)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on.", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -17,7 +17,6 @@ import yaml
 
 from slade_plugin.errors import ConfigError
 from slade_plugin.experiment_folder import STATE_FILE
-from slade_plugin.results.poster import ablation_settings
 from slade_plugin.self_training.stages import BASELINE, TEACHER
 
 # Where things lie, not what is run: no part of a run's key or of a reported command.
@@ -438,6 +437,9 @@ def _poster(value: Any, rows: Sequence[str]) -> dict[str, Any]:
     """The study's `ablation` and `poster`."""
     if value is None:
         return {}
+    # Here, since it imports torch, and Ray's workers import this module only to do a run.
+    from slade_plugin.results.poster import ablation_settings
+
     content = _mapping("poster", value, ("ablation", "rows"))
     ablation, names = content.get("ablation", 0), content.get("rows")
     known = ablation_settings(ablation)

@@ -1,10 +1,6 @@
 import json
 import os
 import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +8,12 @@ import pytest
 
 from slade_plugin.studies import execution
 from slade_plugin.studies.execution import execute
-from slade_plugin.studies.plan import Run, Setting, Study, plan_runs
-
-STUDY = Study(
-    "s",
-    {"dots": ()},
-    "whole",
-    (
-        Setting("low", ("--config_loss", "low")),
-        Setting("whole", ("--config_loss", "whole"), own_teacher=True, own_baseline=True),
-        Setting("apart", ("--config_loss", "apart"), own_teacher=True),
-    ),
-)
-ORDER = ["whole", "low", "apart"]
+from tests.study_runs import ORDER, alive, meanwhile, runs_of, wait_for
 
 
 @pytest.fixture(autouse=True)
 def _fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "_POLL_S", 0.005)
-
-
-def runs_of(folder: Path, *seeds: int) -> list[Run]:
-    return list(plan_runs(STUDY, folder, seeds).values())
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-@contextmanager
-def meanwhile(do: Callable[[], None]) -> Iterator[None]:
-    """Something that happens while the study runs, which needs the main thread for signals."""
-    thread = threading.Thread(target=do)
-    thread.start()
-    yield
-    thread.join()
 
 
 def test_every_run_is_done_seed_by_seed(tmp_path: Path, stub_runs: Any) -> None:
@@ -145,14 +109,6 @@ def test_jobs_share_cores_and_gpus(
 # ---- the end of a study, and two at once ---------------------------------------------------------
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 @pytest.mark.parametrize(
     ("behaviour", "number"), [("wait", "SIGINT"), ("wait", "SIGTERM"), ("deaf", "SIGINT")]
 )
@@ -187,10 +143,10 @@ def test_two_studies_never_do_a_run_twice(tmp_path: Path, stub_runs: Any) -> Non
     """Even if one was killed and its run goes on: the run itself holds the lock."""
     stub_runs.behave(whole="wait")
     whole, *others = runs_of(tmp_path, 0)
-    lock = execution._lock(whole)
+    lock = execution.lock_run(whole)
     assert lock is not None
     with lock:
-        process = execution._start(whole, stub_runs.program, lock, jobs=1, gpu=None)
+        process = execution.start_process(whole, stub_runs.program, lock, os.environ)
     wait_for(lambda: len(stub_runs.calls()) == 1)
 
     def let_go() -> None:

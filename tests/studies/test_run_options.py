@@ -1,12 +1,16 @@
 import argparse
+import sys
+from typing import Any
 
 import pytest
 
+from slade_plugin import studies
 from slade_plugin.errors import ConfigError
+from slade_plugin.studies import execution, ray_execution
 from slade_plugin.studies.run_options import (
     add_run_options,
-    jobs_and_gpus,
     names,
+    read_executor,
     split_at_dashes,
 )
 
@@ -32,17 +36,60 @@ def test_names_of_several_texts() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], (1, [])),
-        (["--gpus", "0,2"], (2, ["0", "2"])),
-        (["--gpus", "0", "--jobs", "4"], (4, ["0"])),
+        ([], {"jobs": 1, "gpus": []}),
+        (["--gpus", "0,2"], {"jobs": 2, "gpus": ["0", "2"]}),
+        (["--gpus", "0", "--jobs", "4", "--executor", "local"], {"jobs": 4, "gpus": ["0"]}),
     ],
 )
-def test_a_job_for_each_gpu_unless_said(words: list[str], expected: tuple[int, list[str]]) -> None:
-    assert jobs_and_gpus(parsed(*words)) == expected
+def test_a_job_for_each_gpu_unless_said(words: list[str], expected: dict[str, Any]) -> None:
+    executor = read_executor(parsed(*words))
+    assert executor.func is execution.execute
+    assert executor.keywords == expected
     assert parsed(*words).seeds == 3
 
 
-@pytest.mark.parametrize("flag", ["--seeds", "--jobs"])
-def test_less_than_one_is_refused(flag: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{flag} is 0; expected 1 or more"):
-        jobs_and_gpus(parsed(flag, "0"))
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["ray"], {"address": None, "jobs": None}),
+        (["ray://h.org:10001", "--jobs", "3"], {"address": "ray://h.org:10001", "jobs": 3}),
+        (
+            ["10.0.0.1:6379", "--gpus_per_run", "0.5", "--cpus_per_run", "4"],
+            {"address": "10.0.0.1:6379", "jobs": None, "gpus": 0.5, "cpus": 4},
+        ),
+        (["ray", "--gpus_per_run", "0"], {"address": None, "jobs": None, "gpus": 0}),
+    ],
+)
+def test_ray_takes_as_many_as_it_has_room_for(words: list[str], expected: dict[str, Any]) -> None:
+    executor = read_executor(parsed("--executor", *words))
+    assert executor.func is ray_execution.execute
+    assert executor.keywords == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--seeds 0", "--seeds is 0; expected 1 or more"),
+        ("--jobs 0", "--jobs is 0; expected 1 or more"),
+        ("--executor ray --jobs 0", "--jobs is 0; expected 1 or more"),
+        ("--gpus_per_run 0.5", "--gpus_per_run is for Ray; expected it with --executor ray"),
+        ("--cpus_per_run 2", "--cpus_per_run is for Ray"),
+        ("--executor slurm", "--executor is slurm; expected local, ray, ray://HOST:PORT or HOST"),
+        ("--executor ray://host", "--executor is ray://host; expected local"),
+        ("--executor ray --gpus 0,1", "--gpus is 0,1; expected --gpus_per_run"),
+        ("--executor ray --gpus_per_run -1", "--gpus_per_run is -1; expected a share of one"),
+        ("--executor ray --gpus_per_run 1.5", "--gpus_per_run is 1.5; expected a share of one"),
+        ("--executor ray --cpus_per_run 0", "--cpus_per_run is 0; expected a share of one"),
+    ],
+)
+def test_mistakes_are_refused(words: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_executor(parsed(*words.split()))
+
+
+def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "slade_plugin.studies.ray_execution")
+    monkeypatch.delattr(studies, "ray_execution")
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    with pytest.raises(ConfigError, match=r"--executor ray needs Ray .*slade-plugin\[ray\]"):
+        read_executor(parsed("--executor", "ray"))
