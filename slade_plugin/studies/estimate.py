@@ -72,7 +72,8 @@ class Probe:
         embedder = factory.create(named_specs={"embedder": specs["embedder"]}, subset="embedder")
         model = nn.Sequential(trunk, embedder).to(self.device)
         count = batch if self.device == "cuda" else min(batch, _CPU_BATCH)
-        images = torch.randn(count, len(trunk.mean), size, size, device=self.device)
+        channels = len(getattr(trunk, "mean", "RGB"))  # some have one with their weights only
+        images = torch.randn(count, channels, size, size, device=self.device)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
 
         def step() -> None:

@@ -33,9 +33,9 @@ FILES_IN_AREA = {
     "config_eval": 4,
     "config_factories": 1,
     "config_general": 15,
-    "config_loss": 31,
+    "config_loss": 33,
     "config_models": 11,
-    "config_optimizers": 13,
+    "config_optimizers": 15,
     "config_self_supervised": 3,
     "config_transforms": 4,
 }
@@ -220,7 +220,7 @@ def test_config_passes_the_plugin_s_own_check(name: str, getter: Any) -> None:
     """Keys, ranges, class names and arguments, as the runner checks them before a run."""
     area, file = name.split("/")
     requested = {"config_loss": file} if file.startswith("slade") else {area: file}
-    if area == "config_optimizers" and file in LOSSES:
+    if area == "config_optimizers" and file in (*LOSSES, *SEARCHES):
         requested["config_loss"] = file
     if "config_self_supervised" in (area, *load(name).get(BRINGS, {})):
         requested["config_loss"] = "slade"
@@ -248,15 +248,37 @@ def test_every_method_of_the_benchmark_has_a_search() -> None:
     methods = {
         name.removeprefix("config_loss/") for name in TUNED if name.startswith("config_loss")
     }
-    assert {f"{name}_search" for name in (*methods, "proxy_anchor", "slade")} == set(SEARCHES)
+    others = ("proxy_anchor", "proxy_nca_plus_plus", "cross_entropy", "slade")
+    assert {f"{name}_search" for name in (*methods, *others)} == set(SEARCHES)
+
+
+def test_every_row_of_the_main_table_has_a_search() -> None:
+    rows = load("tables/main_table")["rows"].values()
+    losses = {row["flags"].split()[1] for row in rows if "flags" in row}
+    assert len(losses) == 12
+    assert {f"{loss}_search" for loss in losses} == set(SEARCHES)
+
+
+@pytest.mark.parametrize("row", ["proxy_nca_plus_plus", "mutual_info"])
+def test_a_row_s_models_and_optimizers_keep_the_bounds(row: str) -> None:
+    """The row's own command is searched by another --config_loss."""
+    entry = load("tables/main_table")["rows"][row]
+    words = f"{entry['flags']}_search {entry['photographs']}".split("--")
+    requested = dict(word.split() for word in words if word.startswith("config_"))
+    bounds = find_space(merge({"config_loss": requested["config_loss"]}))
+    assert find_space(merge(requested)) == bounds
+    assert len(bounds) == 2
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_bounds_of_every_loss_with_weights_hold_their_learning_rate(name: str) -> None:
     specs = merge({"config_loss": name})["loss_funcs"]["metric_loss"]
     has_weights = any("embedding_size" in (arguments or {}) for arguments in specs.values())
-    rate = "optimizers/metric_loss_optimizer/RMSprop/lr"
-    assert (rate in find_space(merge({"config_loss": name}))) == has_weights
+    space = find_space(merge({"config_loss": name}))
+    rates = [
+        path for path in space if re.fullmatch(r"optimizers/metric_loss_optimizer/\w+/lr", path)
+    ]
+    assert len(rates) == has_weights
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -102,6 +102,19 @@ def test_a_model_is_timed_once_and_without_its_weights(full_getter: Any) -> None
     assert trunk["TorchvisionTrunk"]["weights"] == "no_such_file.pth"
 
 
+def test_the_benchmark_s_trunk_is_timed(full_getter: Any) -> None:
+    """Without weights it does not say what images it takes."""
+    args = SimpleNamespace(
+        models={
+            "trunk": {"bninception": {"pretrained": "imagenet"}},
+            "embedder": {"MLP": {"layer_sizes": [8]}},
+        },
+        trainer={"MetricLossOnly": {"batch_size": 1}},
+        transforms={"train": {"RandomResizedCrop": {"size": 224}}},
+    )
+    assert Probe(full_getter, "cpu", steps=1)(args).train > 0
+
+
 def test_the_last_transform_gives_the_size() -> None:
     assert image_size({"train": {"Resize": {"size": 256}, "RandomCrop": {"size": 227}}}) == 227
     assert image_size({"train": {}}) == 32
