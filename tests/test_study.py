@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from slade_plugin import study as module
 from slade_plugin.errors import ConfigError
@@ -99,6 +100,30 @@ def test_ablations_of_the_poster_are_evaluated_side_by_side(
     words = ("--datasets", "dots", "--seeds", "1", "--only", "slade", "--report")
     assert study.call("mine.yaml", *words) == 0
     assert len(study.runs.calls()) == 1
+
+
+@pytest.mark.slow
+def test_an_ablation_of_the_poster_from_the_command_to_its_report(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real runs, one of them of a given teacher; Glyphs have no number in the poster."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[1]))
+    content = {
+        "datasets": {"glyphs": None},
+        "first": "k_8",
+        "settings": {"k_8": {"baseline": False}, "k_9": "--pseudo_labels {num_clusters: 9}"},
+        "poster": {"ablation": 4, "rows": {"teacher": "k=100", "k_8": "k=400", "k_9": "k=500"}},
+        "flags": bench.tiny_student(schemes=2),
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    places = ["--", "--dataset_root", str(bench.dataset_root)]
+    monkeypatch.setattr(sys, "argv", ["study", "mine.yaml", "--seeds", "1", "--out", ".", *places])
+    assert main() == 0
+    section = (tmp_path / "mine.md").read_text().partition("### Beside the poster\n\n")[2]
+    rows = [line.split("|")[2].strip() for line in section.splitlines()[2:5]]
+    assert {*rows} == {"teacher = k=100", "k_8 = k=400", "k_9 = k=500"}
+    assert section.count("concatenated 32-d") == 3
 
 
 def test_gpus_are_the_jobs(study: SimpleNamespace) -> None:

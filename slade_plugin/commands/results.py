@@ -16,8 +16,14 @@ from typing import Any
 from slade_plugin.commands.outputs import check_outputs
 from slade_plugin.errors import ExperimentError
 from slade_plugin.files import atomic_write
-from slade_plugin.results.experiments import SPLITS, find_experiments, group_experiments
+from slade_plugin.results.experiments import (
+    SPLITS,
+    find_experiments,
+    find_searches,
+    group_experiments,
+)
 from slade_plugin.results.layouts import LAYOUTS, SUFFIXES
+from slade_plugin.results.searches import note_on
 from slade_plugin.results.summary import missing_splits, summarise
 
 
@@ -36,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     check_outputs(args.out, SUFFIXES)
     groups, notes = group_experiments(find_experiments(args.folders))
+    notes += map(note_on, find_searches(args.folders))
     splits = [args.split] if args.split else SPLITS
     rows = summarise(groups, splits)
     for note in [*notes, *missing_splits(groups, splits)]:

@@ -18,6 +18,7 @@ from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.errors import ExperimentError
 from slade_plugin.experiment_folder import STATE_FILE, saved_areas
 from slade_plugin.results.ensemble import read_ensemble
+from slade_plugin.results.searches import is_search, note_on, tuned_experiments
 from slade_plugin.results.table import read_experiment
 from slade_plugin.self_training.pipeline import differences
 from slade_plugin.self_training.stages import BASELINE, STUDENT, TEACHER
@@ -212,6 +213,8 @@ def read_saved(folder: Path, stage: str = "") -> Experiment:
 def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
     """All experiments in and below some folders: plain ones, and the stages of pipelines.
 
+    Of a hyperparameter search only `tuned_experiments` count.
+
     Args:
         folders: What to look through; a folder that holds another one is no reason to count twice.
 
@@ -222,7 +225,12 @@ def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
     for given in folders:
         if not given.is_dir():
             raise ExperimentError(f"there is no folder {given}; expected one with experiments.")
-        here = {path.resolve(): path for path in _walk(given)}
+        searches = find_searches([given])
+        roots = [given, *(folder for search in searches for folder in tuned_experiments(search))]
+        walked = (path for root in roots for path in _walk(root) if path not in searches)
+        here = {path.resolve(): path for path in walked}
+        if not here and searches:
+            raise ExperimentError(f"{'; '.join(map(note_on, searches))}. Expected a finished one.")
         if not here:
             raise ExperimentError(
                 f"{given} holds no experiment; expected a folder with configs/{AREAS_FILE}.yaml "
@@ -233,12 +241,19 @@ def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
     return list(found.values())
 
 
+def find_searches(folders: Iterable[Path]) -> list[Path]:
+    """The folders of all hyperparameter searches in and below some folders."""
+    return [path for folder in folders for path in _walk(folder) if is_search(path)]
+
+
 def _walk(folder: Path) -> Iterator[Path]:
+    """Experiments, and searches for all that is in them."""
     for parent, names, _ in os.walk(folder):
         names.sort()
-        if Path(parent, "configs", f"{AREAS_FILE}.yaml").is_file():
+        path = Path(parent)
+        if (path / "configs" / f"{AREAS_FILE}.yaml").is_file() or is_search(path):
             names.clear()  # an experiment holds no other one
-            yield Path(parent)
+            yield path
 
 
 def _stage(folder: Path) -> str:

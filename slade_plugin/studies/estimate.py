@@ -37,7 +37,7 @@ class Seconds:
 
 
 class Probe:
-    """Times models once each.
+    """Times models once each: on a GPU by the clock, on a CPU by what its cores were busy with it.
 
     Args:
         getter: The runner's getter of classes.
@@ -50,6 +50,7 @@ class Probe:
         self.device = device
         self.steps = steps
         self.known: dict[str, Seconds] = {}
+        self._clock = time.perf_counter if device == "cuda" else time.process_time
 
     def __call__(self, args: Any) -> Seconds:
         """Seconds an image, for the model, image size and batch size of a config.
@@ -90,10 +91,10 @@ class Probe:
         for number in range(self.steps + 1):
             if number == 1:
                 self._wait()
-                started = time.perf_counter()
+                started = self._clock()
             work()
         self._wait()
-        return (time.perf_counter() - started) / self.steps
+        return (self._clock() - started) / self.steps
 
     def _wait(self) -> None:
         if self.device == "cuda":
@@ -103,7 +104,7 @@ class Probe:
 def run_hours(
     stages: Mapping[str, Any], images: Mapping[str, int], probe: Callable[[Any], Seconds]
 ) -> float:
-    """Hours of one run on the probed device.
+    """Hours of one run on the probed device: of the GPU, or of one core of the CPU.
 
     Args:
         stages: Merged configs of the experiments that are trained, by name.

@@ -1,6 +1,7 @@
 """The plan of runs, printed before they are started: commands and estimated hours."""
 
 import os
+import platform
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import torch
 
 from slade_plugin import compat
-from slade_plugin.self_training.provenance import describe_environment
 from slade_plugin.self_training.stages import TEACHER
 from slade_plugin.studies.config_check import read_each, read_stages
 from slade_plugin.studies.estimate import Probe, count_images, run_hours
@@ -33,7 +33,9 @@ def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
     compat.apply()
     getter = SladeRunner().pytorch_getter
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    unit = "GPU hours" if device == "cuda" else "hours of this CPU"
+    unit, machine = "core hours", f"of {platform.machine()}; GPU hours where there is a GPU"
+    if device == "cuda":
+        unit, machine = "GPU hours", f"of {torch.cuda.get_device_name()}"
     timed = Probe(getter, device)  # each model once
     configs = read_each(titles, read_stages)
     hours: dict[Run, float] = {}
@@ -50,16 +52,17 @@ def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
         print(f"{title}{': ' if cost else ''}{cost}", flush=True)
         print(f"    {_command(run)}")
     if hours:
+        total = f"{_number(sum(hours.values()))} {unit} ({machine})"
         print(
-            f"All: {_number(sum(hours.values()))} hours of {_machine(device)}, one run at a time. "
-            "Estimated from training steps on random images; decoding, k-means and the search of "
-            "neighbours are not counted."
+            f"All: {total}. Estimated from training steps on random images; decoding, k-means and "
+            "the search of neighbours are not counted."
         )
     return hours
 
 
 def _number(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+    """Two digits, more an estimate does not hold."""
+    return f"{float(f'{hours:.2g}'):,.10g}"
 
 
 def _bound(stages: Mapping[str, Any]) -> str:
@@ -78,14 +81,3 @@ def _command(run: Run) -> str:
         else:
             shown.append(word)
     return f"python run.py {shlex.join(shown)} --seed {run.seed}"
-
-
-def _machine(device: str) -> str:
-    """What the hours are hours of."""
-    if device == "cuda":
-        return f"one {torch.cuda.get_device_name()}"
-    machine = describe_environment()["machine"]
-    return (
-        f"this CPU ({machine['torch_threads']} of {machine['cores']} {machine['processor']} cores; "
-        "those of a GPU are estimated where there is one)"
-    )

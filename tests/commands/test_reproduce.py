@@ -31,6 +31,14 @@ def test_a_dry_run_prints_every_command_and_does_nothing(
     assert "T2, S2, seed 0" in text
     assert "proxy_anchor_1: not run, a number of the Proxy-Anchor paper" in text
     assert list(folder.iterdir()) == []
+    if dataset != "glyphs":  # committed, with the hours
+        page = Path(__file__).parents[2] / "docs" / "results" / f"dry_run_{dataset}.txt"
+        head, _, committed = page.read_text(encoding="utf-8").partition("\n\n")
+        command = f"$ slade-bench reproduce main-table --dataset {dataset} --dry-run"
+        assert head.splitlines()[0] == command
+        hours = re.compile(r": (about|at most) [\d,.]+ (core|GPU) hours$", re.M)
+        assert len(hours.findall(committed)) == 14
+        assert hours.sub("", committed).partition("All: ")[0] == text
 
 
 def test_a_dry_run_estimates_hours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +46,7 @@ def test_a_dry_run_estimates_hours(folder: Path, capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().out
     assert "S1, seed 0: about " in text
     assert "All: " in text
-    assert "one run at a time" in text
+    assert "Estimated from training steps on random images" in text
 
 
 def test_a_row_is_run_once(

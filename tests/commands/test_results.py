@@ -1,6 +1,7 @@
 """`slade-bench results` from the words of the command to the exit code."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,21 @@ def test_what_is_left_out_is_said(finished: Path, call: Callable[..., Any], tmp_
     alone = call(tmp_path)
     assert alone.code == 2
     assert "no experiment there has scores" in alone.err
+
+
+def test_a_search_is_said_to_be_one(
+    finished: Path, call: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "search.json").write_text("{}")
+    outcome = call(finished, tmp_path / "tuned")
+    assert outcome.code == 2
+    assert f"{tmp_path / 'tuned'} is a search that is not finished" in outcome.err
+    shutil.copytree(finished, tmp_path / "tuned" / "tuned0")
+    (tmp_path / "tuned" / "best_parameters.yaml").write_text("best_sub_experiment_name: tuned0")
+    outcome = call(tmp_path)
+    assert outcome.code == 0
+    assert f"Note: {tmp_path / 'tuned'} is a search; its best trial tuned0" in outcome.err
 
 
 @pytest.mark.parametrize(

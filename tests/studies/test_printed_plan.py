@@ -50,8 +50,7 @@ def test_a_given_teacher_costs_nothing_and_what_is_done_neither(
     assert 0 < hours[student] < hours[whole]
     text = capsys.readouterr().out
     assert "whole, seed 3: about " in text
-    assert "one run at a time" in text
-    assert ("hours of this CPU" in text) != ("GPU hours" in text)
+    assert ("core hours (of " in text) != ("GPU hours (of " in text)
     whole.table.parent.mkdir(parents=True)
     whole.table.touch()
     assert list(print_plan(titles, probe=True)) == [student]
