@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from slade_plugin.self_training.pipeline import STATE_FILE
+from slade_plugin.experiment_folder import STATE_FILE
 from slade_plugin.self_training.stages import TEACHER
 
 _MARKS = ("search.json", "bayes_opt_ax_logs")  # of ours, and of the host's own
