@@ -42,6 +42,8 @@ from slade_plugin.studies.execution import (
 )
 from slade_plugin.studies.plan import Run
 
+_INSTALL = "Expected the same slade-plugin on all machines; install it, and start Ray again."
+
 _RETRIES = 10  # worker processes or machines that a run may lose
 _POLL_S = 0.2
 _CONNECT_S = 20.0
@@ -117,7 +119,8 @@ def _connected(address: str | None) -> Iterator[None]:
         raise ConfigError(
             f"--executor {address or 'ray'}: {error}. Expected a Ray cluster that can be reached, "
             f"of Ray {ray.__version__} and Python {platform.python_version()}: `ray start --head` "
-            "on one machine, `ray start --address HOST:6379` on the others."
+            "on one machine, `ray start --address HOST:6379` on the others, and RAY_AUTH_MODE as "
+            "there."
         ) from error
     finally:
         signal.signal(signal.SIGTERM, before)  # Ray's own would end this process at once
@@ -162,21 +165,21 @@ class _RayWorkers:
         folder.mkdir(parents=True, exist_ok=True)
         ask = ray.remote(num_cpus=0, max_retries=_RETRIES)(problem_here)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".shared-") as token:
-            asked = []
-            for node in nodes:
-                there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                answer = ask.options(scheduling_strategy=there).remote(
-                    self.versions, (self.cwd, token.name)
+            paths = (self.cwd, token.name)
+            places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+            try:
+                problems = ray.get(
+                    [
+                        ask.options(scheduling_strategy=place).remote(self.versions, paths)
+                        for place in places
+                    ]
                 )
-                asked.append((node["NodeManagerHostname"], answer))
-            for host, answer in asked:
-                try:
-                    problem = ray.get(answer)
-                except RayError as error:
-                    problem = f"{host} cannot run slade-plugin: {_last_line(error)}"
-                if problem:
-                    raise ConfigError(f"Ray: {problem}")
-        print(f"Ray: {len(nodes)} machines, room for {self.room()} runs at a time", flush=True)
+            except (RayError, ImportError, AttributeError) as error:
+                problems = [f"{_last_line(error)}. {_INSTALL}"]
+        problem = next(filter(None, problems), "")
+        if problem:
+            raise ConfigError(f"Ray: {problem}")
+        print(f"Ray has room for {self.room()} runs at a time (machines: {len(nodes)})", flush=True)
 
     def room(self) -> int:
         # At least 1: where a machine was lost, Ray keeps a task until there is room for it.
@@ -224,7 +227,7 @@ class _RayTask:
         return None if ended == 0 and not self.run.finished else ended
 
 
-def _last_line(error: RayError) -> str:
+def _last_line(error: Exception) -> str:
     """What went wrong, without the worker's traceback."""
     return str(error).strip().splitlines()[-1].strip()
 
@@ -260,8 +263,8 @@ def problem_here(expected: Mapping[str, str], paths: Iterable[str]) -> str:
     for name, value in expected.items():
         if found[name] != value:
             return (
-                f"{host} has {name} {found[name]}, and the machine of the command {value}; "
-                "expected the same on all. Install it there, and restart Ray."
+                f"{host} has {name} {found[name]}, and the machine of the command {value}. "
+                f"{_INSTALL}"
             )
     for path in paths:
         if not os.path.exists(path):
