@@ -1,10 +1,37 @@
 """Files that a command is asked to write, checked before it does anything."""
 
+import argparse
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from slade_plugin.errors import ConfigError
+from slade_plugin.files import atomic_write
+from slade_plugin.results.layouts import LAYOUTS, SUFFIXES, Rows
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Adds --out, for the files of `write_rows`."""
+    add: Any = parser.add_argument
+    add(
+        "--out", type=Path, action="append", default=[], metavar="FILE",
+        help=f"also write the table, as its ending says: {' '.join(SUFFIXES)}; may be repeated",
+    )  # fmt: skip
+
+
+def write_rows(rows: Rows, layout: str, paths: Iterable[Path]) -> None:
+    """Prints a summary and writes it to files.
+
+    Args:
+        rows: What `summarise` gave.
+        layout: One of LAYOUTS, for what is printed.
+        paths: Files that passed `check_outputs` with SUFFIXES.
+    """
+    print(LAYOUTS[layout](rows), end="")
+    for path in paths:
+        with atomic_write(path) as file:
+            file.write(LAYOUTS[SUFFIXES[path.suffix]](rows).encode())
 
 
 def check_outputs(paths: Iterable[Path], suffixes: Iterable[str]) -> None:

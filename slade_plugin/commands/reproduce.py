@@ -8,15 +8,18 @@ What is done is not done again, what was stopped goes on. Flags after -- go to e
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from slade_plugin.cli import EXIT_INTERRUPTED
-from slade_plugin.commands import results
+from slade_plugin.commands.outputs import add_out, check_outputs, write_rows
 from slade_plugin.errors import ExperimentError
 from slade_plugin.reproduction.evaluated_run import PROGRAM
 from slade_plugin.reproduction.main_table import Table
+from slade_plugin.results.experiments import Experiment, Group, find_experiments
+from slade_plugin.results.layouts import SUFFIXES
+from slade_plugin.results.summary import summarise
 from slade_plugin.studies.plan import Run
 from slade_plugin.studies.printed_plan import print_plan
 from slade_plugin.studies.run_options import (
@@ -44,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
     own, extra = split_at_dashes(argv)
     args = parser().parse_args(own)
+    check_outputs(args.out, SUFFIXES)
     executor = read_executor(args)
     name = args.table.replace("-", "_")
     table = Table.load(config_root() / "tables" / f"{name}.yaml", args.dataset)
@@ -67,13 +71,21 @@ def main(argv: Sequence[str]) -> int:
     for (row, seed), folder in done.items():
         print(f"{row}, seed {seed}: {folder}")
     if done:
-        results.main([*map(str, done.values()), "--split", "test"])
+        write_rows(summarise(_groups(table, done), ["test"]), "terminal", args.out)
     if failures:
         raise ExperimentError(
             "; ".join(f"{failure.run.title} {failure.reason}" for failure in failures)
             + ". Expected all runs to end well; the same command goes on with what is left."
         )
     return 0
+
+
+def _groups(table: Table, done: Mapping[tuple[str, int], Path]) -> list[Group]:
+    """The experiments of each row, by the row's name in the poster."""
+    seeds: dict[str, list[Experiment]] = {}
+    for (row, _), folder in done.items():
+        seeds.setdefault(row, []).extend(find_experiments([folder]))
+    return [Group(row.method, seeds[row.name]) for row in table.rows if row.name in seeds]
 
 
 def _experiment(table: Table, name: str, run: Run) -> Path:
@@ -97,4 +109,5 @@ def parser() -> argparse.ArgumentParser:
     add("--rows", default="", help="which rows, as S2,T2 (default: all)")
     add_run_options(words, seeds=1)
     add("--folder", type=Path, default=Path("studies"), help="for the runs, shared with studies")
+    add_out(words)
     return words

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.commands.outputs import check_outputs
+from slade_plugin.commands.outputs import add_out, check_outputs, write_rows
 from slade_plugin.errors import ExperimentError
-from slade_plugin.files import atomic_write
 from slade_plugin.results.experiments import (
     SPLITS,
     find_experiments,
@@ -52,10 +51,7 @@ def main(argv: Sequence[str]) -> int:
             "no experiment there has scores to show; expected one that is trained to its end and "
             "evaluated. The notes above say what is missing."
         )
-    print(LAYOUTS[args.format](rows), end="")
-    for path in args.out:
-        with atomic_write(path) as file:
-            file.write(LAYOUTS[SUFFIXES[path.suffix]](rows).encode())
+    write_rows(rows, args.format, args.out)
     return 0
 
 
@@ -71,8 +67,5 @@ def parser() -> argparse.ArgumentParser:
     add("folders", metavar="DIR", nargs="+", type=Path, help="looked through with all below it")
     add("--split", choices=SPLITS, help="only this one")
     add("--format", choices=LAYOUTS, default="terminal", help="of what is printed")
-    add(
-        "--out", type=Path, action="append", default=[], metavar="FILE",
-        help=f"also write the table, as its ending says: {' '.join(SUFFIXES)}; may be repeated",
-    )  # fmt: skip
+    add_out(words)
     return words

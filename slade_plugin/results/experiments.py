@@ -344,8 +344,10 @@ def _tell_apart(groups: list[Group]) -> None:
         methods = [group.first.method for group in same]
         keys = dict.fromkeys(k for other in methods for k, *_ in differences(methods[0], other))
         for group in same if keys else ():
-            shown = [f"{k.rpartition('/')[2]}={_at(group.first.method, k)}" for k in keys][:3]
-            group.title += f" [{', '.join(shown)}{', ...' if len(keys) > 3 else ''}]"
+            values = ((k.rpartition("/")[2], _at(group.first.method, k)) for k in keys)
+            texts = [f"{k}={'{...}' if isinstance(v, Mapping) else v}" for k, v in values]
+            shown = list(dict.fromkeys(texts))  # a student's and its teacher's are often the same
+            group.title += f" [{', '.join(shown[:3])}{', ...' if len(shown) > 3 else ''}]"
 
 
 def _at(config: Any, where: str) -> Any:

@@ -61,9 +61,13 @@ def test_a_row_is_run_once(
     (marker,) = folder.rglob(EVALUATED)
     assert f"fast_ap, seed 0: {marker.parent / 'experiment'}" in text
     assert "concatenated" in text  # the table
+    assert "FastAP" in text  # by the poster's name
     changed = marker.stat().st_mtime_ns
-    assert reproduce.main(words) == 0
+    assert reproduce.main([*WORDS, "--out", "t.csv", *words[len(WORDS) :]]) == 0
     assert "fast_ap, seed 0: done" in capsys.readouterr().out
+    _, *lines = (folder / "t.csv").read_text().splitlines()
+    beginnings = [line.split(",")[:4] for line in lines]
+    assert beginnings == [["Glyphs", "FastAP", "test", k] for k in ("separated", "concatenated")]
     assert marker.stat().st_mtime_ns == changed
 
 
@@ -81,6 +85,7 @@ def test_failed_runs_are_named(
     [
         (["--jobs", "0"], "--jobs is 0; expected 1 or more"),
         (["--seeds", "0"], "--seeds is 0; expected 1 or more"),
+        (["--out", "t.pdf"], "--out is t.pdf; expected a file that ends in .md"),
         (["--rows", "S1", "--", "--sed", "3"], "S1 on glyphs: --sed is no flag"),
         (["--", "--seed", "3"], "--seed: the study itself says this"),
     ],
