@@ -48,6 +48,7 @@ INSTALL_REQUIRES = [
     "pyyaml",
     "tabulate",
     "tensorboard",
+    "threadpoolctl",
     "tqdm",
 ]
 

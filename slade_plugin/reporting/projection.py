@@ -8,6 +8,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from slade_plugin.errors import ConfigError
 from slade_plugin.reporting.saved_model import EmbeddedSplit
@@ -32,7 +33,8 @@ def umap(points: Points) -> Points:
     neighbors = min(15, len(points) - 1)
     # A seed allows one thread only; UMAP warns where n_jobs does not say so.
     reducer = UMAP(n_neighbors=neighbors, random_state=_SEED, n_jobs=1)
-    return np.asarray(reducer.fit_transform(points))
+    with threadpool_limits(1):  # numba sets OpenMP's threads for the whole process; undone here
+        return np.asarray(reducer.fit_transform(points))
 
 
 METHODS = {"tsne": ("t-SNE", tsne), "umap": ("UMAP", umap)}

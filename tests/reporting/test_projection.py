@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from slade_plugin.errors import ConfigError
 from slade_plugin.reporting.projection import choose_images, choose_method, plot_embeddings
@@ -30,6 +31,7 @@ def test_both_panels_draw_the_same_images(make_split) -> None:
 @pytest.mark.parametrize("name", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
 def test_two_far_groups_stay_apart_and_the_picture_is_repeatable(name: str) -> None:
     _, reduce = choose_method(name)
+    threads = torch.get_num_threads()
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.normal(0, 0.1, (12, 5)), rng.normal(9, 0.1, (12, 5))])
     flat = reduce(points.astype(np.float32))
@@ -38,6 +40,7 @@ def test_two_far_groups_stay_apart_and_the_picture_is_repeatable(name: str) -> N
     spread = max(flat[:12].std(), flat[12:].std())
     assert np.linalg.norm(centre[0] - centre[1]) > spread
     assert np.array_equal(reduce(points.astype(np.float32)), flat)
+    assert torch.get_num_threads() == threads  # or what is trained later differs
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
