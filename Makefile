@@ -1,5 +1,5 @@
 # make demo   trains a teacher and a student on the CPU, without a download
-# make test   runs the tests
+# make test   runs the tests                make test-all  those that take long, too
 # make check  lint and types            make format  lays out the code
 # make wheel-test  builds a wheel and runs the tests against it, elsewhere
 # make clean  removes .venv and what building left behind; experiments/ stays
@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check format wheel-test clean
+.PHONY: install demo test test-all check format wheel-test clean
 
 # Installed with the test tools; the usual one while developing.
 install: $(VENV)/test.stamp
@@ -24,6 +24,9 @@ demo: $(VENV)/run.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest
+
+test-all: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m "long or not long"
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check .

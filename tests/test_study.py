@@ -102,7 +102,7 @@ def test_ablations_of_the_poster_are_evaluated_side_by_side(
     assert len(study.runs.calls()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_ablation_of_the_poster_from_the_command_to_its_report(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ def test_both_panels_draw_the_same_images(make_split) -> None:
     assert colours[0] == colours[1]
 
 
-@pytest.mark.parametrize("name", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["tsne", pytest.param("umap", marks=pytest.mark.long)])
 def test_two_far_groups_stay_apart_and_the_picture_is_repeatable(name: str) -> None:
     _, reduce = choose_method(name)
     threads = torch.get_num_threads()

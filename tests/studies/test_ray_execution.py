@@ -128,7 +128,7 @@ def test_no_cluster_is_a_mistake(tmp_path: Path, stub_runs: Any) -> None:
 # ---- slower --------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @LOGS_OF_RAY
 @pytest.mark.parametrize(
     ("behaviour", "client"), [("wait", False), ("wait", True), ("deaf", False)]
@@ -202,7 +202,7 @@ def test_machines_that_cannot_take_runs_are_refused_before_any(
     assert stub_runs.calls() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @LOGS_OF_RAY
 def test_tables_are_those_of_the_local_executor(
     bench: Any, client_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
