@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from slade_plugin.config.composition import config_root
 from slade_plugin.errors import ConfigError, SladeError
 from slade_plugin.reproduction.evaluated_run import PROGRAM, EvaluatedRun
 from slade_plugin.studies import execution
@@ -113,8 +114,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _study_path(name: str) -> Path:
-    from slade_plugin.config.composition import config_root
-
     given = name.endswith((".yaml", ".yml")) or "/" in name
     return Path(name) if given else config_root() / "studies" / f"{name}.yaml"
 

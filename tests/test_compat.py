@@ -73,12 +73,12 @@ def test_importing_the_module_is_light() -> None:
 # ---- gdown --------------------------------------------------------------------------------------
 
 
-def load_cub200_again() -> types.ModuleType:
-    """Runs the host's source file, as its first import would."""
-    spec = importlib.util.find_spec("powerful_benchmarker.datasets.cub200")
+def load_again(name: str) -> types.ModuleType:
+    """Runs the source file of one of the host's modules, as its first import would."""
+    spec = importlib.util.find_spec(name)
     assert spec is not None
-    module = types.ModuleType("powerful_benchmarker.datasets.again")
-    module.__package__ = "powerful_benchmarker.datasets"
+    module = types.ModuleType(f"{name}_again")
+    module.__package__ = name.rpartition(".")[0]
     source = Path(str(spec.origin)).read_text(encoding="utf-8")
     exec(compile(source, str(spec.origin), "exec"), module.__dict__)
     return module
@@ -89,9 +89,9 @@ def test_cub200_imports_without_assert_md5sum(monkeypatch: pytest.MonkeyPatch) -
     module = importlib.import_module("gdown.cached_download")
     monkeypatch.delattr(module, "assert_md5sum", raising=False)
     with pytest.raises(ImportError, match="cannot import name 'assert_md5sum'"):
-        load_cub200_again()
+        load_again("powerful_benchmarker.datasets.cub200")
     compat.apply()
-    assert load_cub200_again().assert_md5sum is compat.assert_md5sum
+    assert load_again("powerful_benchmarker.datasets.cub200").assert_md5sum is compat.assert_md5sum
     compat.undo("gdown_md5")
 
 
@@ -107,7 +107,7 @@ def test_cub200_imports_without_the_module(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("slade_plugin.compat.importlib.import_module", missing)
     compat.apply()
-    assert load_cub200_again().assert_md5sum is compat.assert_md5sum
+    assert load_again("powerful_benchmarker.datasets.cub200").assert_md5sum is compat.assert_md5sum
     compat.undo("gdown_md5")
     assert "gdown.cached_download" not in sys.modules
 
@@ -374,17 +374,6 @@ def ax_applied() -> Iterator[None]:
     compat.apply(compat.AX_SHIMS)
 
 
-def load_search_again() -> types.ModuleType:
-    """Runs the source of the host's search, as its first import would."""
-    spec = importlib.util.find_spec("powerful_benchmarker.runners.bayes_opt_runner")
-    assert spec is not None
-    module = types.ModuleType("powerful_benchmarker.runners.again")
-    module.__package__ = "powerful_benchmarker.runners"
-    source = Path(str(spec.origin)).read_text(encoding="utf-8")
-    exec(compile(source, str(spec.origin), "exec"), module.__dict__)
-    return module
-
-
 @pytest.fixture
 def client(ax_applied: None) -> Any:
     """Four finished trials of two parameters."""
@@ -414,9 +403,12 @@ def client(ax_applied: None) -> Any:
 def test_the_search_imports_on_today_s_ax(ax_applied: None, shim: str, symptom: str) -> None:
     compat.undo(shim)
     with pytest.raises(ImportError, match=symptom):
-        load_search_again()
+        load_again("powerful_benchmarker.runners.bayes_opt_runner")
     compat.apply(compat.AX_SHIMS)
-    assert load_search_again().BayesOptRunner.__name__ == "BayesOptRunner"
+    assert (
+        load_again("powerful_benchmarker.runners.bayes_opt_runner").BayesOptRunner.__name__
+        == "BayesOptRunner"
+    )
 
 
 @with_ax

@@ -9,13 +9,15 @@ seeds.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from slade_plugin.commands.outputs import check_outputs
+from slade_plugin.commands.outputs import add_out, check_outputs
+from slade_plugin.commands.parsing import command_parser
 from slade_plugin.files import atomic_write, write_json
 from slade_plugin.results.comparison import compare, to_text
 from slade_plugin.results.experiments import read_method
+
+_SUFFIXES = (".md", ".json", ".txt")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         SladeError: For a mistake that its message explains.
     """
     args = parser().parse_args(argv)
-    check_outputs(args.out, (".md", ".json", ".txt"))
+    check_outputs(args.out, _SUFFIXES)
     comparison = compare(read_method(args.a), read_method(args.b))
     print(to_text(comparison), end="")
     for path in args.out:
@@ -45,17 +47,9 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The words of the command."""
-    words = argparse.ArgumentParser(
-        prog="slade-bench compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    words = command_parser("compare", __doc__)
     add: Any = words.add_argument
     add("a", metavar="A", help="folder of an experiment, or a pattern in quotes")
     add("b", metavar="B", help="the same, of what it is compared with")
-    add(
-        "--out", type=Path, action="append", default=[], metavar="FILE",
-        help="also write it: FILE.md, FILE.json or FILE.txt; may be repeated",
-    )  # fmt: skip
+    add_out(words, _SUFFIXES)
     return words

@@ -21,6 +21,7 @@ import numpy as np
 import yaml
 
 from slade_plugin import datasets
+from slade_plugin.commands.parsing import command_parser
 from slade_plugin.config.lookup import check_arguments, nearest
 from slade_plugin.datasets.image_files import ImageFiles, PublishedCounts
 from slade_plugin.datasets.image_list import ImageList
@@ -205,12 +206,7 @@ def _report(
 
 def parser() -> argparse.ArgumentParser:
     """The words of the command; `run` of what it reads is the function to call."""
-    top = argparse.ArgumentParser(
-        prog="slade-bench data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    top = command_parser("data", __doc__)
     top.set_defaults(progress=sys.stderr.isatty())
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add: Any = common.add_argument

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slade_plugin.commands.parsing import command_parser
 from slade_plugin.results.experiments import read_method
 from slade_plugin.results.leaderboard import write_record
 
@@ -40,12 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The words of the command."""
-    words = argparse.ArgumentParser(
-        prog="slade-bench export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    words = command_parser("export", __doc__)
     add: Any = words.add_argument
     add("experiment", metavar="EXPERIMENT", help="its folder, or a pattern in quotes for its seeds")
     add("folder", metavar="FOLDER", type=Path, help="a new folder for the record")

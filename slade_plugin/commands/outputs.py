@@ -11,12 +11,17 @@ from slade_plugin.files import atomic_write
 from slade_plugin.results.layouts import LAYOUTS, SUFFIXES, Rows
 
 
-def add_out(parser: argparse.ArgumentParser) -> None:
-    """Adds --out, for the files of `write_rows`."""
+def add_out(parser: argparse.ArgumentParser, suffixes: Iterable[str] = SUFFIXES) -> None:
+    """Adds --out, for files that `check_outputs` checks.
+
+    Args:
+        parser: The command's.
+        suffixes: The endings that are known, by default those of `write_rows`.
+    """
     add: Any = parser.add_argument
     add(
         "--out", type=Path, action="append", default=[], metavar="FILE",
-        help=f"also write the table, as its ending says: {' '.join(SUFFIXES)}; may be repeated",
+        help=f"also write it, as its ending says: {' '.join(suffixes)}; may be repeated",
     )  # fmt: skip
 
 

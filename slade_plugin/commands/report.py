@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from slade_plugin.commands.parsing import command_parser
 from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.files import atomic_write
 from slade_plugin.reporting.curves import plot_curves
@@ -50,12 +51,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The words of the command."""
-    top = argparse.ArgumentParser(
-        prog="slade-bench report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    top = command_parser("report", __doc__)
     add: Any = top.add_argument
     add("experiments", nargs="+", type=Path, metavar="EXPERIMENT", help="one folder or two")
     add("--out", type=Path, metavar="FILE.html", help="default: report.html in the (last) folder")

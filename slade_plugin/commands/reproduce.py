@@ -7,13 +7,13 @@ What is done is not done again, what was stopped goes on. Flags after -- go to e
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.cli import EXIT_INTERRUPTED
 from slade_plugin.commands.outputs import add_out, check_outputs, write_rows
+from slade_plugin.commands.parsing import command_parser
+from slade_plugin.config.composition import config_root
 from slade_plugin.errors import ExperimentError
 from slade_plugin.reproduction.evaluated_run import PROGRAM
 from slade_plugin.reproduction.main_table import Table
@@ -38,13 +38,12 @@ def main(argv: Sequence[str]) -> int:
         argv: The words behind ``reproduce``.
 
     Returns:
-        0 if all went well, 130 if interrupted.
+        0 if all went well.
 
     Raises:
         SladeError: For a mistake, before anything is trained, and for runs that failed, at the end.
+        KeyboardInterrupt: When interrupted, after the running processes were stopped.
     """
-    from slade_plugin.config.composition import config_root
-
     own, extra = split_at_dashes(argv)
     args = parser().parse_args(own)
     check_outputs(args.out, SUFFIXES)
@@ -62,11 +61,7 @@ def main(argv: Sequence[str]) -> int:
     print_plan(titles, args.probe)
     if args.dry_run:
         return 0
-    try:
-        failures = executor(runs.values(), program=PROGRAM)
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    failures = executor(runs.values(), program=PROGRAM)
     done = {key: _experiment(table, key[0], run) for key, run in runs.items() if run.finished}
     for (row, seed), folder in done.items():
         print(f"{row}, seed {seed}: {folder}")
@@ -96,13 +91,7 @@ def _experiment(table: Table, name: str, run: Run) -> Path:
 
 def parser() -> argparse.ArgumentParser:
     """The words of the command."""
-    words = argparse.ArgumentParser(
-        prog="slade-bench reproduce",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"{EPILOG}, such as --dataset_root",
-        allow_abbrev=False,
-    )
+    words = command_parser("reproduce", __doc__, f"{EPILOG}, such as --dataset_root")
     add: Any = words.add_argument
     add("table", choices=["main-table"], help="which table")
     add("--dataset", required=True, help="which of the table's data sets")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.commands.outputs import add_out, check_outputs, write_rows
+from slade_plugin.commands.parsing import command_parser
 from slade_plugin.errors import ExperimentError
 from slade_plugin.results.experiments import (
     SPLITS,
@@ -57,12 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The words of the command."""
-    words = argparse.ArgumentParser(
-        prog="slade-bench results",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    words = command_parser("results", __doc__)
     add: Any = words.add_argument
     add("folders", metavar="DIR", nargs="+", type=Path, help="looked through with all below it")
     add("--split", choices=SPLITS, help="only this one")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slade_plugin.commands.parsing import command_parser
 from slade_plugin.errors import ConfigError
 from slade_plugin.results.experiments import read_method
 from slade_plugin.results.verification import compare_runs, read_record, verify_record
@@ -50,12 +51,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The words of the command."""
-    words = argparse.ArgumentParser(
-        prog="slade-bench verify-export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    words = command_parser("verify-export", __doc__)
     add: Any = words.add_argument
     add("folder", metavar="FOLDER", type=Path, help="what slade-bench export wrote")
     add(

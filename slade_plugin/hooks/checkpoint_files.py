@@ -169,14 +169,10 @@ def write(
             with suppress(OSError):
                 leftover.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{path} could not be written: {_reason(error)}; expected room and permission to "
-            "write. The checkpoint before it is untouched: mend that, then go on with "
+            f"{path} could not be written: {error.strerror or error}; expected room and permission "
+            "to write. The checkpoint before it is untouched: mend that, then go on with "
             "--resume_training latest"
         ) from error
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
 
 
 def _temporary(path: Path) -> Path:
@@ -209,8 +205,9 @@ def delete(folder: Path, suffix: str, names: Iterable[str]) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(
-            f"{path} of an outdated checkpoint could not be removed: {_reason(error)}; expected "
-            "permission to change its folder. Mend that, then go on with --resume_training latest"
+            f"{path} of an outdated checkpoint could not be removed: {error.strerror or error}; "
+            "expected permission to change its folder. Mend that, then go on with "
+            "--resume_training latest"
         ) from error
 
 

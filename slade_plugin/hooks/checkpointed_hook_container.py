@@ -28,6 +28,7 @@ from slade_plugin.hooks import checkpoint_files as files
 from slade_plugin.hooks.checkpoint_files import COMMIT_KEY, UNTRAINED_EPOCH
 from slade_plugin.hooks.record_removal import (
     find_ends_of_records,
+    own_database,
     remove_records_after,
     tables_with,
 )
@@ -289,9 +290,8 @@ class CheckpointedHookContainer(HookContainer):
 
     def _is_best_on_record(self, epoch: int) -> bool:
         """Whether the validation records say that an epoch was the best so far."""
-        writer = getattr(self.record_keeper, "record_writer", None)
-        table = self._validation_table
-        if writer is None or table not in tables_with(writer.local_db, "best_epoch"):
+        database, table = own_database(self.record_keeper), self._validation_table
+        if database is None or table not in tables_with(database, "best_epoch"):
             return False
-        rows = writer.local_db.query(f"SELECT best_epoch FROM [{table}] WHERE epoch=?", (epoch,))
+        rows = database.query(f"SELECT best_epoch FROM [{table}] WHERE epoch=?", (epoch,))
         return any(row["best_epoch"] == epoch for row in rows)

@@ -12,7 +12,8 @@ import yaml
 from slade_plugin.experiment_folder import STATE_FILE
 from slade_plugin.self_training.stages import TEACHER
 
-_MARKS = ("search.json", "bayes_opt_ax_logs")  # of ours, and of the host's own
+SEARCH_FILE = "search.json"
+_MARKS = (SEARCH_FILE, "bayes_opt_ax_logs")  # of ours, and of the host's own
 _BEST = "best_parameters.yaml"
 
 

@@ -66,6 +66,11 @@ def numbers_of(runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return numbers
 
 
+def put_beside(numbers: dict[str, Any], published: float) -> None:
+    """Adds a published number, percent, and how much larger ours is, to those of `numbers_of`."""
+    numbers |= {"published": published, "difference": numbers["mean"] - published}
+
+
 def _row(title: str, experiments: list[Experiment], split: str, kind: str) -> dict[str, Any]:
     first = experiments[0]
     metrics = first.scores[split][kind]
@@ -91,6 +96,5 @@ def _row(title: str, experiments: list[Experiment], split: str, kind: str) -> di
             )
             number = published(first, metric, dim) if split == "test" else None
             if number is not None:
-                numbers = row["metrics"][metric]
-                numbers |= {"published": number, "difference": numbers["mean"] - number}
+                put_beside(row["metrics"][metric], number)
     return row

@@ -25,6 +25,7 @@ from powerful_benchmarker.utils import constants as const
 from slade_plugin.errors import ConfigError, DivergenceError, ExperimentError
 from slade_plugin.experiment_folder import check_folder_is_free
 from slade_plugin.files import atomic_write, write_json
+from slade_plugin.results.searches import SEARCH_FILE
 from slade_plugin.results.table import mean_and_interval
 from slade_plugin.runner import SladeRunner
 from slade_plugin.search.plots import progress_page
@@ -34,7 +35,6 @@ from slade_plugin.self_training.pipeline import differences
 from slade_plugin.self_training.provenance import describe_environment
 from slade_plugin.self_training.stages import TEACHER
 
-STATE_FILE = "search.json"
 # Split schemes draw from seed, seed + 1, ...; the next repetition starts beyond them.
 SEED_STEP = 100
 # Columns of the host's tables.
@@ -125,7 +125,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         Raises:
             ExperimentError: If the folder is taken, or another config was searched in it.
         """
-        path = self._folder / STATE_FILE
+        path = self._folder / SEARCH_FILE
         plan = self.probes[0].plan
         state = {"plan": plan, "environment": []}
         if path.is_file():

@@ -5,7 +5,7 @@ from typing import Any
 
 from slade_plugin.results.experiments import CONCATENATED, Group, read_saved
 from slade_plugin.results.poster import published_ablation
-from slade_plugin.results.summary import summarise
+from slade_plugin.results.summary import put_beside, summarise
 from slade_plugin.self_training.stages import STUDENT, TEACHER
 from slade_plugin.studies.plan import Run, Study
 
@@ -41,6 +41,5 @@ def beside_poster(
                         study.ablation, theirs, row["dataset"], metric, row["dim"]
                     )
                     if number is not None:
-                        difference = numbers["mean"] - number
-                        numbers |= {"published": number, "difference": difference}
+                        put_beside(numbers, number)
     return rows

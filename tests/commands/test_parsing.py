@@ -1,0 +1,19 @@
+import pytest
+
+from slade_plugin.commands.parsing import command_parser
+
+
+def test_help_prints_the_description_as_it_is_written() -> None:
+    text = command_parser(
+        "results", "One line.\n\n    an example\n", "-- FLAGS  others"
+    ).format_help()
+    assert text.startswith("usage: slade-bench results ")
+    assert "One line.\n\n    an example\n" in text
+    assert text.endswith("-- FLAGS  others\n")
+
+
+def test_flags_are_not_abbreviated() -> None:
+    parser = command_parser("results", None)
+    parser.add_argument("--split")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--spl", "val"])
