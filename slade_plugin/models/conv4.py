@@ -6,6 +6,7 @@ al., "Matching Networks for One Shot Learning" (2016), and Snell et al., "Protot
 from those papers only in the input, by default one grey channel of 32 x 32 (``Glyphs``).
 """
 
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -27,7 +28,8 @@ class conv4(nn.Module):
 
     Args:
         in_channels: Channels of the images; 1 = grey.
-        hidden_size: Channels of each block.
+        hidden_size: Channels of every block, or of each of the four, as in 64, 64, 128, 128
+            (Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without Forgetting", 2018).
         image_size: Height and width of the images after the transforms; at least 16, because each
             block halves it.
         num_classes: Outputs of ``fc``; without meaning once the host has replaced it.
@@ -44,15 +46,21 @@ class conv4(nn.Module):
     def __init__(
         self,
         in_channels: int = 1,
-        hidden_size: int = 64,
+        hidden_size: int | list[int] = 64,
         image_size: int = 32,
         num_classes: int = 64,
     ) -> None:
         """Builds the layers with torch's own initialisation."""
         super().__init__()
+        sizes = hidden_size if isinstance(hidden_size, list) else [hidden_size] * BLOCKS
+        if len(sizes) != BLOCKS:
+            raise ConfigError(
+                f"conv4: hidden_size is {hidden_size!r}; expected one integer >= 1, or {BLOCKS} of "
+                "them. Change it under models: trunk: conv4 in config_models."
+            )
         for name, value, smallest in (
             ("in_channels", in_channels, 1),
-            ("hidden_size", hidden_size, 1),
+            *(("hidden_size", size, 1) for size in sizes),
             ("image_size", image_size, 2**BLOCKS),
             ("num_classes", num_classes, 1),
         ):
@@ -66,9 +74,9 @@ class conv4(nn.Module):
         self.mean = [0.5] * in_channels
         self.std = [0.32] * in_channels
         self.blocks = nn.Sequential(
-            *(_block(in_channels if i == 0 else hidden_size, hidden_size) for i in range(BLOCKS))
+            *(_block(before, size) for before, size in pairwise([in_channels, *sizes]))
         )
-        self.fc: nn.Module = nn.Linear(hidden_size * (image_size // 2**BLOCKS) ** 2, num_classes)
+        self.fc: nn.Module = nn.Linear(sizes[-1] * (image_size // 2**BLOCKS) ** 2, num_classes)
         # Channels last: the same numbers up to rounding, 1.6 to 1.8 times as fast on a CPU.
         self.to(memory_format=torch.channels_last)
 

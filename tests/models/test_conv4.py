@@ -39,6 +39,16 @@ def test_number_of_parameters_is_that_of_the_standard_conv4() -> None:
     assert count == 9 * 64 + 3 * 9 * 64 * 64 + 4 * 128 + 256 * 5 + 5
 
 
+def test_each_block_may_have_its_own_channels() -> None:
+    trunk = conv4(hidden_size=[4, 6, 8, 16])
+    convolutions = [m for m in trunk.modules() if isinstance(m, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels) for c in convolutions] == [
+        (1, 4), (4, 6), (6, 8), (8, 16)
+    ]  # fmt: skip
+    assert trunk.fc.in_features == 16 * 2 * 2
+    assert trunk(torch.randn(2, 1, 32, 32)).shape == (2, 64)
+
+
 def test_every_parameter_gets_a_gradient() -> None:
     trunk = conv4(hidden_size=8)
     trunk(torch.randn(4, 1, 32, 32)).square().mean().backward()
@@ -73,11 +83,27 @@ def test_wrong_images_are_named(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("image_size", 15), ("in_channels", 0), ("hidden_size", 0), ("num_classes", 2.5)],
-)
+    [
+        ("image_size", 15), ("in_channels", 0), ("hidden_size", 0), ("hidden_size", 2.5),
+        ("num_classes", 2.5),
+    ],
+)  # fmt: skip
 def test_bad_arguments_are_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name} is {value}"):
         conv4(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ([64, 64, 128], r"is \[64, 64, 128\]; expected one integer >= 1, or 4 of them"),
+        ([64, 64, 128, 0], "hidden_size is 0; expected an integer >= 1"),
+        ([64, 64, 128, 1.5], "hidden_size is 1.5; expected an integer >= 1"),
+    ],
+)
+def test_bad_channels_of_blocks_are_named(sizes: list[int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        conv4(hidden_size=sizes)
 
 
 def test_copies_and_reloads_give_the_same_output() -> None:
