@@ -119,6 +119,7 @@ def check_args(args: Any, getter: Any) -> None:
         *_keys_without_effect(config, getter),
         *_keywords({k: config[k] for k in config if plain_key(k) in _READ_HERE}),
         *_numbers(config),
+        *_schedules(config),
         *_evaluation(config),
         *_classes(config, getter),
         *_named_parts(config, getter),
@@ -232,6 +233,23 @@ def _numbers(config: Mapping[str, Any]) -> list[str]:
                     f"{key}.{name}.{argument} is {value!r}; expected an integer >= {least} "
                     f"({_PROVIDED[key][0]})"
                 )
+    return problems
+
+
+def _schedules(config: Mapping[str, Any]) -> list[str]:
+    """Half a cosine that is over before the training is: its rate would rise again."""
+    problems = []
+    epochs = config.get("num_epochs_train")
+    for name, spec in _mapping(config, "optimizers", []).items():
+        by_epoch = spec.get("scheduler_by_epoch") if isinstance(spec, Mapping) else None
+        cosine = by_epoch.get("CosineAnnealingLR") if isinstance(by_epoch, Mapping) else None
+        length = cosine.get("T_max") if isinstance(cosine, Mapping) else None
+        if isinstance(length, int) and isinstance(epochs, int) and length < epochs:
+            problems.append(
+                f"optimizers.{name}: T_max of CosineAnnealingLR is {length}, below "
+                f"num_epochs_train {epochs}: the rate would rise again; expected {epochs} "
+                "(config_optimizers)"
+            )
     return problems
 
 

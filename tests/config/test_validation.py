@@ -209,6 +209,20 @@ def test_a_number_out_of_range_is_named_with_its_place(
     assert f"{key}." in text
 
 
+@pytest.mark.parametrize(("length", "refused"), [(29, True), (30, False), (31, False)])
+def test_a_cosine_that_would_rise_again_is_refused(
+    length: int, refused: bool, baseline: Any, full_getter: Any
+) -> None:
+    schedule = {"CosineAnnealingLR": {"T_max": length}}
+    baseline.optimizers["trunk_optimizer"]["scheduler_by_epoch"] = schedule
+    assert baseline.num_epochs_train == 30
+    if refused:
+        expected = "T_max of CosineAnnealingLR is 29, below num_epochs_train 30"
+        assert f"optimizers.trunk_optimizer: {expected}" in problems(baseline, full_getter)
+    else:
+        check_args(baseline, full_getter)
+
+
 def test_the_hosts_own_special_values_pass(baseline: Any, full_getter: Any) -> None:
     """No patience, the data set's own length of an epoch, a number of epochs a split scheme."""
     baseline.patience = None

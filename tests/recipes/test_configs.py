@@ -32,10 +32,10 @@ FILES_IN_AREA = {
     "config_dataset": 9,
     "config_eval": 4,
     "config_factories": 1,
-    "config_general": 15,
-    "config_loss": 33,
+    "config_general": 16,
+    "config_loss": 34,
     "config_models": 11,
-    "config_optimizers": 15,
+    "config_optimizers": 16,
     "config_self_supervised": 3,
     "config_transforms": 4,
 }
@@ -279,6 +279,21 @@ def test_bounds_of_every_loss_with_weights_hold_their_learning_rate(name: str) -
         path for path in space if re.fullmatch(r"optimizers/metric_loss_optimizer/\w+/lr", path)
     ]
     assert len(rates) == has_weights
+
+
+def test_the_ladder_s_students_of_icons_are_those_of_slade_long() -> None:
+    flags = load("studies/ladder")["datasets"]["icons"]
+    given = dict(re.findall(r"--(\S+) (\{.*\}|\S+)", flags))
+    assert given.pop("config_dataset") == "icons"
+    schedule = yaml.safe_load(given.pop("optimizers~APPLY~2"))
+    expected = merge({"config_loss": "slade"})
+    for optimizer in expected["optimizers"].values():
+        optimizer |= schedule
+    expected |= {key: yaml.safe_load(value) for key, value in given.items()}
+    assert len(given) == 3
+    found = merge({"config_loss": "slade_long"})
+    assert found.pop(BRINGS) != expected.pop(BRINGS)
+    assert found == expected
 
 
 @pytest.mark.parametrize("name", LOSSES)
