@@ -1,7 +1,5 @@
 """Fashion200k (Han et al., ICCV 2017): clothes for the unlabeled pool."""
 
-import logging
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,11 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from slade_plugin.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.datasets.image_list import ImageList, drop_missing, remap_labels
+from slade_plugin.datasets.image_list import ImageList, drop_missing, remap_labels, warn_once
 from slade_plugin.datasets.list_files import read_rows
 from slade_plugin.errors import DataError
-
-logger = logging.getLogger(__name__)
 
 _LISTS = tuple(
     f"labels/{category}_{subset}_detect_all.txt"
@@ -64,14 +60,9 @@ class Fashion200k(ImageFiles):
         labels, names = remap_labels([p[_DEPTH_OF_ITEM] for p in parts])
         images, missing = drop_missing(ImageList(folder, np.array(paths), labels, names.tolist()))
         if missing or len(listed) != _LISTED:
-            _warn_once(
+            warn_once(
                 f"{cls.__name__}: the lists name {len(listed)} images (the published ones "
                 f"{_LISTED}), of which {len(missing)} are missing in {folder}"
                 + (f", for example {missing[0]}" if missing else "")
             )
         return images
-
-
-@cache  # every stage of a run finds the files again
-def _warn_once(message: str) -> None:
-    logger.warning(message)

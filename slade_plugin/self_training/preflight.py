@@ -39,6 +39,7 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
     parser.transforms = _explained(parser.get_transforms, what)
     parser.split_manager = _explained(parser.get_split_manager, "data set or split manager")
     warn_of_lone_classes(parser.split_manager)
+    warn_of_unseen_epochs(parser.args)
     scheme = parser.split_manager.split_scheme_names[0]
     parser.split_manager.set_curr_split_scheme(scheme)
     _check_tester(parser)
@@ -72,6 +73,21 @@ def warn_of_lone_classes(split_manager: Any) -> None:
                     "perfect and says nothing; expected more. Give more classes, or fewer folds: "
                     "--split_manager~APPLY~2 {num_training_partitions: 2} (config_dataset)."
                 )
+
+
+def warn_of_unseen_epochs(args: Any) -> None:
+    """Warns of last epochs that the host would train, but neither evaluate nor save.
+
+    Args:
+        args: The merged config.
+    """
+    epochs, interval = args.num_epochs_train, args.save_interval
+    unseen = epochs % interval if isinstance(epochs, int) else 0
+    if unseen and args.patience is None:
+        warn_once(
+            f"num_epochs_train is {epochs} and save_interval {interval}: what the last {unseen} "
+            "epochs train is neither evaluated nor saved; expected a multiple (config_general)."
+        )
 
 
 def _explained(build: Any, what: str) -> Any:

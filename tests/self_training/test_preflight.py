@@ -126,6 +126,27 @@ def test_a_val_split_of_one_class_is_warned_of(
     assert "test of" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("epochs", "interval", "patience", "warned"),
+    [
+        (20, 8, None, True), (20, 4, None, False), (20, 20, None, False),
+        (20, 8, 3, False),  # ends before, as a rule
+    ],
+)  # fmt: skip
+def test_last_epochs_that_are_not_evaluated_are_warned_of(
+    epochs: int,
+    interval: int,
+    patience: int | None,
+    warned: bool,
+    check: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_once.cache_clear()
+    check(num_epochs_train=epochs, save_interval=interval, patience=patience)
+    text = "num_epochs_train is 20 and save_interval 8: what the last 4 epochs train is neither"
+    assert (text in caplog.text) == warned
+
+
 def test_a_labeled_class_of_one_image_is_refused(check: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match=r"training classes .* have one image"):
         check(dataset={"Blobs": {"per_class": 1}})
