@@ -386,13 +386,13 @@ class Bench:
         for key in ("num_epochs_train", "trainer", "sampler"):
             every = every.replace(f"--{key}", f"--every.{key}")
         basis = "--loss_funcs {basis_loss: {FeatureBasisLoss: {embedding_size: 16}}}"
-        warmup = int(config != "slade_pseudo_label")
+        has_basis = not config.endswith("pseudo_label")
         return (
             f"--config_loss {config} {every} --trainer~APPLY~2 "
-            f"{{unlabeled_batch_size: 16, basis_warmup_iterations: {warmup}}} "
+            f"{{unlabeled_batch_size: 16, basis_warmup_iterations: {int(has_basis)}}} "
             "--unlabeled_dataset {Glyphs: {letters_per_script: 8, instances_per_face: 1}} "
             "--unlabeled_sampler~APPLY~2 {length_before_new_iter: 64} "
-            "--pseudo_labels {num_clusters: 8} " + (basis if config != "slade_pseudo_label" else "")
+            "--pseudo_labels {num_clusters: 8} " + (basis if has_basis else "")
         )
 
     @staticmethod
