@@ -383,7 +383,7 @@ class Bench:
     ) -> str:
         """The same for self-training."""
         every = cls.tiny(schemes, epochs, iterations)
-        for key in ("num_epochs_train", "trainer", "sampler"):
+        for key in ("num_epochs_train", "save_interval", "trainer", "sampler"):
             every = every.replace(f"--{key}", f"--every.{key}")
         basis = "--loss_funcs {basis_loss: {FeatureBasisLoss: {embedding_size: 16}}}"
         has_basis = not config.endswith("pseudo_label")

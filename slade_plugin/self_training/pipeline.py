@@ -51,7 +51,8 @@ LEAKAGE_FILE = "leakage.json"
 
 # How something is trained belongs to the student; everything else is shared by all stages.
 STUDENT_KEYS = frozenset(
-    "loss_funcs mining_funcs sampler trainer optimizers num_epochs_train api_parser".split()
+    """loss_funcs mining_funcs sampler trainer optimizers num_epochs_train save_interval
+    api_parser""".split()
 ) | (OUR_KEYS - {"leakage", "seed", "self_supervised", "unlabeled_dataset"})
 _EVALUATED = ["val", "test"]
 _NONE: Mapping[str, Any] = MappingProxyType({})

@@ -179,7 +179,7 @@ def test_a_student_trains_with_other_losses_of_the_host(
     flags = bench.tiny_student(iterations=3).replace(
         f"--loss_funcs {{{basis}}}", f"--loss_funcs {{{losses}, {basis}}} {optimizers}"
     )
-    outcome = bench(flags, "--pipeline {baseline: false} --save_interval 1", root=tmp_path)
+    outcome = bench(flags, "--pipeline {baseline: false}", root=tmp_path)
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "slade_seed0" / "student"
     (rows,) = (r for t, r in bench.records(folder).items() if t.endswith("loss_histories"))
