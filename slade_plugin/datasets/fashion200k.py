@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from slade_plugin.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.datasets.image_list import ImageList, drop_missing, remap_labels, warn_once
+from slade_plugin.datasets.image_list import ImageList, drop_missing, remap_labels
 from slade_plugin.datasets.list_files import read_rows
 from slade_plugin.errors import DataError
+from slade_plugin.warning import warn_once
 
 _LISTS = tuple(
     f"labels/{category}_{subset}_detect_all.txt"

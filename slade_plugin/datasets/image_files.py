@@ -23,9 +23,9 @@ from slade_plugin.datasets.image_list import (
     drop_small_classes,
     drop_small_classes_to_match,
     names_from_file,
-    warn_once,
 )
 from slade_plugin.errors import ConfigError, DataError
+from slade_plugin.warning import warn_once
 
 logger = logging.getLogger(__name__)
 

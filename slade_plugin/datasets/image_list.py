@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -254,12 +254,6 @@ def names_from_file(path: str | os.PathLike[str]) -> list[str]:
             "UTF-8 file with one name a line. Change it in config_dataset."
         ) from error
     return [line.strip() for line in lines if line.strip()]
-
-
-@cache
-def warn_once(message: str) -> None:
-    """Logs a warning, once in a process: the host builds each data set many times."""
-    logger.warning("%s", message)
 
 
 def _stat(path: str) -> tuple[int, int]:

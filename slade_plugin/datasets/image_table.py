@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from slade_plugin.datasets.image_list import ImageList, remap_labels, warn_once
+from slade_plugin.datasets.image_list import ImageList, remap_labels
 from slade_plugin.datasets.image_tree import without_labels
 from slade_plugin.errors import DataError
+from slade_plugin.warning import warn_once
 
 _HEADER = ("path", "label")
 _SHOWN = 3  # problems in one message

@@ -15,8 +15,9 @@ import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from slade_plugin.config.lookup import nearest
-from slade_plugin.datasets.image_list import ImageList, remap_labels, warn_once
+from slade_plugin.datasets.image_list import ImageList, remap_labels
 from slade_plugin.errors import DataError
+from slade_plugin.warning import warn_once
 
 UNLABELED = "unlabeled"  # the only class name of a list without labels
 

@@ -15,13 +15,13 @@ from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
 
 from slade_plugin.api_parsers import APISladeStudent
 from slade_plugin.config.lookup import find_class
-from slade_plugin.datasets.image_list import warn_once
 from slade_plugin.datasets.pseudo_labeled_dataset import IMAGE
 from slade_plugin.datasets.retrieval_roles import queries_and_gallery
 from slade_plugin.errors import ConfigError, DataError, SladeError
 from slade_plugin.miners import BasisSimilarityMiner
 from slade_plugin.self_training.teacher import Teacher
 from slade_plugin.testers import QueryGalleryTester, SladeTester
+from slade_plugin.warning import warn_once
 
 
 def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:

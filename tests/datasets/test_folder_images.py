@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from slade_plugin.datasets import FolderImages
-from slade_plugin.datasets.image_list import warn_once
 from slade_plugin.errors import ConfigError, DataError
+from slade_plugin.warning import warn_once
 
 CLASSES = {"cup": 3, "pot": 2, "vase": 1}
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from slade_plugin.datasets.image_list import warn_once
 from slade_plugin.datasets.image_table import read_labeled_table, read_path_list
 from slade_plugin.datasets.image_tree import UNLABELED
 from slade_plugin.errors import DataError
+from slade_plugin.warning import warn_once
 
 NAMES = ["1.jpg", "2.jpg", "sub/3.jpg", "a, b.jpg", "ö.jpg"]
 

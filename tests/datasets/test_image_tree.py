@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from slade_plugin.datasets.image_list import warn_once
 from slade_plugin.datasets.image_tree import (
     UNLABELED,
     check_exists,
@@ -16,6 +15,7 @@ from slade_plugin.datasets.image_tree import (
     read_image_tree,
 )
 from slade_plugin.errors import DataError
+from slade_plugin.warning import warn_once
 
 
 @pytest.fixture(autouse=True)

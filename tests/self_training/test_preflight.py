@@ -15,7 +15,6 @@ from pytorch_metric_learning.distances import LpDistance
 from torch import Tensor, nn
 
 from slade_plugin.api_parsers import APISladeStudent
-from slade_plugin.datasets.image_list import warn_once
 from slade_plugin.errors import CheckpointError, ConfigError, DataError, ExperimentError
 from slade_plugin.self_training.preflight import (
     check_margins,
@@ -23,6 +22,7 @@ from slade_plugin.self_training.preflight import (
     check_takes_pairs,
     preflight,
 )
+from slade_plugin.warning import warn_once
 
 DIM = 8
 
