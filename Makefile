@@ -22,11 +22,14 @@ install: $(VENV)/test.stamp
 demo: $(VENV)/run.stamp
 	$(BIN)/python run.py --config_loss slade
 
+# Two processes, as every test uses one core; the tests of a file share what their fixtures trained.
+PYTEST := python -m pytest -n 2 --dist loadfile
+
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/$(PYTEST)
 
 test-all: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m "long or not long"
+	$(BIN)/$(PYTEST) -m "long or not long"
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -49,7 +52,7 @@ wheel-test: $(VENV)/test.stamp
 	$(BIN)/python -m pip install --quiet --no-deps --target $(DIST)/elsewhere $(DIST)/*.whl
 	diff -r -x __pycache__ bench_configs $(DIST)/elsewhere/slade_plugin/bench_configs
 	ln -s slade_plugin/bench_configs $(DIST)/elsewhere/bench_configs
-	cd $(DIST)/elsewhere && git init --quiet && git add -A && $(abspath $(BIN))/python -m pytest
+	cd $(DIST)/elsewhere && git init --quiet && git add -A && $(abspath $(BIN))/$(PYTEST)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

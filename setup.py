@@ -85,6 +85,7 @@ EXTRAS_REQUIRE = {
         "playwright==1.65.2",
         "pre-commit==4.7.0",
         "pytest==9.2.0",
+        "pytest-xdist==3.8.0",
         "ruff==0.17.5",
         # tests/test_packaging.py runs setup.py, and Python 3.12 brings no setuptools along.
         "setuptools>=77",
