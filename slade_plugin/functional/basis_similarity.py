@@ -15,14 +15,15 @@ from slade_plugin.errors import ShapeError
 from slade_plugin.functional.precision import at_least_float32
 
 
-def basis_responses(embeddings: Tensor, basis: Tensor) -> Tensor:
-    """Project unit embeddings on the basis vectors: ``r = W_a f / |f|``.
+def basis_responses(embeddings: Tensor, basis: Tensor, normalize: bool = True) -> Tensor:
+    """Project embeddings on the basis vectors: ``r = W_a f / |f|``, or ``r = W_a f``.
 
     Computed in float32 or wider, outside autocast. Gradients flow to both arguments.
 
     Args:
-        embeddings: (N, D), any length; brought to unit length here. A zero row stays zero.
+        embeddings: (N, D), any length.
         basis: (c, D), the basis vectors W_a as rows, used as they are.
+        normalize: whether embeddings are brought to unit length first; a zero row stays zero.
 
     Returns:
         (N, c) responses; larger = closer to that basis vector. Also the bias-free class logits.
@@ -38,10 +39,12 @@ def basis_responses(embeddings: Tensor, basis: Tensor) -> Tensor:
             f"{tuple(basis.shape)}; expected (N, D) and (c, D) with one D (embedding_size)."
         )
     with torch.autocast(device_type=embeddings.device.type, enabled=False):
-        unit = functional.normalize(at_least_float32(embeddings), dim=1)
+        f = at_least_float32(embeddings)
+        if normalize:
+            f = functional.normalize(f, dim=1)
         rows = at_least_float32(basis)
-        dtype = torch.promote_types(unit.dtype, rows.dtype)
-        return unit.to(dtype) @ rows.to(dtype).t()  # (N, c)
+        dtype = torch.promote_types(f.dtype, rows.dtype)
+        return f.to(dtype) @ rows.to(dtype).t()  # (N, c)
 
 
 def pairwise_cosine(responses: Tensor, center: Tensor | None = None) -> Tensor:

@@ -7,7 +7,8 @@ Differs from the paper, each by a named option:
 - ``gradient_mode``: the literal Eq. 6 multiplies the gradient of L_SD by 1 - beta = 0.01 and
   leaves W_a to L_CE; by default the batch statistic gives the gradient at full strength.
 - ``center_responses``: subtracts a running mean from the responses of D^u before the cosine.
-- ``logit_scale``: no public source states a scale for the logits of Eq. 3.
+- ``logit_scale`` and ``normalize_embeddings``: no public source states a scale for the logits of
+  Eq. 3, nor whether f has unit length there.
 - ``pairwise_loss``: L_SD, or what stands for it in ablation 3 (poster). No source defines that; the
   reading is in ``functional.pairwise_cross_entropy``.
 """
@@ -49,9 +50,9 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
     ``L_CE(D^l) + L_SD(D^u)`` with
     ``L_CE = cross_entropy(logit_scale * W_a f, label)`` and
     ``L_SD = max(mu_neg - mu_pos + margin, 0) + variance_weight * (var_pos + var_neg)``,
-    f of unit length. Computed in float32 or wider, outside autocast. The statistics are
-    running ones; they move in training mode only, each Gaussian on its own, and start from
-    their first observation.
+    f of unit length unless ``normalize_embeddings`` is off. Computed in float32 or wider,
+    outside autocast. The statistics are running ones; they move in training mode only, each
+    Gaussian on its own, and start from their first observation.
 
     With ``pairwise_loss`` L_SD gives way to a cross entropy over pairs; the running statistics move
     as before, since mining needs them.
@@ -73,6 +74,8 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         momentum: beta of Eq. 6, in [0, 1), also of the running mean of the responses.
         gradient_mode: "batch" or "running", see ``functional.running_with_gradient``.
         logit_scale: multiplies the responses in L_CE only.
+        normalize_embeddings: whether f is brought to unit length before W_a. Without a center
+            the cosine of Eq. 4 is the same either way.
         center_responses: whether the cosine is taken around the running mean of the responses.
         cross_entropy_weight: multiplies L_CE.
         similarity_distribution_weight: multiplies L_SD, or what stands for it.
@@ -102,6 +105,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         momentum: float = 0.99,
         gradient_mode: str = "batch",
         logit_scale: float = 1.0,
+        normalize_embeddings: bool = True,
         center_responses: bool = False,
         cross_entropy_weight: float = 1.0,
         similarity_distribution_weight: float = 1.0,
@@ -119,6 +123,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
                 "momentum": momentum,
                 "gradient_mode": gradient_mode,
                 "logit_scale": logit_scale,
+                "normalize_embeddings": normalize_embeddings,
                 "center_responses": center_responses,
                 "cross_entropy_weight": cross_entropy_weight,
                 "similarity_distribution_weight": similarity_distribution_weight,
@@ -136,6 +141,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         self.momentum = float(momentum)
         self.gradient_mode = gradient_mode
         self.logit_scale = float(logit_scale)
+        self.normalize_embeddings = normalize_embeddings
         self.center_responses = center_responses
         self.cross_entropy_weight = float(cross_entropy_weight)
         self.similarity_distribution_weight = float(similarity_distribution_weight)
@@ -229,7 +235,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
 
     def responses(self, embeddings: Tensor) -> Tensor:
         """Return the responses ``r = W_a f``: (N, D) to (N, c), not centred, with gradient."""
-        return basis_responses(embeddings, self.W_a)
+        return basis_responses(embeddings, self.W_a, self.normalize_embeddings)
 
     def centered_responses(self, embeddings: Tensor) -> Tensor:
         """Return what the cosine is taken of: the responses, (N, c), minus their running mean.
@@ -381,6 +387,7 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"one of {', '.join(GRADIENT_MODES)}",
     ),
     "logit_scale": (lambda value: _is_number(value, 0) and value > 0, "a number > 0"),
+    "normalize_embeddings": (lambda value: isinstance(value, bool), "True or False"),
     "center_responses": (lambda value: isinstance(value, bool), "True or False"),
     "cross_entropy_weight": (lambda value: _is_number(value, 0), _NOT_NEGATIVE),
     "similarity_distribution_weight": (lambda value: _is_number(value, 0), _NOT_NEGATIVE),

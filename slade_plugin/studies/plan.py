@@ -26,7 +26,7 @@ RESERVED = (
     "--seed", "--experiment_name", "--root_experiment_folder", "--resume_training",
     "--teacher_experiment", "--evaluate", "--evaluate_ensemble", "--reproduce_results",
 )  # fmt: skip
-_KEYS = ("datasets", "first", "settings", "controls", "poster", "flags")
+_KEYS = ("datasets", "first", "settings", "controls", "reference", "poster", "flags")
 _NAME = re.compile(r"\w[\w.+=-]*")
 
 
@@ -39,7 +39,7 @@ class Setting:
         flags: Words of run.py's command line.
         own_teacher: Whether it trains a teacher of its own rather than taking that of `first`.
         own_baseline: Whether it trains a baseline of its own, as long as its teacher and students.
-        control: Whether it is no rung: listed last, compared with baseline and `first` only.
+        control: Whether it is no rung: listed last, not compared with the row above.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Study:
         settings: All settings in the order of the table, controls last.
         flags: For every run.
         ablation: Number of the poster's ablation that it is; 0 if it is none.
+        reference: The setting that all others are compared with; empty for `first`.
         poster: Row of the report (a setting or `teacher`) to its name in that ablation.
     """
 
@@ -69,6 +70,7 @@ class Study:
     settings: tuple[Setting, ...]
     flags: tuple[str, ...] = ()
     ablation: int = 0
+    reference: str = ""
     poster: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -110,11 +112,18 @@ class Study:
         rungs = [setting.name for setting in settings if not setting.control]
         if first not in rungs:
             raise ConfigError(f"first is {first!r}; expected one of settings: {', '.join(rungs)}.")
+        reference = content.get("reference", "")
+        if "reference" in content and reference not in names:
+            raise ConfigError(
+                f"reference is {reference!r}; expected one of settings or controls: "
+                f"{', '.join(names)}."
+            )
         return cls(
             name=name,
             datasets={k: _words(f"datasets: {k}", v) for k, v in datasets.items()},
             first=first,
             settings=tuple(settings),
+            reference=reference,
             flags=_words("flags", content.get("flags")),
             **_poster(content.get("poster"), [*names, TEACHER]),
         )

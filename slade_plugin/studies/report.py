@@ -56,9 +56,10 @@ def write_report(
         )
     used = {key: run for key, run in runs.items() if key[2] not in scores[key[0]].unfinished}
     environment = describe_runs(list(used.values()))
+    reference = study.reference or study.first
     summary = {
         dataset: {
-            split: {metric: summarise(found, study.first, split, metric) for metric in METRICS}
+            split: {metric: summarise(found, reference, split, metric) for metric in METRICS}
             for split in ("test", "val")
         }
         for dataset, found in scores.items()
@@ -170,7 +171,7 @@ def describe_runs(runs: Sequence[Run]) -> dict[str, list[str]]:
                 "slade-plugin": entry["slade_plugin"],
                 "commit": entry["git_commit"],
                 "Python": entry["python"],
-                "torch": entry["packages"]["torch"],
+                **entry["packages"],
                 "machine": f"{machine['cores']} cores {machine['processor']}, "
                 f"{machine['torch_threads']} threads a run, GPU {machine['gpu']}",
             }.items():
@@ -191,10 +192,10 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str, study: Study) ->
         if not chosen:
             continue
         shown = dict(columns)
-        if control:
-            shown["to_first"] = f"minus {study.first}"
-        else:
+        if not control:
             shown["to_previous"] = "minus the row above"
+        if any("to_reference" in row for row in chosen):
+            shown["to_reference"] = f"minus {study.reference or study.first}"
         if metric == MAIN_METRIC and any("gap_closed" in row for row in rows):
             shown["gap_closed"] = "of the gap to the oracle"
         head = ["setting", *shown.values()]

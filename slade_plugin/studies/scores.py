@@ -65,18 +65,20 @@ def read_scores(
     return found
 
 
-def summarise(scores: DatasetScores, first: str, split: str, metric: str) -> list[dict[str, Any]]:
+def summarise(
+    scores: DatasetScores, reference: str, split: str, metric: str
+) -> list[dict[str, Any]]:
     """Mean and 95 % interval over seeds, and paired differences with theirs.
 
     Args:
         scores: Of one data set.
-        first: The setting that controls are compared with.
+        reference: The setting that all others are compared with.
         split: "val" or "test".
         metric: Key of METRICS.
 
     Returns:
         A row a setting, all in percent: `mean`; `to_baseline`, to its own if it has one; `gain`,
-        the same relative to it; `to_previous`, to the row above (rungs), or `to_first` (controls);
+        the same relative to it; `to_previous`, a rung to the row above; `to_reference`;
         `gap_closed`, the share of the way from the baseline to the oracle, where there is one. Each
         is a mean over seeds of a value of one seed, with the half width of its interval under
         `<name>_interval95` if there are two seeds.
@@ -101,8 +103,8 @@ def summarise(scores: DatasetScores, first: str, split: str, metric: str) -> lis
                 row |= _with_interval("gap_closed", 100 * (x - baseline) / (oracle - baseline))
         if previous is not None and not control:
             row |= _with_interval("to_previous", x - values[previous])
-        if control and first in values:
-            row |= _with_interval("to_first", x - values[first])
+        if reference in values and name != reference:
+            row |= _with_interval("to_reference", x - values[reference])
         rows.append(row)
         previous = name
     return rows

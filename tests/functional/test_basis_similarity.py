@@ -26,12 +26,20 @@ def test_responses_by_hand() -> None:
     assert_equal(responses, expected)
 
 
-def test_responses_equal_the_loop() -> None:
+def test_responses_of_any_length_by_hand() -> None:
+    """f = (3, 4) as it is: 3, 8, 3 - 4."""
+    basis = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, -1.0]])
+    responses = basis_responses(torch.tensor([[3.0, 4.0]]), basis, normalize=False)
+    assert responses.tolist() == [[3.0, 8.0, -1.0]]
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_responses_equal_the_loop(normalize: bool) -> None:
     embeddings, basis = random(5, 4), random(3, 4, seed=1)
-    responses = basis_responses(embeddings, basis)
+    responses = basis_responses(embeddings, basis, normalize)
     assert responses.shape == (5, 3)
     for i in range(5):
-        length = math.sqrt(sum(float(x) ** 2 for x in embeddings[i]))
+        length = math.sqrt(sum(float(x) ** 2 for x in embeddings[i])) if normalize else 1.0
         for row in range(3):
             expected = sum(
                 float(basis[row, d]) * float(embeddings[i, d]) / length for d in range(4)
@@ -44,16 +52,19 @@ def test_responses_ignore_the_length_of_embeddings_but_not_of_the_basis() -> Non
     responses = basis_responses(embeddings, basis)
     assert_equal(basis_responses(7 * embeddings, basis), responses)
     assert_equal(basis_responses(embeddings, 7 * basis), 7 * responses)
+    raw = basis_responses(embeddings, basis, normalize=False)
+    assert_equal(basis_responses(7 * embeddings, basis, normalize=False), 7 * raw)
+    assert_equal(pairwise_cosine(raw), pairwise_cosine(responses))
 
 
 def test_zero_embedding_has_zero_response() -> None:
     assert basis_responses(torch.zeros(1, 4), random(3, 4)).tolist() == [[0.0, 0.0, 0.0]]
 
 
-def test_gradcheck_of_responses() -> None:
-    assert gradcheck(
-        basis_responses, (random(4, 3).requires_grad_(), random(2, 3).requires_grad_())
-    )
+@pytest.mark.parametrize("normalize", [True, False])
+def test_gradcheck_of_responses(normalize: bool) -> None:
+    inputs = (random(4, 3).requires_grad_(), random(2, 3).requires_grad_())
+    assert gradcheck(lambda f, basis: basis_responses(f, basis, normalize), inputs)
 
 
 def test_cosine_by_hand() -> None:

@@ -97,6 +97,18 @@ class SlowLoss:
 # ---------------------------------------------------------------- value
 
 
+def test_embeddings_of_their_own_length_by_hand() -> None:
+    """W_a = I, r = f = (2, 0), class 0: log(1 + exp(-2)); the cosine of the pool stays 1."""
+    loss = FeatureBasisLoss(2, 2, margin=0.0, normalize_embeddings=False)
+    with torch.no_grad():
+        loss.W_a.copy_(torch.eye(2))
+    embeddings = torch.tensor([[2.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 5.0]])
+    value = loss(embeddings, torch.tensor([0, 2, 2, 3]))
+    assert float(value.detach()) == pytest.approx(math.log(1 + math.exp(-2)), abs=1e-6)
+    assert (loss.mu_pos, loss.mu_neg) == (1, 0)
+    assert loss.responses(embeddings).tolist() == embeddings.tolist()
+
+
 def test_value_by_hand() -> None:
     """W_a = I, so r = f. L_CE of r = (1, 0), class 0: log(e + 1) - 1 = log(1 + 1 / e).
 
@@ -585,6 +597,7 @@ def test_mined_pairs_are_refused() -> None:
         ("pairwise_scale", 0, "a number > 0"),
         ("logit_scale", 0, "a number > 0"),
         ("logit_scale", math.inf, "a number > 0"),
+        ("normalize_embeddings", 1, "True or False"),
         ("center_responses", "yes", "True or False"),
         ("cross_entropy_weight", None, "a number >= 0"),
         ("similarity_distribution_weight", -0.25, "a number >= 0"),

@@ -137,16 +137,17 @@ def test_a_setting_is_compared_with_its_own_baseline_where_it_has_one() -> None:
     assert not {"to_baseline", "gain"} & {*rows["longer: baseline"]}
 
 
-def test_a_control_is_compared_with_first_and_not_with_the_row_above() -> None:
+def test_all_are_compared_with_the_reference_and_controls_not_with_the_row_above() -> None:
     scores = scores_of(
         {"a": {0: 20.0}, "b": {0: 21.0}}, baseline={0: 10.0}, first={0: 30.0}, last={0: 31.0}
     )
-    *_, last, a, b = summarise(scores, "first", "test", MAP)
+    baseline, first, last, a, b = summarise(scores, "first", "test", MAP)
+    assert (baseline["to_reference"], last["to_reference"]) == (-20, 1)
+    assert "to_reference" not in first
     assert (last["control"], a["control"], b["control"]) == (False, True, True)
     assert last["to_previous"] == 1
-    assert "to_first" not in last
     for row, difference in ((a, -10), (b, -9)):
-        assert row["to_first"] == difference
+        assert row["to_reference"] == difference
         assert "to_previous" not in row
 
 
