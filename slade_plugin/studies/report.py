@@ -75,7 +75,7 @@ def write_report(
     main = {dataset: of["test"][MAIN_METRIC] for dataset, of in summary.items()}
     figures = {study.name: plot_scores({d: rows for d, rows in main.items() if rows}, MAIN_METRIC)}
     # Those of the oracle are all right, and would press the others together.
-    drawn = {d: {k: v for k, v in of.items() if k != ORACLE} for d, of in curves.items()}
+    drawn = {d: {k: v for k, v in of.items() if not k.endswith(ORACLE)} for d, of in curves.items()}
     if any(drawn.values()):
         figures[f"{study.name}_pairs"] = plot_pairs({d: of for d, of in drawn.items() if of})
     for name, figure in figures.items():

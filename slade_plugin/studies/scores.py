@@ -11,7 +11,7 @@ from slade_plugin.results.table import METRICS, mean_and_interval
 from slade_plugin.self_training.stages import BASELINE, STUDENT, TEACHER
 from slade_plugin.studies.plan import Run, Study
 
-ORACLE = "slade_oracle"  # the student whose pool has its true labels
+ORACLE = "_oracle"  # end of the name of a student whose pool has its true labels
 
 # row of the table -> seed -> split -> metric -> mean over split schemes, percent
 Scores = dict[str, dict[int, dict[str, dict[str, float]]]]
@@ -87,7 +87,8 @@ def summarise(
         name: np.array([by_seed[seed][split][metric] for seed in sorted(by_seed)])
         for name, by_seed in {**scores.rungs, **scores.controls}.items()
     }
-    baseline, oracle = values.get(BASELINE), values.get(ORACLE)
+    baseline = values.get(BASELINE)
+    oracle = next((values[name] for name in scores.controls if name.endswith(ORACLE)), None)
     rows: list[dict[str, Any]] = []
     previous: str | None = None
     for name, x in values.items():

@@ -33,7 +33,7 @@ FILES_IN_AREA = {
     "config_eval": 4,
     "config_factories": 1,
     "config_general": 16,
-    "config_loss": 36,
+    "config_loss": 38,
     "config_models": 11,
     "config_optimizers": 16,
     "config_self_supervised": 3,

@@ -112,10 +112,11 @@ def test_paired_differences_by_hand() -> None:
     assert "gap_closed" not in student
 
 
-def test_gain_and_share_of_the_oracle_s_gap_by_hand() -> None:
+@pytest.mark.parametrize("name", ["slade_oracle", "slade_long_oracle"])
+def test_gain_and_share_of_the_oracle_s_gap_by_hand(name: str) -> None:
     """Seed by seed: gains 30, 16.67, 28.57 %; the oracle is 6, 4, 16 above the baseline."""
     oracle = {0: 16.0, 1: 16.0, 2: 30.0}
-    scores = scores_of({"slade_oracle": oracle}, baseline=BASELINE, student=STUDENT)
+    scores = scores_of({name: oracle}, baseline=BASELINE, student=STUDENT)
     _, student, control = summarise(scores, "student", "test", MAP)
     assert student["gain"] == pytest.approx((30 + 100 / 6 + 200 / 7) / 3)
     assert student["gap_closed"] == pytest.approx(100 * (3 / 6 + 2 / 4 + 4 / 16) / 3)
