@@ -17,6 +17,7 @@ from slade_plugin.studies.beside_poster import beside_poster
 from slade_plugin.studies.pairs import TENTHS, TITLES, Parts, pair_parts
 from slade_plugin.studies.plan import Run, Study
 from slade_plugin.studies.plot import plot_pairs, plot_scores, save_png
+from slade_plugin.studies.pseudo_label_quality import label_quality, quality_to_markdown
 from slade_plugin.studies.scores import ORACLE, read_scores, summarise
 from slade_plugin.studies.stage_seconds import seconds_to_markdown, stage_seconds
 
@@ -69,6 +70,7 @@ def write_report(
         for parts in (list(TENTHS.values()), _CURVE)
     )
     seconds = _by_setting(study, used, stage_seconds)
+    quality = _by_setting(study, used, label_quality)
     beside = {dataset: beside_poster(study, used, dataset) for dataset in study.datasets}
 
     out.mkdir(parents=True, exist_ok=True)
@@ -105,6 +107,8 @@ def write_report(
             parts.append(f"### Beside the poster\n\n{layouts.to_markdown(beside[dataset]).strip()}")
         if dataset in tenths:
             parts.append(f"### Selected pairs\n\n{pairs_to_markdown(tenths[dataset])}")
+        if dataset in quality:
+            parts.append(f"### Pseudo labels\n\n{quality_to_markdown(quality[dataset])}")
         if dataset in seconds:
             parts.append(f"### Cost\n\n{seconds_to_markdown(seconds[dataset])}")
     text = "\n\n".join(parts) + "\n"
@@ -121,6 +125,7 @@ def write_report(
         "beside_poster": beside,
         "scores": {d: {**found.rungs, **found.controls} for d, found in scores.items()},
         "pairs": {"tenths": tenths, "twentieths": curves},
+        "pseudo_labels": quality,
         "cpu_seconds": seconds,
     }
     write_json(out / f"{study.name}.json", content)

@@ -109,6 +109,22 @@ def test_the_report_holds_the_cost_of_each_stage(tmp_path: Path, stub_runs: Any)
     assert content["cpu_seconds"]["blobs"]["low"] == {"teacher": 30.5, "student": 60.5}
 
 
+def test_the_report_holds_the_pseudo_labels_of_the_settings_that_have_some(
+    tmp_path: Path, stub_runs: Any
+) -> None:
+    runs = plan_runs(STUDY, tmp_path / "runs", [0])
+    execute(runs.values(), jobs=2, program=stub_runs.program)
+    labels = runs["dots", 0, "low"].experiment / "pseudo_labels"
+    labels.mkdir()
+    (labels / "s0.json").write_text('{"agreement": {"NMI": 0.5, "purity": 0.25}}')
+    text = write_report(STUDY, runs, tmp_path, "c")
+    assert text.count("### Pseudo labels\n") == 1
+    assert "| low | pseudo_labels | 50.0 | 25.0 |\n\n### Cost" in text
+    content = json.loads((tmp_path / "mine.json").read_text())
+    of_low = {"pseudo_labels": {"NMI": 50, "purity": 25}}
+    assert content["pseudo_labels"] == {"dots": {"low": of_low}}
+
+
 def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs: Any) -> None:
     """Of the settings that have records; the oracle's are not drawn."""
     runs = plan_runs(STUDY, tmp_path / "runs", [0])
