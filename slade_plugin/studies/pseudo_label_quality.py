@@ -63,6 +63,6 @@ def quality_to_markdown(quality: Mapping[str, LabelQuality]) -> str:
     return (
         "Pseudo labels against the true labels of the pool, percent, mean over seeds and split "
         "schemes; pairs right: share of all pairs of one pseudo label that are of one class; "
-        "moved: share of the images outside the best one-to-one matching with the last round's clusters."
-        f"\n\n{table}"
+        "moved: share of the images outside the best one-to-one matching with the last round's "
+        f"clusters.\n\n{table}"
     )
