@@ -20,7 +20,7 @@ from slade_plugin.self_training.stages import TEACHER
 from slade_plugin.studies.config_check import PLAIN
 
 _WEIGHTS = ("weights", "pretrained")  # arguments of trunks that would load a file
-_CPU_BATCH = 4  # images of a probe on a CPU; a step is taken to cost in proportion
+_CPU_PIXELS = 4 * 227**2  # at most, of a probe on a CPU; a step is taken to cost in proportion
 _GENERATED = {  # images of the sets that we make
     "Glyphs": {"labeled": 18_261, "unlabeled": 15_072},
     "Icons": {"labeled": 6_116, "unlabeled": 15_083},
@@ -37,7 +37,7 @@ class Seconds:
 
 
 class Probe:
-    """Times models once each: on a GPU by the clock, on a CPU by what its cores were busy with it.
+    """Times models once each: on a GPU by the clock, on a CPU by what one core was busy with it.
 
     Args:
         getter: The runner's getter of classes.
@@ -72,7 +72,8 @@ class Probe:
         trunk = factory.create(named_specs={"trunk": specs["trunk"]}, subset="trunk")
         embedder = factory.create(named_specs={"embedder": specs["embedder"]}, subset="embedder")
         model = nn.Sequential(trunk, embedder).to(self.device)
-        count = batch if self.device == "cuda" else min(batch, _CPU_BATCH)
+        most = batch if self.device == "cuda" else max(1, _CPU_PIXELS // size**2)
+        count = min(batch, most)
         channels = len(getattr(trunk, "mean", "RGB"))  # some have one with their weights only
         images = torch.randn(count, channels, size, size, device=self.device)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
@@ -87,14 +88,20 @@ class Probe:
             return Seconds(train, self._time(lambda: model.eval()(images)) / count)
 
     def _time(self, work: Callable[[], object]) -> float:
-        """Mean seconds of `work`."""
-        for number in range(self.steps + 1):
-            if number == 1:
+        """Seconds of `work`, the least of all steps: what else the machine does only adds to it."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # others wait busily, and their waiting would be counted
+        seconds = []
+        try:
+            for _ in range(self.steps + 1):
                 self._wait()
                 started = self._clock()
-            work()
-        self._wait()
-        return (self._clock() - started) / self.steps
+                work()
+                self._wait()
+                seconds.append(self._clock() - started)
+        finally:
+            torch.set_num_threads(threads)
+        return min(seconds[1:])
 
     def _wait(self) -> None:
         if self.device == "cuda":
