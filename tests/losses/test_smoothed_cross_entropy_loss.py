@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+from torch.autograd import gradcheck
 
 from slade_plugin.errors import ConfigError
 from slade_plugin.losses import SmoothedCrossEntropyLoss
@@ -30,6 +32,39 @@ def test_it_is_the_mean_over_a_batch_and_plain_without_smoothing() -> None:
     value = make_loss(label_smoothing=0)(embeddings, torch.tensor([0, 1]))
     expected = (math.log(math.exp(2) + 2) - 2 + math.log(math.e + 2)) / 2
     assert value.item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.7, 1.0])
+def test_equals_the_loop(label_smoothing: float) -> None:
+    """The mean over images of - sum_k q_k log p_k, with q_k = (1 - s) [k = label] + s / c."""
+    torch.manual_seed(0)
+    loss = SmoothedCrossEntropyLoss(5, 4, label_smoothing=label_smoothing).double()
+    embeddings, labels = torch.randn(6, 5, dtype=torch.float64), [0, 3, 1, 1, 2, 0]
+    weight, bias = loss.classifier.weight.tolist(), loss.classifier.bias.tolist()
+    terms = []
+    for f, label in zip(embeddings.tolist(), labels, strict=True):
+        logits = [sum(w * x for w, x in zip(weight[k], f, strict=True)) + bias[k] for k in range(4)]
+        normaliser = sum(math.exp(logit) for logit in logits)
+        for k in range(4):
+            target = (1 - label_smoothing) * (k == label) + label_smoothing / 4
+            terms.append(-target * math.log(math.exp(logits[k]) / normaliser))
+    value = loss(embeddings, torch.tensor(labels)).item()
+    assert value == pytest.approx(sum(terms) / 6, abs=1e-12)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_gradcheck(label_smoothing: float) -> None:
+    """Of embeddings, class weights and bias."""
+    torch.manual_seed(0)
+    loss = SmoothedCrossEntropyLoss(5, 4, label_smoothing=label_smoothing).double()
+    labels = torch.tensor([0, 3, 1])
+
+    def value(embeddings: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        parameters = {"classifier.weight": weight, "classifier.bias": bias}
+        return torch.func.functional_call(loss, parameters, (embeddings, labels))
+
+    embeddings = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(value, (embeddings, *loss.classifier.parameters()))
 
 
 def test_length_counts() -> None:

@@ -1,6 +1,7 @@
 """Each part that does not fit another one is an error before anything is trained."""
 
 import copy
+import inspect
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -311,11 +312,23 @@ TAKES_NONE: dict[str, Callable[[], nn.Module]] = {
     "ArcFaceLoss": lambda: losses.ArcFaceLoss(**OF_CLASSES),
     "ProxyAnchorLoss": lambda: losses.ProxyAnchorLoss(**OF_CLASSES),
     "SoftTripleLoss": lambda: losses.SoftTripleLoss(**OF_CLASSES),
+    "LargeMarginSoftmaxLoss": lambda: losses.LargeMarginSoftmaxLoss(**OF_CLASSES),
+    "SphereFaceLoss": lambda: losses.SphereFaceLoss(**OF_CLASSES),
     "FastAPLoss": losses.FastAPLoss,
     "NCALoss": losses.NCALoss,
     "NPairsLoss": losses.NPairsLoss,
     "AngularLoss": losses.AngularLoss,
 }
+
+
+def test_trap_08_every_loss_of_the_host_is_tried() -> None:
+    shipped = {
+        name
+        for name, cls in vars(losses).items()
+        if inspect.isclass(cls) and issubclass(cls, losses.BaseMetricLossFunction)
+    }
+    tried = {name for name in (*TAKES_PAIRS, *TAKES_NONE) if " " not in name}
+    assert tried == shipped - {"BaseMetricLossFunction", "GenericPairLoss"}
 
 
 @pytest.mark.parametrize("name", TAKES_PAIRS)
@@ -378,6 +391,7 @@ def test_trap_08_the_student_is_checked(check: Callable[..., Any]) -> None:
         check(loss_funcs=losses_with(unlabeled_metric_loss={"FastAPLoss": {}}))
     with pytest.raises(ConfigError, match="unlabeled_metric_loss is MarginLoss"):
         check(loss_funcs=losses_with(unlabeled_metric_loss={"MarginLoss": {}}))
+    check(loss_funcs=losses_with(unlabeled_metric_loss={"MarginLoss": {"num_classes": None}}))
 
 
 def test_trap_08_the_labeled_loss_may_be_any(check: Callable[..., Any]) -> None:

@@ -1,6 +1,8 @@
 """One step of the student is the poster's objective, whichever rung of the ladder it stands on."""
 
 import copy
+import inspect
+import math
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -219,6 +221,62 @@ def test_terms_are_those_computed_by_hand(rung: int, make: Callable[..., SladeSt
     assert set(found) == {*expected, "total_loss"}
 
 
+def test_objective_by_hand(make: Callable[..., SladeStudent]) -> None:
+    """Tiny embeddings, W_a the unit matrix, m = 0.7, lambda_v = 1, lambda1 = 0.5, lambda2 = 0.25.
+
+    D^l: (1, 0) and (0.6, 0.8) of class 0, (0, 1) of class 1. Positive sqrt(0.8) apart, negative
+    sqrt(2) and sqrt(0.4): L_rank = 0.894427 + 1 - 0.632456 = 1.261972.
+    L_CE: the logits are f itself: (2 log(1 + exp(-1)) + log(1 + exp(0.2))) / 3 = 0.474888.
+    D^u: (1, 0) and (0.8, 0.6) of one pseudo label, (0, 1) of another. Positive sqrt(0.4) apart,
+    negative sqrt(2) and sqrt(0.8): L_rank = 0.632456 + 1 - 0.894427 = 0.738028.
+    L_SD: cosines 0.8; 0 and 0.6, so max(0.3 - 0.8 + 0.7, 0) + 0 + 0.09 = 0.29.
+    """
+    basis = FeatureBasisLoss(num_classes=2, embedding_size=2, margin=0.7)
+    with torch.no_grad():
+        basis.W_a.copy_(torch.eye(2))
+    contrastive = losses.ContrastiveLoss(pos_margin=0, neg_margin=1.0)
+    names = ("metric_loss", "unlabeled_metric_loss")
+    trainer = make(
+        3,
+        models={"trunk": nn.Identity(), "embedder": nn.Identity()},
+        loss_funcs=dict.fromkeys(names, contrastive) | {"basis_loss": basis},
+        num_classes=2,
+    )
+    images = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    pool_images = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    labels, pseudo_labels = torch.tensor([0, 0, 1]), torch.tensor([2, 2, 3])
+    batch = (images, labels, pool_images, pseudo_labels, torch.arange(3))
+    trainer.get_batch = lambda: batch  # type: ignore[method-assign]
+    cross_entropy = (2 * math.log(1 + math.exp(-1)) + math.log(1 + math.exp(0.2))) / 3
+    expected = {
+        "metric_loss": math.sqrt(0.8) + 1 - math.sqrt(0.4),
+        "unlabeled_metric_loss": 0.5 * (math.sqrt(0.4) + 1 - math.sqrt(0.8)),
+        "basis_loss": 0.25 * (cross_entropy + 0.29),
+        "total_loss": 1.261972 + 0.5 * 0.738028 + 0.25 * (0.474888 + 0.29),
+    }
+    assert one_step(trainer) == pytest.approx(expected, abs=2e-6)
+
+
+def test_objective_is_linear_in_its_weights(make: Callable[..., SladeStudent]) -> None:
+    """Value and gradient anywhere follow from those at (0, 0), (1, 0) and (0, 1)."""
+
+    def at(lambda1: float, lambda2: float) -> Tensor:
+        weights = {"metric_loss": 1.0, "unlabeled_metric_loss": lambda1, "basis_loss": lambda2}
+        trainer = started(make(4, loss_weights=weights))
+        total = one_step(trainer)["total_loss"]
+        modules = [*trainer.models.values(), *trainer.loss_funcs.values()]
+        gradients = [p.grad for m in modules for p in m.parameters() if p.grad is not None]
+        return torch.cat([torch.tensor([total]), *(gradient.flatten() for gradient in gradients)])
+
+    start = at(0, 0)
+    first, second = at(1, 0) - start, at(0, 1) - start
+    assert first[0] > 0
+    assert second[0] > 0
+    for lambda1, lambda2 in ((1, 1), (0.5, 0.25), (3, 0.1), (0.2, 7)):
+        expected = start + lambda1 * first + lambda2 * second
+        torch.testing.assert_close(at(lambda1, lambda2), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_trap_02_nothing_is_mined_while_the_gaussians_are_not_apart(
     make: Callable[..., SladeStudent],
 ) -> None:
@@ -343,6 +401,77 @@ def test_trap_12_rungs_differ_by_their_own_term_only(make: Callable[..., SladeSt
     for name in ("metric_loss", "basis_loss"):
         assert fourth[name] == third[name]
     assert fourth["unlabeled_metric_loss"] != third["unlabeled_metric_loss"]
+
+
+# ---- any loss of pairs as L_rank ----------------------------------------------------------------
+
+# All that the host ships but those of classes, which have weights, and two base classes.
+SHIPPED = [
+    name
+    for name, cls in vars(losses).items()
+    if inspect.isclass(cls)
+    and issubclass(cls, losses.BaseMetricLossFunction)
+    and not issubclass(cls, losses.WeightRegularizerMixin)
+    and cls not in (losses.BaseMetricLossFunction, losses.GenericPairLoss)
+]
+# Of these the labels, not only the given pairs, decide what is compared: refused for D^u before
+# training (test_trap_08_* in tests/self_training/test_preflight.py).
+OF_LABELS = ["AngularLoss", "FastAPLoss", "NCALoss", "NPairsLoss"]
+MINERS: dict[str, Callable[[], nn.Module]] = {
+    "slade_basis": PseudoLabelPairMiner,
+    "slade": lambda: BasisSimilarityMiner(True, {"quantile": 0.1}, {"quantile": 1.0}),
+    "slade_paper": BasisSimilarityMiner,
+}
+
+
+def check_terms_train(trainer: SladeStudent) -> None:
+    """Each L_rank is finite and pulls at its own half of the batch; so is the objective."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(4).repeat_interleave(4)
+    centres = 2 * nn.functional.one_hot(labels, DIM)
+    halves = [torch.randn(16, DIM, generator=generator) + centres for _ in range(2)]
+    images, pool_images = (half.requires_grad_() for half in halves)
+    trainer.calculate_loss((images, labels, pool_images, labels + C, torch.arange(16)))
+    trainer.loss_tracker.update(trainer.loss_weights)
+    for name, own, other in (
+        ("metric_loss", images, pool_images),
+        ("unlabeled_metric_loss", pool_images, images),
+    ):
+        value = trainer.losses[name]
+        assert value.isfinite()
+        assert value > 0
+        gradient, none = torch.autograd.grad(value, (own, other), retain_graph=True)
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 1e-3
+        assert not none.any()
+    total = trainer.losses["total_loss"]
+    assert total.isfinite()
+    for gradient in torch.autograd.grad(total, (images, pool_images)):
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 1e-3
+
+
+@pytest.mark.parametrize("miner", MINERS)
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in OF_LABELS])
+def test_any_loss_of_pairs_may_rank_both_halves(
+    name: str, miner: str, make: Callable[..., SladeStudent]
+) -> None:
+    """On D^l over all pairs, on D^u over those of each miner."""
+    both = {k: getattr(losses, name)() for k in ("metric_loss", "unlabeled_metric_loss")}
+    miners: dict[str, Any] = {"unlabeled_tuple_miner": MINERS[miner]()}
+    models = {"trunk": nn.Identity(), "embedder": nn.Identity()}
+    check_terms_train(make(4, models=models, loss_funcs=both, mining_funcs=miners))
+    found = miners["unlabeled_tuple_miner"]
+    assert found.num_pos_pairs > 0
+    assert found.num_neg_pairs > 0
+
+
+@pytest.mark.parametrize("name", OF_LABELS)
+def test_losses_of_labels_may_rank_labeled_images(
+    name: str, make: Callable[..., SladeStudent]
+) -> None:
+    models = {"trunk": nn.Identity(), "embedder": nn.Identity()}
+    check_terms_train(make(3, models=models, loss_funcs={"metric_loss": getattr(losses, name)()}))
 
 
 # ---- labels: trap 9 -----------------------------------------------------------------------------
