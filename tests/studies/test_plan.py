@@ -204,7 +204,7 @@ def test_what_is_no_study_is_named(tmp_path: Path, content: str) -> None:
         ({"settings": {"a": {"teacher": "own", "baseline": 1}}}, "baseline 1; expected"),
         ({"settings": {"a": "--seed 3"}}, "--seed: the study itself says this"),
         ({"controls": {"plain": None}}, "plain names more than one row"),
-        ({"reference": "plian"}, "reference is 'plian'; expected one of settings or controls: "),
+        ({"reference": "pale"}, "reference is 'pale'; expected one of settings or controls: "),
         ({"controls": {"teacher": None}}, "teacher names more than one row"),
         ({"first": "oracle"}, "first is 'oracle'; expected one of settings: plain, whole, swav"),
         ({"first": "absent"}, "first is None; expected one of settings"),
