@@ -73,6 +73,11 @@ class Study:
     reference: str = ""
     poster: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def compared_with(self) -> str:
+        """Name of the setting that all others are compared with."""
+        return self.reference or self.first
+
     @classmethod
     def load(cls, path: Path) -> "Study":
         """Reads a study file.

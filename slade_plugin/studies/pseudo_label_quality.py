@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from slade_plugin.self_training.stages import PSEUDO_LABELS
+from slade_plugin.studies.markdown import markdown_table
 from slade_plugin.studies.plan import Run
 
 LabelQuality = dict[str, dict[str, float]]
@@ -54,12 +55,12 @@ def quality_to_markdown(quality: Mapping[str, LabelQuality]) -> str:
     """
     every = [measures for stages in quality.values() for measures in stages.values()]
     titles = [t for t in COLUMNS.values() if any(t in measures for measures in every)]
-    lines = [["setting", "stage", *titles], ["---"] * (len(titles) + 2)]
-    for setting, stages in quality.items():
-        for stage, measures in stages.items():
-            cells = [f"{measures[t]:.1f}" if t in measures else "" for t in titles]
-            lines.append([setting, stage, *cells])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = [
+        [setting, stage, *(f"{measures[t]:.1f}" if t in measures else "" for t in titles)]
+        for setting, stages in quality.items()
+        for stage, measures in stages.items()
+    ]
+    table = markdown_table(["setting", "stage", *titles], rows)
     return (
         "Pseudo labels against the true labels of the pool, percent, mean over seeds and split "
         "schemes; pairs right: share of all pairs of one pseudo label that are of one class; "

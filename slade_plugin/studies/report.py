@@ -14,6 +14,7 @@ from slade_plugin.files import atomic_write, write_json
 from slade_plugin.results import layouts
 from slade_plugin.results.table import METRICS
 from slade_plugin.studies.beside_poster import beside_poster
+from slade_plugin.studies.markdown import markdown_table
 from slade_plugin.studies.pairs import TENTHS, TITLES, Parts, pair_parts
 from slade_plugin.studies.plan import Run, Study
 from slade_plugin.studies.plot import plot_pairs, plot_scores, save_png
@@ -57,10 +58,11 @@ def write_report(
         )
     used = {key: run for key, run in runs.items() if key[2] not in scores[key[0]].unfinished}
     environment = describe_runs(list(used.values()))
-    reference = study.reference or study.first
     summary = {
         dataset: {
-            split: {metric: summarise(found, reference, split, metric) for metric in METRICS}
+            split: {
+                metric: summarise(found, study.compared_with, split, metric) for metric in METRICS
+            }
             for split in ("test", "val")
         }
         for dataset, found in scores.items()
@@ -148,11 +150,11 @@ def _by_setting(
 def pairs_to_markdown(pairs: Mapping[str, Parts]) -> str:
     """A table of `pair_parts` in the tenths of training."""
     columns = [c for c in TITLES if any(c in parts for parts in pairs.values())]
-    lines = [["setting", *(TITLES[c] for c in columns)], ["---"] * (len(columns) + 1)]
-    for name, parts in pairs.items():
-        cells = [" / ".join(map(_share_cell, parts.get(c, []))) for c in columns]
-        lines.append([name, *cells])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = [
+        [name, *(" / ".join(map(_share_cell, parts.get(c, []))) for c in columns)]
+        for name, parts in pairs.items()
+    ]
+    table = markdown_table(["setting", *(TITLES[c] for c in columns)], rows)
     return (
         "Pairs of D^u in the first / middle / last tenth of training, mean over seeds and split "
         "schemes. Precision: share of the chosen pairs that are right by the true labels; recall: "
@@ -200,13 +202,11 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str, study: Study) ->
         if not control:
             shown["to_previous"] = "minus the row above"
         if any("to_reference" in row for row in chosen):
-            shown["to_reference"] = f"minus {study.reference or study.first}"
+            shown["to_reference"] = f"minus {study.compared_with}"
         if metric == MAIN_METRIC and any("gap_closed" in row for row in rows):
             shown["gap_closed"] = "of the gap to the oracle"
-        head = ["setting", *shown.values()]
-        lines = [head, ["---"] * len(head)]
-        lines += [[row["setting"], *(_cell(row, key) for key in shown)] for row in chosen]
-        tables.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        cells = [[row["setting"], *(_cell(row, key) for key in shown)] for row in chosen]
+        tables.append(markdown_table(["setting", *shown.values()], cells))
     return "\n\n".join(tables)
 
 

@@ -88,7 +88,7 @@ def summarise(
         for name, by_seed in {**scores.rungs, **scores.controls}.items()
     }
     baseline = values.get(BASELINE)
-    oracle = next((values[name] for name in scores.controls if name.endswith(ORACLE)), None)
+    oracle = next((x for name, x in values.items() if name.endswith(ORACLE)), None)
     rows: list[dict[str, Any]] = []
     previous: str | None = None
     for name, x in values.items():

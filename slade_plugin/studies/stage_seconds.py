@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from slade_plugin.experiment_folder import STATE_FILE
+from slade_plugin.studies.markdown import markdown_table
 from slade_plugin.studies.plan import Run
 
 StageSeconds = dict[str, float]
@@ -39,15 +40,15 @@ def seconds_to_markdown(seconds: Mapping[str, StageSeconds]) -> str:
     # From the setting with most stages: others lack those that they were given.
     longest_first = sorted(seconds.values(), key=len, reverse=True)
     stages = list(dict.fromkeys(stage for of_setting in longest_first for stage in of_setting))
-    lines = [["setting", *stages, "all"], ["---"] * (len(stages) + 2)]
+    rows = []
     for setting, of_setting in seconds.items():
         total = sum(of_setting.values())
         cells = [
             f"{of_setting[s]:.0f} ({of_setting[s] / total:.0%})" if of_setting.get(s) else ""
             for s in stages
         ]
-        lines.append([setting, *cells, f"{total:.0f}"])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([setting, *cells, f"{total:.0f}"])
+    table = markdown_table(["setting", *stages, "all"], rows)
     return (
         "CPU seconds of each stage, and their share of the run; mean over seeds, all split schemes "
         f"together, evaluation on val included.\n\n{table}"

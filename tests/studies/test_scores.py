@@ -124,6 +124,13 @@ def test_gain_and_share_of_the_oracle_s_gap_by_hand(name: str) -> None:
     assert (control["gap_closed"], control["gap_closed_interval95"]) == (100, 0)
 
 
+def test_an_oracle_may_be_a_rung() -> None:
+    oracle = {"slade_oracle": {0: 20.0}}
+    scores = scores_of(baseline={0: 10.0}, student={0: 15.0}, **oracle)
+    rows = summarise(scores, "student", "test", MAP)
+    assert [row.get("gap_closed") for row in rows] == [None, 50, 100]
+
+
 def test_a_setting_is_compared_with_its_own_baseline_where_it_has_one() -> None:
     scores = scores_of(
         {"c": {0: 24.0}},
