@@ -31,6 +31,7 @@ from slade_plugin.factories.slade_optimizer_factory import SladeOptimizerFactory
 from slade_plugin.factories.slade_split_manager_factory import SladeSplitManagerFactory
 from slade_plugin.hooks.checkpointed_hook_container import CheckpointedHookContainer
 from slade_plugin.losses import FeatureBasisLoss, SmoothedCrossEntropyLoss
+from slade_plugin.lr_schedulers import FinalStepLR
 from slade_plugin.miners import BasisSimilarityMiner, PseudoLabelPairMiner
 from slade_plugin.models import TimmTrunk, TorchvisionTrunk, conv4
 from slade_plugin.split_managers import QueryGallerySplitManager, UnlabeledPoolSplitManager
@@ -42,6 +43,7 @@ REGISTRY: tuple[tuple[str, type], ...] = (
     ("loss", SmoothedCrossEntropyLoss),
     ("miner", BasisSimilarityMiner),
     ("miner", PseudoLabelPairMiner),
+    ("lr_scheduler", FinalStepLR),
     ("trainer", SladeStudent),
     ("api_parser", APISladeStudent),
     ("api_parser", APISladePseudoLabels),

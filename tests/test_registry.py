@@ -29,6 +29,7 @@ from slade_plugin.runner import SladeRunner
 BASES: dict[str, type] = {
     "loss": pytorch_metric_learning.losses.BaseMetricLossFunction,
     "miner": pytorch_metric_learning.miners.BaseTupleMiner,
+    "lr_scheduler": torch.optim.lr_scheduler.LRScheduler,
     "trainer": pytorch_metric_learning.trainers.BaseTrainer,
     "tester": pytorch_metric_learning.testers.BaseTester,
     "accuracy_calculator": AccuracyCalculator,

@@ -10,6 +10,7 @@ from torch.utils.data import default_collate
 
 import slade_plugin
 from slade_plugin.api_parsers.api_slade_student import APISladeStudent
+from slade_plugin.api_parsers.starting_trunk import name_of_weights, trunk_weights
 from slade_plugin.config.lookup import build, constructor_errors, resolve
 from slade_plugin.errors import ConfigError, DataError, SladeError
 from slade_plugin.models.weight_files import state_sha256
@@ -102,7 +103,7 @@ class APISladeSelfSupervised(APISladeStudent):
         seed = (self.args.seed if self.settings.seed is None else self.settings.seed) + number
         seed_everything(seed % 2**32)  # as the host's stages: the trunk starts where theirs would
         trunk = self.get_trunk()
-        weights = getattr(trunk, "loaded_weights", None)
+        weights = trunk_weights(trunk, name_of_weights(self))
         origin = {
             "settings": self.settings.as_dict(),
             "seed": seed % 2**32,
@@ -112,13 +113,15 @@ class APISladeSelfSupervised(APISladeStudent):
             "pool_sha256": pool_fingerprint(self.split_manager.get_unlabeled_dataset(VIEWS)),
         }
         trunk_path, manifest_path = trunk_paths(folder, split_scheme)
+        checkpoint = trunk_path.parent / "checkpoint.pth"
         if manifest_path.exists():
-            return dict(load_trunk(folder, split_scheme, origin).manifest)
+            trunk_file = load_trunk(folder, split_scheme, origin)
+            checkpoint.unlink(missing_ok=True)  # a run may have been stopped right before it did so
+            return dict(trunk_file.manifest)
 
         trunk_path.parent.mkdir(parents=True, exist_ok=True)
         dataset = self.get_unlabeled_views()
         swav = self.make_swav(trunk).to(self.device)
-        checkpoint = trunk_path.parent / "checkpoint.pth"
         training = SwAVTraining(
             swav, dataset, self.make_optimizer, seed % 2**32, checkpoint, origin, self.device
         )

@@ -1,9 +1,9 @@
-"""Trunks that start from the file of the SwAV stage.
+"""Where trunks start: from the file of the SwAV stage, and with which published weights.
 
 Every trunk that the host makes for a split scheme starts from that scheme's file: for training, for
 the evaluation of the untrained trunk, and for a student whose start is `pretrained`. The evaluation
 of a trained one does without the file. Where the config has no entry `self_supervised`, or that has
-no `folder`, nothing is changed.
+no `folder`, no trunk starts elsewhere. Each experiment records the file and the weights.
 """
 
 import functools
@@ -12,10 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slade_plugin.config.lookup import resolve
 from slade_plugin.errors import ExperimentError
+from slade_plugin.experiment_folder import is_pipeline_folder
 from slade_plugin.files import write_json
+from slade_plugin.models.weight_files import LoadedWeights, loaded_by_library, name_in_library
+from slade_plugin.pseudo_labels.record import pool_fingerprint
 from slade_plugin.self_supervised.settings import PLACE
 from slade_plugin.self_supervised.trunk_file import TrunkFile, load_trunk, train_split_sha256
+from slade_plugin.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.warning import warn_once
 
 RECORD = "trunk_start.json"
 
@@ -29,14 +35,18 @@ def find_trunk(parser: Any) -> TrunkFile | None:
     """The file of the parser's current split scheme, or None if the config names no folder.
 
     Raises:
-        SladeError: If the file is missing, damaged or of other labeled images.
+        SladeError: If the file is missing, damaged, of other labeled images or, where the
+            experiment has a pool, of another pool.
     """
     folder = trunk_folder(parser.args)
     if not folder:
         return None
-    labeled = train_split_sha256(parser.split_manager, "train")
-    scheme = parser.split_manager.curr_split_scheme_name
-    return load_trunk(Path(folder), scheme, {"labeled_sha256": labeled})
+    split_manager = parser.split_manager
+    expected = {"labeled_sha256": train_split_sha256(split_manager, "train")}
+    if isinstance(split_manager, UnlabeledPoolSplitManager):
+        pool = split_manager.get_unlabeled_dataset("train")
+        expected["pool_sha256"] = pool_fingerprint(pool)
+    return load_trunk(Path(folder), split_manager.curr_split_scheme_name, expected)
 
 
 def check_trunks(parser: Any) -> None:
@@ -46,7 +56,7 @@ def check_trunks(parser: Any) -> None:
         parser: With split manager and models made.
 
     Raises:
-        SladeError: If a file is missing, damaged, of other labeled images or another trunk.
+        SladeError: If a file is missing, damaged, of other images or another trunk.
     """
     # The first one last: what is tried afterwards is tried on it.
     for name in reversed(parser.split_manager.split_scheme_names):
@@ -60,7 +70,7 @@ def start_trunks(parser: Any) -> TrunkFile | None:
     """Lets the parser's model factory start each trunk from the file of the current split scheme.
 
     The random numbers of a fresh trunk are drawn all the same, so what is drawn after it does not
-    depend on the stage.
+    depend on the stage. Weights that a library has loaded are noted before.
 
     Args:
         parser: An API parser of the host or ours; its factory object is changed, not the class.
@@ -69,19 +79,54 @@ def start_trunks(parser: Any) -> TrunkFile | None:
         The file, or None if the config names no folder or no trunk will start.
 
     Raises:
-        SladeError: If the file is missing, damaged or of other labeled images.
+        SladeError: If the file is missing, damaged or of other images.
     """
-    if not trunk_folder(parser.args):
-        return None
-    if not (parser.is_training() or parser.args.check_untrained_accuracy):
-        return None
-    trunk_file = find_trunk(parser)
-    if trunk_file is None:
-        return None
-    factory = parser.factories["model"]
-    create = functools.partial(type(factory).create_trunk, factory)
-    factory.create_trunk = functools.partial(_create_trunk, create, trunk_file)
+    training, trunk_file = parser.is_training(), None
+    if trunk_folder(parser.args) and (training or parser.args.check_untrained_accuracy):
+        trunk_file = find_trunk(parser)
+        warn_of_unseen_pool(parser)
+    name = name_of_weights(parser) if training else None
+    if trunk_file is not None or name is not None:
+        factory = parser.factories["model"]
+        create = functools.partial(type(factory).create_trunk, factory)
+        factory.create_trunk = functools.partial(_create_trunk, create, trunk_file, name)
     return trunk_file
+
+
+def warn_of_unseen_pool(parser: Any) -> None:
+    """Warns of a stage whose pool cannot be compared, since the experiment has none.
+
+    Args:
+        parser: Of an experiment that starts from a stage. Where it is one of several in a pipeline,
+            the student has compared the pools.
+    """
+    has_pool = isinstance(parser.split_manager, UnlabeledPoolSplitManager)
+    if not has_pool and not is_pipeline_folder(Path(parser.experiment_folder).parent):
+        warn_once(
+            f"the trunk starts from {trunk_folder(parser.args)}, which was trained on a pool too; "
+            "this experiment has none to compare with, so images of its val and test splits may "
+            "have been in it. Expected a stage whose pool was compared with the same data set "
+            "(self_supervised: folder, config_self_supervised)."
+        )
+
+
+def name_of_weights(parser: Any) -> str | None:
+    """What the weights are called that a library gives the trunk of a config; None if none."""
+    where = "models: trunk (config_models)"
+    return name_in_library(
+        *resolve(parser.pytorch_getter, "model", parser.args.models["trunk"], where)
+    )
+
+
+def trunk_weights(trunk: Any, name: str | None) -> LoadedWeights | None:
+    """The published weights that a fresh trunk has: on its own record, or a library's.
+
+    Args:
+        trunk: As the model factory made it.
+        name: What `name_of_weights` gave.
+    """
+    own: LoadedWeights | None = getattr(trunk, "loaded_weights", None)
+    return own or (loaded_by_library(trunk, name) if name else None)
 
 
 def record_start(parser: Any, trunk_file: TrunkFile | None) -> None:
@@ -121,7 +166,15 @@ def record_start(parser: Any, trunk_file: TrunkFile | None) -> None:
         )
 
 
-def _create_trunk(create: Callable[..., Any], trunk_file: TrunkFile, *args: Any, **kw: Any) -> Any:
-    trunk = create(*args, **kw)
-    trunk_file.load_into(trunk)
+def _create_trunk(
+    create: Callable[..., Any],
+    trunk_file: TrunkFile | None,
+    name: str | None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    trunk = create(*args, **kwargs)
+    trunk.loaded_weights = trunk_weights(trunk, name)  # before anything else is loaded into it
+    if trunk_file is not None:
+        trunk_file.load_into(trunk)
     return trunk

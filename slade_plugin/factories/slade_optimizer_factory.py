@@ -5,6 +5,7 @@ Differs from powerful-benchmarker's ``OptimizerFactory``:
 - schedulers work: their keys are ``<model or loss>_scheduler_by_epoch`` (``_by_iteration``,
   ``_by_plateau``), as the trainer demands, and the config is left whole, so that the second split
   scheme gets its schedulers too;
+- a scheduler that takes ``num_epochs`` is told how long the training is;
 - ``clip_grad_norm`` works: the clipper holds a list of parameters, not a spent generator;
 - a loss with trainable parameters must have an optimizer, or it would silently never be trained;
 - every error names the place in the config.
@@ -24,7 +25,9 @@ from slade_plugin.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 OPTIMIZER_SUFFIX = "_optimizer"
-SCHEDULER_KEYS = ("scheduler_by_iteration", "scheduler_by_epoch", "scheduler_by_plateau")
+BY_EPOCH = "scheduler_by_epoch"
+SCHEDULER_KEYS = ("scheduler_by_iteration", BY_EPOCH, "scheduler_by_plateau")
+NUM_EPOCHS = "num_epochs"  # the argument by which a scheduler asks for num_epochs_train
 CLIP_KEY = "clip_grad_norm"
 
 ParameterSources = Sequence[Mapping[str, torch.nn.Module]]
@@ -55,7 +58,11 @@ class SladeOptimizerFactory(OptimizerFactory):
         return super().create(specs, named_specs, subset, kwargs, per_name_kwargs)
 
     def _create_general(
-        self, optimizer_type: Mapping[str, Any], k: str, param_sources: ParameterSources
+        self,
+        optimizer_type: Mapping[str, Any],
+        k: str,
+        param_sources: ParameterSources,
+        num_epochs: int | None = None,
     ) -> dict[str, Any]:
         where = f"optimizers.{k}"
         name = k.removesuffix(OPTIMIZER_SUFFIX)
@@ -66,10 +73,12 @@ class SladeOptimizerFactory(OptimizerFactory):
         spec = copy.deepcopy(dict(optimizer_type))
         schedulers = {key: spec.pop(key, None) for key in SCHEDULER_KEYS}
         max_norm = spec.pop(CLIP_KEY, None)
-        self._check(spec, "optimizer", where)
+        cls, arguments = lookup.resolve(self.getter, "optimizer", spec, where)
+        lookup.check_arguments(cls, arguments, where, provided=("params",))
+        lookup.check_numbers(arguments, f"{where}.{cls.__name__}")
         for key, scheduler in schedulers.items():
             if scheduler is not None:
-                self._check(scheduler, "lr_scheduler", f"{where}.{key}")
+                schedulers[key] = self._checked_scheduler(scheduler, f"{where}.{key}", num_epochs)
                 _warn_about_plateau(scheduler, f"{where}.{key}")
         parameters = list(module.parameters())
         if not parameters:
@@ -101,12 +110,21 @@ class SladeOptimizerFactory(OptimizerFactory):
             gradient_clippers.update(built.get("gradient_clipper", {}))
         return optimizers, lr_schedulers, gradient_clippers
 
-    def _check(self, spec: object, kind: str, where: str) -> None:
-        """Refuses unknown classes and arguments, and numbers that YAML read as text."""
-        cls, arguments = lookup.resolve(self.getter, kind, spec, where)
-        added = {"optimizer": ("params",), "lr_scheduler": ("optimizer",)}[kind]
-        lookup.check_arguments(cls, arguments, where, provided=added)
+    def _checked_scheduler(
+        self, spec: object, where: str, num_epochs: int | None
+    ) -> dict[str, dict[str, Any]]:
+        """Refuses what cannot be built; adds the length of the training where it is asked for."""
+        cls, arguments = lookup.resolve(self.getter, "lr_scheduler", spec, where)
+        lookup.check_arguments(cls, arguments, where, provided=("optimizer", NUM_EPOCHS))
         lookup.check_numbers(arguments, f"{where}.{cls.__name__}")
+        if NUM_EPOCHS in lookup.constructor(cls).names:
+            if not where.endswith(BY_EPOCH):
+                raise ConfigError(
+                    f"{where}: {cls.__name__} counts epochs; expected it under {BY_EPOCH} "
+                    "(config_optimizers)"
+                )
+            arguments.setdefault(NUM_EPOCHS, num_epochs)
+        return {cls.__name__: arguments}
 
 
 def check_optimizer_keys(

@@ -3,6 +3,7 @@
 Nothing here knows the host, so the mathematics can be tested and used without it.
 """
 
+from slade_plugin.functional.basis_cross_entropy import basis_cross_entropy
 from slade_plugin.functional.basis_similarity import basis_responses, pairwise_cosine
 from slade_plugin.functional.pair_gaussians import (
     GRADIENT_MODES,
@@ -32,6 +33,7 @@ __all__ = [
     "PairIndices",
     "PairMoments",
     "at_least_float32",
+    "basis_cross_entropy",
     "basis_responses",
     "mine_by_similarity",
     "pair_moments",

@@ -23,13 +23,13 @@ from pytorch_metric_learning.losses.base_metric_loss_function import BaseMetricL
 from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
 from pytorch_metric_learning.utils.common_functions import TorchInitWrapper
 from torch import Tensor
-from torch.nn import functional
 
 from slade_plugin.errors import ConfigError, DataError, ShapeError
 from slade_plugin.functional import (
     GRADIENT_MODES,
     Moments,
     at_least_float32,
+    basis_cross_entropy,
     basis_responses,
     pair_moments,
     pairwise_cosine,
@@ -220,7 +220,9 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
                 "embedder, basis_loss)."
             )
         is_labeled = labels < self.num_classes
-        cross_entropy = self._cross_entropy(responses[is_labeled], labels[is_labeled])
+        cross_entropy = basis_cross_entropy(
+            responses[is_labeled], labels[is_labeled], self.logit_scale
+        )
         pairwise = self._pairwise(responses[~is_labeled], labels[~is_labeled])
         terms = {
             "cross_entropy": self.cross_entropy_weight * cross_entropy,
@@ -294,11 +296,6 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
 
     def _sub_loss_names(self) -> list[str]:
         return ["cross_entropy", self.pairwise_loss]
-
-    def _cross_entropy(self, responses: Tensor, labels: Tensor) -> Tensor:
-        if len(labels) == 0:
-            return responses.sum()  # 0 with a zero gradient; a mean over nothing is NaN
-        return functional.cross_entropy(self.logit_scale * responses, labels.long())
 
     def _pairwise(self, responses: Tensor, labels: Tensor) -> Tensor:
         if len(labels) == 0:

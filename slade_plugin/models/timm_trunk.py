@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slade_plugin.config.lookup import nearest
 from slade_plugin.errors import ConfigError
-from slade_plugin.models.weight_files import LoadedWeights, load_weights
+from slade_plugin.models.weight_files import LoadedWeights, load_weights, loaded_by_library
 
 PRETRAINED = "pretrained"
 
@@ -32,7 +32,7 @@ class TimmTrunk(nn.Module):
         options: Further arguments of timm.create_model, such as {in_chans: 1}.
 
     Attributes:
-        loaded_weights: What was loaded from a file; None without one.
+        loaded_weights: What was loaded; None without weights.
 
     Raises:
         ConfigError: If timm is not installed, has no such model or cannot build it.
@@ -88,7 +88,10 @@ class TimmTrunk(nn.Module):
                 "numbers each, one a channel (config_models)."
             )
         self.loaded_weights: LoadedWeights | None = None
-        if weights is not None and not own:
+        if own:
+            name = ".".join(filter(None, (expected["architecture"], expected.get("tag"))))
+            self.loaded_weights = loaded_by_library(self.body, f"timm, {name}")
+        elif weights is not None:
             self.loaded_weights = load_weights(self.body, weights, sha256)
 
     def forward(self, images: Tensor) -> Tensor:

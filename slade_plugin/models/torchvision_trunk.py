@@ -79,8 +79,9 @@ class TorchvisionTrunk(nn.Module):
         if pooling == "max":
             self.body.avgpool = nn.AdaptiveMaxPool2d(1)
         self.layer_norm = layer_norm
+        # Moved, not made anew: then it draws as many random numbers as torchvision's own model.
+        self.fc: nn.Module = fc
         self.body.fc = nn.Identity()
-        self.fc: nn.Module = nn.Linear(fc.in_features, 1)
         self.mean, self.std = list(mean), list(std)
         self.loaded_weights: LoadedWeights | None = None
         if weights is not None:

@@ -1,4 +1,4 @@
-"""Pretrained weights from a file: found or downloaded, counted, hashed.
+"""Pretrained weights: found or downloaded, counted, hashed.
 
 Public files differ in what they wrap around a trunk. Read here: a state dict, alone or under
 "state_dict" or "model", with the prefix "module." of ``DataParallel`` or without it. What the trunk
@@ -7,9 +7,10 @@ files of github.com/facebookresearch/swav), the classifier of a supervised model
 """
 
 import hashlib
+import inspect
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,20 +34,22 @@ class LoadedWeights:
 
     Attributes:
         source: What the config named.
-        sha256: Of the file.
-        tensors: How many of the trunk's tensors were loaded.
+        sha256: Of the file; None where a library read it.
+        tensors: How many of the trunk's tensors were loaded; where a library did it, all it has.
         left_over: Tensors of the file that the trunk has no place for, by the first part of their
-            names.
+            names; None where a library read it.
+        state_sha256: Of the loaded tensors, where a library read the file.
     """
 
     source: str
-    sha256: str
+    sha256: str | None
     tensors: int
-    left_over: dict[str, int]
+    left_over: dict[str, int] | None
+    state_sha256: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return asdict(self)
+        """What is known, ready for JSON."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def find_weight_file(source: str) -> Path:
@@ -130,6 +133,30 @@ def load_weights(trunk: nn.Module, source: str, sha256: str | None = None) -> Lo
     trunk.load_state_dict(fitting, strict=False)
     left_over = Counter(k.split(".")[0] for k in state if k not in fitting)
     return LoadedWeights(source, found_sha256, len(fitting), dict(left_over))
+
+
+def loaded_by_library(trunk: nn.Module, source: str) -> LoadedWeights:
+    """What is known of weights that a library has loaded: the trunk's tensors, all of them.
+
+    Args:
+        trunk: As the library made it, without its classifier.
+        source: What the library calls them.
+    """
+    return LoadedWeights(source, None, len(trunk.state_dict()), None, state_sha256(trunk))
+
+
+def name_in_library(build: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
+    """What the weights are called that torchvision or pretrainedmodels give a model; None if none.
+
+    Args:
+        build: A class or function of models. Those of pretrainedmodels load weights by default.
+        arguments: Of the config.
+    """
+    parameters = inspect.signature(build).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    given = {**defaults, **arguments}
+    named = [f"{key} {given[key]}" for key in ("weights", "pretrained") if given.get(key)]
+    return f"{build.__name__}, {named[0]}" if named else None
 
 
 def state_sha256(model: nn.Module) -> str:

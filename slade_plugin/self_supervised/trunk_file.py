@@ -26,6 +26,10 @@ from slade_plugin.files import (
 from slade_plugin.pseudo_labels.record import pool_fingerprint
 
 _FORMAT = 1
+_ABOUT = {
+    "labeled_sha256": "other labeled images or splits (config_dataset)",
+    "pool_sha256": "another pool (unlabeled_dataset, leakage), maybe with images of val or test",
+}
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,8 @@ def load_trunk(folder: Path, split_scheme: str, expected: Mapping[str, Any]) -> 
     Args:
         folder: Of the stage.
         split_scheme: Its name.
-        expected: Entries that the manifest must have, such as the hash of the labeled images: a
-            trunk that was trained under another split has seen images that are test images here.
+        expected: Entries that the manifest must have, such as the hashes of labeled images and
+            pool: a trunk of others may have seen images that are test images here.
 
     Raises:
         ExperimentError: If it is missing or belongs to something else.
@@ -120,9 +124,11 @@ def load_trunk(folder: Path, split_scheme: str, expected: Mapping[str, Any]) -> 
         )
     for key, value in {"split_scheme": split_scheme, **expected}.items():
         if manifest.get(key) != value:
+            about = f": it has seen {_ABOUT[key]}" if key in _ABOUT else ""
             raise ExperimentError(
-                f"{manifest_path} was made for {key} {manifest.get(key)!r}; expected {value!r}. "
-                f"Give the folder of a stage with the same data, splits and settings. {remedy}"
+                f"{manifest_path} was made for {key} {manifest.get(key)!r}; expected {value!r}"
+                f"{about}. Give the folder of a stage with the same data, splits and settings. "
+                f"{remedy}"
             )
     return TrunkFile(torch.load(trunk_path, map_location="cpu", weights_only=True), manifest)
 

@@ -13,6 +13,7 @@ import shutil
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -301,16 +302,30 @@ class Pipeline:
 
         for number, stage in enumerate(self.stages, 1):
             print(f"[{number}/{len(self.stages)}] {stage.title}: {self._describe(stage)}")
-            started, cpu_started = time.perf_counter(), _cpu_seconds()
-            self._do(stage)
+            with self._cost_noted(stage):
+                self._do(stage)
+        return self._finish()
+
+    @contextmanager
+    def _cost_noted(self, stage: Stage) -> Iterator[None]:
+        """Adds what a stage takes to its entry and saves the state, also when it is stopped.
+
+        A stage that was finished before takes nothing: it is only checked. What a process took that
+        is killed for good is lost, since nothing of it runs any more.
+        """
+        finished_before = self._done(stage)
+        started, cpu_started = time.perf_counter(), _cpu_seconds()
+        try:
+            yield
+        finally:
             entry = self._entry(stage)
             for key, taken in (
                 ("seconds", time.perf_counter() - started),
                 ("cpu_seconds", _cpu_seconds() - cpu_started),
             ):
-                entry[key] = round(entry.get(key, 0) + taken, 1)
+                if not finished_before:
+                    entry[key] = round(entry.get(key, 0) + taken, 1)
             self._save_state()
-        return self._finish()
 
     def _do(self, stage: Stage) -> None:
         if stage.kind == SELF_SUPERVISED:
@@ -432,12 +447,11 @@ class Pipeline:
         args = Namespace(**vars(self.args[Stage(STUDENT, stage.round).name]))
         args.api_parser = {"APISladePseudoLabels": {}}
         manifests = self.runner.get_api_parser(args).run()
-        entry = self._entry(stage)
-        entry["done"] = True
-        entry["manifests"] = {
+        records = {
             name: {k: v for k, v in manifest.items() if k != "cluster_sizes"}
             for name, manifest in manifests.items()
         }
+        self._entry(stage).update(done=True, manifests=records)
         for name, manifest in manifests.items():
             if "agreement" in manifest:
                 a = manifest["agreement"]

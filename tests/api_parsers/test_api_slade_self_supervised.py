@@ -161,30 +161,48 @@ def test_the_start_is_that_of_the_host_s_stages(
     assert state_sha256(parser.get_trunk()) == manifest["start_sha256"]
 
 
-def test_a_trunk_with_weights_of_a_file_is_fine_tuned_from_them(
-    stage: Callable[..., Any], one_scheme: dict[str, Any], getter: Any, tmp_path: Path
-) -> None:
-    """As config_models/swav_finetuned, with a small ResNet."""
-    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
+@pytest.mark.parametrize(
+    ("trunk", "moved"),
+    [
+        ({"TorchvisionTrunk": {"architecture": "resnet18", "weights": "FILE"}},
+         "body.layer4.1.conv2.weight"),
+        ({"resnet18": {"weights": "IMAGENET1K_V1"}}, "layer4.1.conv2.weight"),
+    ],
+)  # fmt: skip
+def test_a_trunk_with_published_weights_is_fine_tuned_from_them(
+    trunk: dict[str, Any], moved: str, stage: Callable[..., Any], one_scheme: dict[str, Any],
+    getter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As config_models/swav_finetuned, with a small ResNet, from a file or by torchvision."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(torchvision.models.resnet18().state_dict(), file)
     getter.register("dataset", Colours)
     glyphs = {"letters_per_script": 6, "instances_per_face": 1}
-    trunk = {"architecture": "resnet18", "weights": str(tmp_path / "w.pth")}
+    models = {"trunk": trunk, "embedder": {"MLP": {"layer_sizes": [8]}}}
     parser = stage(
         {"num_epochs": 1},
         dataset={"Colours": {"subset": "labeled", **glyphs}},
         unlabeled_dataset={"Colours": {"subset": "unlabeled", **glyphs}},
-        models={"trunk": {"TorchvisionTrunk": trunk}, "embedder": {"MLP": {"layer_sizes": [8]}}},
+        models=json.loads(json.dumps(models).replace("FILE", str(file))),
         **one_scheme,
     )
     manifest = parser.run()[SCHEMES[0]]
-    assert manifest["start_weights"]["source"] == str(tmp_path / "w.pth")
-    assert manifest["start_weights"]["left_over"] == {"fc": 2}
+    fresh = parser.get_trunk()
+    if "resnet18" in trunk:
+        assert manifest["start_weights"] == {
+            "source": "resnet18, weights IMAGENET1K_V1",
+            "tensors": 120,
+            "state_sha256": state_sha256(fresh),
+        }
+    else:
+        assert manifest["start_weights"]["source"] == str(file)
+        assert manifest["start_weights"]["left_over"] == {"fc": 2}
     saved = torch.load(trunk_paths(tmp_path / "stage", SCHEMES[0])[0], weights_only=True)
-    trained = parser.get_trunk()
-    start = {k: v.clone() for k, v in trained.state_dict().items()}
-    trained.load_state_dict(saved)
-    moved = [k for k in start if not torch.equal(start[k], saved[k])]
-    assert "body.layer4.1.conv2.weight" in moved
+    start = {k: v.clone() for k, v in fresh.state_dict().items()}
+    fresh.load_state_dict(saved)
+    assert moved in [k for k in start if not torch.equal(start[k], saved[k])]
 
 
 def test_a_trunk_that_lies_there_is_left_alone(
@@ -262,6 +280,33 @@ def test_a_checkpoint_of_another_run_is_refused(
     assert (tmp_path / "stage" / SCHEMES[0] / "checkpoint.pth").exists()
     with pytest.raises(CheckpointError, match="belongs to other settings"):
         stage({"epsilon": 0.1}, **one_scheme).run()
+
+
+def test_a_checkpoint_that_was_not_removed_in_time_goes_with_the_next_run(
+    stage: Callable[..., Any], bench: Any, one_scheme: dict[str, Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Stopped right after the trunk was saved; a trunk that is refused leaves it alone."""
+    checkpoint = tmp_path / "stage" / SCHEMES[0] / "checkpoint.pth"
+    unlink = Path.unlink
+
+    def interrupted(path: Path, missing_ok: bool = False) -> None:
+        if path == checkpoint:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stage(**one_scheme).run()
+    before = bench.snapshot(tmp_path / "stage")
+    assert checkpoint.exists()
+    with pytest.raises(ExperimentError, match="was made for seed"):
+        stage(**one_scheme, seed=1).run()
+    assert bench.snapshot(tmp_path / "stage") == before
+    stage(**one_scheme).run()
+    before.pop(str(checkpoint.relative_to(tmp_path / "stage")))
+    assert bench.snapshot(tmp_path / "stage") == before
 
 
 class Colours(WatchedGlyphs):

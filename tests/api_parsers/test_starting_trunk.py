@@ -1,21 +1,29 @@
 """Trunks start from the file of their split scheme, and from nothing else's."""
 
 import json
+import shutil
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pretrainedmodels
 import pytest
 import torch
+import torchvision
 from powerful_benchmarker.api_parsers import BaseAPIParser
 from powerful_benchmarker.utils import common_functions as host_functions
 from torch import nn
 
-from slade_plugin.api_parsers.starting_trunk import RECORD, check_trunks
+from slade_plugin.api_parsers import APISladeStudent
+from slade_plugin.api_parsers.starting_trunk import RECORD, check_trunks, find_trunk, start_trunks
 from slade_plugin.errors import CheckpointError, ExperimentError
+from slade_plugin.experiment_folder import STATE_FILE
+from slade_plugin.files import sha256_of_file
 from slade_plugin.models.weight_files import state_sha256
+from slade_plugin.pseudo_labels.record import pool_fingerprint
 from slade_plugin.self_supervised.trunk_file import save_trunk, train_split_sha256, trunk_paths
+from slade_plugin.warning import warn_once
 
 SCHEMES = ["Test50_50_Partitions2_0", "Test50_50_Partitions2_1"]
 
@@ -24,11 +32,11 @@ SCHEMES = ["Test50_50_Partitions2_0", "Test50_50_Partitions2_1"]
 def make(
     tmp_path: Path, experiment_args: Callable[..., Namespace], make_parser: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """A teacher's parser whose split scheme is the first one."""
+    """The parser of a teacher, or of a student, whose split scheme is the first one."""
 
-    def build(**changes: Any) -> Any:
-        args = experiment_args(tmp_path / "teacher", student=False, **changes)
-        parser = make_parser(args, BaseAPIParser)
+    def build(student: bool = False, **changes: Any) -> Any:
+        args = experiment_args(tmp_path / "teacher", student=student, **changes)
+        parser = make_parser(args, APISladeStudent if student else BaseAPIParser)
         parser.transforms = parser.get_transforms()
         parser.split_manager = parser.get_split_manager()
         parser.curr_split_count = 0
@@ -43,19 +51,26 @@ def make(
 @pytest.fixture
 def stage(make: Any, tiny_trunk: Callable[[], nn.Module], tmp_path: Path) -> dict[str, nn.Module]:
     """What the SwAV stage leaves: a trunk for each scheme."""
-    parser = make()
+    parser = make(student=True)
     trunks = {}
     for name in SCHEMES:
         parser.split_manager.set_curr_split_scheme(name)
         trunks[name] = tiny_trunk()
         (tmp_path / "stage" / name).mkdir(parents=True)
-        manifest = {"labeled_sha256": train_split_sha256(parser.split_manager, "train")}
+        manifest = {
+            "labeled_sha256": train_split_sha256(parser.split_manager, "train"),
+            "pool_sha256": pool_fingerprint(parser.split_manager.get_unlabeled_dataset("train")),
+        }
         save_trunk(trunks[name], manifest, tmp_path / "stage", name)
     return trunks
 
 
 def entry(tmp_path: Path) -> dict[str, Any]:
     return {"self_supervised": {"folder": str(tmp_path / "stage")}}
+
+
+def models(**trunk: Any) -> dict[str, Any]:
+    return {"trunk": trunk, "embedder": {"MLP": {"layer_sizes": [8]}}}
 
 
 def test_every_trunk_of_a_scheme_starts_from_its_file(
@@ -127,8 +142,7 @@ def test_a_missing_file_ends_the_run_before_training(
 def test_a_trunk_of_another_architecture_is_refused(
     make: Any, stage: dict[str, nn.Module], tmp_path: Path
 ) -> None:
-    models = {"trunk": {"TinyTrunk": {"hidden": 8}}, "embedder": {"MLP": {"layer_sizes": [8]}}}
-    parser = make(**entry(tmp_path), models=models)
+    parser = make(**entry(tmp_path), models=models(TinyTrunk={"hidden": 8}))
     parser.models = {"trunk": parser.get_trunk()}
     with pytest.raises(CheckpointError, match="of another architecture"):
         check_trunks(parser)
@@ -144,6 +158,44 @@ def test_other_labeled_images_are_refused(
     parser.split_manager.set_curr_split_scheme(SCHEMES[0])
     with pytest.raises(ExperimentError, match="was made for labeled_sha256"):
         parser.set_models_optimizers_losses()
+
+
+def test_another_pool_is_refused(make: Any, stage: dict[str, nn.Module], tmp_path: Path) -> None:
+    """A trunk of another pool may have seen images that are test images here."""
+    parser = make(student=True, **entry(tmp_path))
+    assert find_trunk(parser) is not None
+    pool = {"Blobs": {"subset": "unlabeled", "per_class": 14}}
+    parser = make(student=True, unlabeled_dataset=pool, **entry(tmp_path))
+    parser.models = {"trunk": parser.get_trunk()}
+    with pytest.raises(ExperimentError, match="has seen another pool"):
+        check_trunks(parser)
+
+
+@pytest.mark.parametrize("state_file", [False, True])
+def test_an_experiment_without_a_pool_cannot_compare_it(
+    state_file: bool, make: Any, stage: dict[str, nn.Module], tmp_path: Path, caplog: Any
+) -> None:
+    """In a pipeline its student does; an experiment of its own says so, once."""
+    warn_once.cache_clear()
+    if state_file:
+        (tmp_path / STATE_FILE).touch()
+    parser = make(**entry(tmp_path))
+    for name in SCHEMES:
+        parser.split_manager.set_curr_split_scheme(name)
+        start_trunks(parser)
+    warnings = [r.getMessage() for r in caplog.records if "pool" in r.getMessage()]
+    assert len(warnings) == (not state_file)
+    if warnings:
+        assert "images of its val and test splits may have been in it" in warnings[0]
+
+
+def test_with_a_pool_or_without_a_stage_there_is_nothing_to_warn_of(
+    make: Any, stage: dict[str, nn.Module], tmp_path: Path, caplog: Any
+) -> None:
+    warn_once.cache_clear()
+    start_trunks(make(student=True, **entry(tmp_path)))
+    start_trunks(make())
+    assert not caplog.records
 
 
 def test_training_goes_on_only_from_the_same_start(
@@ -169,25 +221,62 @@ def test_the_evaluation_of_a_trained_model_needs_no_file(make: Any, tmp_path: Pa
         make(self_supervised={"folder": str(tmp_path / "gone")}).set_models_optimizers_losses()
 
 
-def test_the_weights_of_a_trunk_are_recorded(
-    make: Any, tmp_path: Path, full_getter: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Loaded:
-        def as_dict(self) -> dict[str, str]:
-            return {"source": "w.pth", "sha256": "abc"}
-
-    parser = make()
-    create = parser.factories["model"].create_trunk
-
-    def with_weights(*args: Any, **kwargs: Any) -> Any:
-        trunk = create(*args, **kwargs)
-        trunk.loaded_weights = Loaded()
-        return trunk
-
-    monkeypatch.setattr(parser.factories["model"], "create_trunk", with_weights)
+def test_the_weights_of_a_trunk_are_recorded(make: Any, tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
+    weights = {"architecture": "resnet18", "weights": str(tmp_path / "w.pth")}
+    parser = make(models=models(TorchvisionTrunk=weights))
     parser.set_models_optimizers_losses()
     recorded = json.loads((tmp_path / "teacher" / SCHEMES[0] / RECORD).read_text())
     assert recorded == {
         "self_supervised_sha256": None,
-        "weights": {"source": "w.pth", "sha256": "abc"},
+        "weights": {
+            "source": str(tmp_path / "w.pth"),
+            "sha256": sha256_of_file(tmp_path / "w.pth"),
+            "tensors": 120,
+            "left_over": {"fc": 2},
+        },
     }
+
+
+@pytest.mark.parametrize(
+    ("trunk", "file", "build", "source", "tensors"),
+    [  # 20 convolutions without bias and 69 with it, each with a batch norm of 5 tensors
+        ({"resnet18": {"weights": "IMAGENET1K_V1"}}, "resnet18-f37072fd.pth",
+         lambda: torchvision.models.resnet18(weights=None),
+         "resnet18, weights IMAGENET1K_V1", 120),
+        ({"bninception": None}, "bn_inception-52deb4733.pth",
+         lambda: pretrainedmodels.bninception(pretrained=None),
+         "bninception, pretrained imagenet", 483),
+    ],
+)  # fmt: skip
+def test_the_weights_that_the_host_s_models_bring_are_recorded(
+    trunk: dict[str, Any], file: str, build: Any, source: str, tensors: int,
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As they were loaded, also where the weights of the SwAV stage or of a checkpoint follow."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "hub" / "checkpoints").mkdir(parents=True)
+    published = build()
+    torch.save(published.state_dict(), tmp_path / "home" / "hub" / "checkpoints" / file)
+    host_functions.set_last_linear(published, nn.Identity())
+    weights = {"source": source, "tensors": tensors, "state_sha256": state_sha256(published)}
+    path = tmp_path / "teacher" / SCHEMES[0] / RECORD
+    first, resumed = (make(models=models(**trunk)) for _ in range(2))
+    first.set_models_optimizers_losses()
+    assert json.loads(path.read_text()) == {"self_supervised_sha256": None, "weights": weights}
+    next(first.models["trunk"].parameters()).data += 1
+    first.hooks.save_models(first.trainer, first.model_folder, 1)
+    resumed.set_models_optimizers_losses()
+    assert state_sha256(resumed.models["trunk"]) == state_sha256(first.models["trunk"])
+    shutil.rmtree(tmp_path / "teacher")
+
+    parser = make(models=models(**trunk), **entry(tmp_path))
+    manifest = {"labeled_sha256": train_split_sha256(parser.split_manager, "train")}
+    (tmp_path / "stage" / SCHEMES[0]).mkdir(parents=True)
+    torch.manual_seed(1)
+    tuned = build()
+    host_functions.set_last_linear(tuned, nn.Identity())
+    save_trunk(tuned, manifest, tmp_path / "stage", SCHEMES[0])
+    parser.set_models_optimizers_losses()
+    assert state_sha256(parser.models["trunk"].module) == state_sha256(tuned)
+    assert json.loads(path.read_text())["weights"] == weights

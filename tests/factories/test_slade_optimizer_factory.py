@@ -119,6 +119,30 @@ def test_schedulers_step_when_the_trainer_says_so(getter: Any) -> None:
     assert built[0]["embedder_optimizer"].param_groups[0]["lr"] == 0.01
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler.step")
+def test_a_scheduler_that_asks_for_it_is_told_the_length_of_the_training(full_getter: Any) -> None:
+    """Four epochs: a tenth in the last one. A length in the config has the last word."""
+    for given, low_from in (({}, 4), ({"num_epochs": 8}, 7)):
+        specs = entries(scheduler_by_epoch={"FinalStepLR": given})
+        kwargs = {"param_sources": list(parts()), "num_epochs": 4}
+        built = SladeOptimizerFactory(getter=full_getter).create(named_specs=specs, kwargs=kwargs)
+        seen = []
+        for _ in range(8):
+            seen.append(built[0]["trunk_optimizer"].param_groups[0]["lr"])
+            built[1]["trunk_scheduler_by_epoch"].step()
+        expected = [0.01] * (low_from - 1) + [0.001] * (9 - low_from)
+        assert seen == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("key", ["scheduler_by_iteration", "scheduler_by_plateau"])
+def test_a_scheduler_of_epochs_is_refused_elsewhere(full_getter: Any, key: str) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=rf"trunk_optimizer\.{key}: FinalStepLR counts epochs; expected it under scheduler_by_e",
+    ):
+        create(full_getter, entries(**{key: {"FinalStepLR": {}}}))
+
+
 def test_second_split_scheme_gets_the_same(getter: Any) -> None:
     """The host empties the config while building from it."""
     specs = entries(**SCHEDULERS, clip_grad_norm=1.0)

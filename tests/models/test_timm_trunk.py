@@ -8,6 +8,7 @@ from powerful_benchmarker.factories import ModelFactory
 
 from slade_plugin.errors import CheckpointError, ConfigError
 from slade_plugin.models import TimmTrunk
+from slade_plugin.models.weight_files import state_sha256
 
 
 def test_the_host_builds_it_and_takes_the_last_layer_off(full_getter: object) -> None:
@@ -48,6 +49,26 @@ def test_a_local_file_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(trunk.body.layer4[0].conv1.weight, source.layer4[0].conv1.weight)
     with pytest.raises(CheckpointError, match="fits 0 of"):
         TimmTrunk("test_vit", str(tmp_path / "w.pth"))
+
+
+def test_timm_s_own_weights_are_named_and_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the tag that timm chooses where the config names none."""
+
+    def published(*args: object, **kwargs: object) -> dict[str, torch.Tensor]:
+        return source.state_dict()
+
+    source = timm.create_model("test_resnet")
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", published)
+    trunk = TimmTrunk("test_resnet", "pretrained")
+    assert torch.equal(trunk.body.layer4[0].conv1.weight, source.layer4[0].conv1.weight)
+    source.reset_classifier(0)
+    assert trunk.loaded_weights is not None
+    assert trunk.loaded_weights.as_dict() == {
+        "source": "timm, test_resnet.r160_in1k",
+        "tensors": len(source.state_dict()),
+        "state_sha256": state_sha256(source),
+    }
+    assert TimmTrunk("test_resnet").loaded_weights is None
 
 
 def test_timm_s_own_weights_without_a_network_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

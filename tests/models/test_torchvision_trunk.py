@@ -66,6 +66,31 @@ def test_without_weights_it_starts_from_random_numbers() -> None:
     assert state_sha256(first) != state_sha256(second)
 
 
+def test_it_is_the_host_s_own_model_under_another_name(
+    tmp_path: Path, full_getter: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same file, the same outputs, and as many random numbers drawn."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(torchvision.models.resnet50().state_dict(), folder / "resnet50-0676ba61.pth")
+    weights = {"weights": "IMAGENET1K_V1"}
+    features, drawn = [], []
+    for config in (
+        {"resnet50": weights},
+        {"TorchvisionTrunk": {"architecture": "resnet50", **weights}},
+    ):
+        torch.manual_seed(3)
+        trunk = ModelFactory(getter=full_getter).create_trunk(config)
+        drawn.append(torch.rand(4))
+        torch.manual_seed(4)
+        images = torch.randn(4, 3, 64, 64)
+        features.append((trunk.train()(images), trunk.eval()(images)))
+    assert torch.equal(*drawn)
+    for host_s, ours in zip(*features, strict=True):
+        assert torch.equal(host_s, ours)
+
+
 def test_a_name_of_torchvision_s_weights_is_their_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,21 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pretrainedmodels
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from slade_plugin.errors import CheckpointError, ConfigError
-from slade_plugin.models.weight_files import find_weight_file, load_weights, state_sha256
+from slade_plugin.models import conv4
+from slade_plugin.models.weight_files import (
+    find_weight_file,
+    load_weights,
+    loaded_by_library,
+    name_in_library,
+    state_sha256,
+)
 
 
 def trunk(width: int = 4) -> nn.Module:
@@ -42,6 +51,34 @@ def test_prefix_and_wrapper_are_taken_off(
         "tensors": 7,
         "left_over": {},
     }
+
+
+def test_of_weights_that_a_library_has_loaded_the_tensors_are_known(source: nn.Module) -> None:
+    assert loaded_by_library(source, "a library, its weights").as_dict() == {
+        "source": "a library, its weights",
+        "tensors": 7,
+        "state_sha256": state_sha256(source),
+    }
+
+
+@pytest.mark.parametrize(
+    ("build", "arguments", "name"),
+    [
+        (torchvision.models.resnet50, {"weights": "IMAGENET1K_V1"},
+         "resnet50, weights IMAGENET1K_V1"),
+        (torchvision.models.resnet50, {"pretrained": True}, "resnet50, pretrained True"),
+        (torchvision.models.resnet50, {"pretrained": False}, None),
+        (torchvision.models.resnet50, {}, None),
+        (pretrainedmodels.bninception, {}, "bninception, pretrained imagenet"),
+        (pretrainedmodels.bninception, {"pretrained": None}, None),
+        (conv4, {"hidden_size": 8}, None),
+    ],
+)  # fmt: skip
+def test_the_weights_of_a_library_are_named_as_it_names_them(
+    build: Any, arguments: dict[str, Any], name: str | None
+) -> None:
+    """Also those that it takes where the config says nothing."""
+    assert name_in_library(build, arguments) == name
 
 
 def test_what_the_trunk_has_no_place_for_is_counted(source: nn.Module, tmp_path: Path) -> None:

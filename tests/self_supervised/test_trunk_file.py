@@ -70,9 +70,19 @@ def test_a_damaged_manifest_is_named(text: str, saved: nn.Module, tmp_path: Path
         load_trunk(tmp_path, SCHEME, {})
 
 
-def test_the_trunk_of_other_images_is_refused(saved: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(ExperimentError, match="made for labeled_sha256 'abc'; expected 'def'"):
-        load_trunk(tmp_path, SCHEME, {"labeled_sha256": "def"})
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("labeled_sha256", "'abc'", "other labeled images or splits .config_dataset."),
+        ("pool_sha256", "None", "another pool .unlabeled_dataset, leakage., maybe with images of"),
+    ],
+)
+def test_the_trunk_of_other_images_is_refused(
+    key: str, value: str, text: str, saved: nn.Module, tmp_path: Path
+) -> None:
+    message = f"made for {key} {value}; expected 'def': it has seen {text}.*Give the folder"
+    with pytest.raises(ExperimentError, match=message):
+        load_trunk(tmp_path, SCHEME, {key: "def"})
 
 
 def test_the_trunk_of_another_scheme_is_refused(saved: nn.Module, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import itertools
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -519,16 +521,48 @@ def assert_equal_experiments(bench: Any, one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
+def test_what_a_stage_took_before_it_was_stopped_is_counted(
+    bench: Any, short: str, tmp_path: Path
+) -> None:
+    """By clocks on which each start of a stage takes 1 s and 10 s of the CPU."""
+    clocks = [itertools.count(0, step) for step in (1, 10)]
+
+    def taken() -> dict[str, tuple[float, float]]:
+        stages = state(tmp_path / "slade_seed0")["stages"]
+        return {name: (e["seconds"], e["cpu_seconds"]) for name, e in stages.items()}
+
+    def run(*flags: str, stop: tuple[str, int, Any] | None = None) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            clock = SimpleNamespace(perf_counter=lambda: next(clocks[0]))
+            patch.setattr(f"{PIPELINE}.time", clock)
+            patch.setattr(f"{PIPELINE}._cpu_seconds", lambda: next(clocks[1]))
+            if stop:
+                raise_at(patch, *stop)
+            return int(bench(short, *flags, root=tmp_path).code)
+
+    assert run(stop=(STEP, 4, KeyboardInterrupt)) == 130
+    assert taken() == {"teacher": (1, 10)}
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert run(RESUME, stop=("slade_plugin.trainers.SladeStudent.calculate_loss", 3, full)) == 2
+    assert taken() == {"teacher": (2, 20), "pseudo_labels": (1, 10), "student": (1, 10)}
+    for _ in range(2):  # the second time nothing is left to do, and what is done is only checked
+        assert run(RESUME) == 0
+        assert taken() == {"teacher": (2, 20), "pseudo_labels": (1, 10), "student": (2, 20)}
+
+
 def test_killed_for_good_it_goes_on(bench: Any, tmp_path: Path) -> None:
     """SIGKILL to a process of its own, once the teacher has saved its first epoch."""
     command = bench.tiny_student(schemes=1, epochs=12, iterations=1)
-    flags = [*command.split(), "--root_experiment_folder", str(tmp_path), "--pipeline",
-             "{baseline: false}", "--dataset_root", str(bench.dataset_root)]  # fmt: skip
+    command += " --pipeline {baseline: false}"
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    flags = [*command.split(), "--root_experiment_folder", str(killed),
+             "--dataset_root", str(bench.dataset_root)]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, REPOSITORY / "run.py", *flags],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    models = tmp_path / "slade_seed0" / "teacher" / SCHEMES[0] / "saved_models"
+    folder = killed / "slade_seed0"
+    models = folder / "teacher" / SCHEMES[0] / "saved_models"
     try:
         while process.poll() is None and not any(models.glob("trunk_[0-9]*.pth")):
             time.sleep(0.01)
@@ -538,13 +572,17 @@ def test_killed_for_good_it_goes_on(bench: Any, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    assert state(tmp_path / "slade_seed0")["stages"] == {}
-    outcome = bench(command, "--pipeline {baseline: false}", RESUME, root=tmp_path)
+    assert state(folder)["stages"] == {}  # nor what it took: nothing of ours could run
+    outcome = bench(command, RESUME, root=killed)
     assert outcome.code == 0, outcome.err
+    assert bench(command, root=whole).code == 0
+    for stage in ("teacher", "student"):
+        assert_equal_experiments(bench, folder / stage, whole / "slade_seed0" / stage)
+    assert table(folder) == table(whole / "slade_seed0")
     name = f"{SCHEMES[0]}/saved_csvs/logs.db: loss_histories"
-    rows = bench.records(tmp_path / "slade_seed0" / "teacher")[name]
+    rows = bench.records(folder / "teacher")[name]
     assert len(rows) == 12  # no step is missing or counts twice
-    assert {row["experiment"] for row in table(tmp_path / "slade_seed0")} == {"teacher", "student"}
+    assert {row["experiment"] for row in table(folder)} == {"teacher", "student"}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pytorch_metric_learning.samplers import MPerClassSampler
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from pytorch_metric_learning.utils.logging_presets import HookContainer, get_record_keeper
 from torch import Tensor, nn
+from torch.autograd import gradcheck
 
 from slade_plugin.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
 from slade_plugin.errors import ConfigError, DataError
@@ -275,6 +276,44 @@ def test_objective_is_linear_in_its_weights(make: Callable[..., SladeStudent]) -
     for lambda1, lambda2 in ((1, 1), (0.5, 0.25), (3, 0.1), (0.2, 7)):
         expected = start + lambda1 * first + lambda2 * second
         torch.testing.assert_close(at(lambda1, lambda2), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rung", [2, 3, 4])
+def test_gradcheck_of_the_objective(rung: int, make: Callable[..., SladeStudent]) -> None:
+    """Through every term and its weight to images (as embeddings) and W_a, in float64.
+
+    Eq. 6 as the paper writes it, at the first batch: a gradient that is by design not that of the
+    value (`gradient_mode: batch`, once there is a past) has no finite difference.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images, w_a, centers, noise = (
+        torch.randn(rows, DIM, generator=generator, dtype=torch.float64) for rows in (6, C, 2, 8)
+    )
+    labels, pseudo_labels = torch.tensor([0, 0, 1, 1, 2, 2]), C + torch.tensor([0, 0, 1, 1] * 2)
+    pool_images = centers[pseudo_labels - C] + 0.5 * noise  # alike by pseudo label: pairs are mined
+    inputs = tuple(x.requires_grad_() for x in (images, pool_images, w_a))
+    basis = FeatureBasisLoss(num_classes=C, embedding_size=DIM, gradient_mode="running").double()
+    del basis._parameters["W_a"]  # an input of the function in its place
+    trainer = make(
+        rung,
+        models={"trunk": nn.Identity(), "embedder": nn.Identity()},
+        loss_funcs={"basis_loss": basis} if rung >= 3 else {},
+    )
+    unseen = copy.deepcopy(basis.state_dict())
+    pairs: list[int] = []
+
+    def total(images: Tensor, pool_images: Tensor, w_a: Tensor) -> Tensor:
+        basis.load_state_dict(unseen)
+        basis.W_a = w_a  # type: ignore[assignment]
+        trainer.calculate_loss((images, labels, pool_images, pseudo_labels, torch.arange(8)))
+        trainer.loss_tracker.update(trainer.loss_weights)
+        pairs.append(trainer.mining_funcs["unlabeled_tuple_miner"].num_pos_pairs)
+        objective: Tensor = trainer.losses["total_loss"]
+        return objective
+
+    assert gradcheck(total, inputs)
+    assert pairs[0] > 0
+    assert set(pairs) == {pairs[0]}, "another choice of pairs is another function"
 
 
 def test_trap_02_nothing_is_mined_while_the_gaussians_are_not_apart(
