@@ -1,4 +1,5 @@
 import json
+import os
 import shlex
 import signal
 import sys
@@ -13,7 +14,9 @@ from slade_plugin import study as module
 from slade_plugin.errors import ConfigError
 from slade_plugin.reproduction.evaluated_run import EVALUATED
 from slade_plugin.studies import execution
+from slade_plugin.studies.plan import Study, plan_runs
 from slade_plugin.study import main
+from tests.study_runs import meanwhile, wait_for
 
 STUDY = """
 datasets: {dots: , icons: --config_dataset icons}
@@ -124,6 +127,54 @@ def test_an_ablation_of_the_poster_from_the_command_to_its_report(
     rows = [line.split("|")[2].strip() for line in section.splitlines()[2:5]]
     assert {*rows} == {"teacher = k=100", "k_8 = k=400", "k_9 = k=500"}
     assert section.count("concatenated 32-d") == 3
+
+
+@pytest.mark.slow
+def test_a_study_that_is_interrupted_ends_in_the_report_of_one_that_is_not(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real run: stopped after a checkpoint of the teacher, then the same command.
+
+    That of the other study is done in this process, which spares it the start of one.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[1]))
+    monkeypatch.setattr(execution, "_POLL_S", 0.005)
+    content = {
+        "datasets": {"glyphs": None},
+        "first": "whole",
+        "settings": {"whole": bench.tiny_student(epochs=2)},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    places = ["--", "--dataset_root", str(bench.dataset_root)]
+
+    def call(name: str, *words: str) -> int:
+        own = ["--seeds", "1", "--folder", name, "--out", name, *words]
+        monkeypatch.setattr(sys, "argv", ["study", "mine.yaml", *own, *places])
+        return main()
+
+    study = Study.load(tmp_path / "mine.yaml")
+    (run,) = plan_runs(study, tmp_path / "whole" / "runs", [0], places[1:]).values()
+    assert bench.run_words(run.command()).code == 0
+    assert call("whole", "--report") == 0
+
+    def interrupt() -> None:
+        wait_for(lambda: any((tmp_path / "stopped").rglob("teacher/*/saved_models/trunk_1.pth")))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with meanwhile(interrupt):
+        assert call("stopped") == 130
+    (state,) = (tmp_path / "stopped").rglob("pipeline.json")
+    assert "student" not in json.loads(state.read_text())["stages"]
+    assert call("stopped") == 0
+    assert len(json.loads(state.read_text())["environment"]) == 2
+    whole, stopped = (
+        json.loads((tmp_path / name / "mine.json").read_text()) for name in ("whole", "stopped")
+    )
+    for report in (whole, stopped):
+        del report["cpu_seconds"]
+    assert stopped == whole
+    assert {*whole["scores"]["glyphs"]} == {"baseline", "teacher", "whole"}
 
 
 def test_gpus_are_the_jobs(study: SimpleNamespace) -> None:

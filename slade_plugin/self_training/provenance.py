@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,11 +19,12 @@ from slade_plugin.errors import ExperimentError
 from slade_plugin.files import write_json
 
 ENVIRONMENT_FILE = "environment.json"
+_CPUINFO = Path("/proc/cpuinfo")
 
 _PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-gpu", "matplotlib", "pillow",
     "powerful-benchmarker", "pytorch-metric-learning", "record-keeper",
-    "easy-module-attribute-getter",
+    "easy-module-attribute-getter", "lightly", "timm",
 )  # fmt: skip
 
 
@@ -35,6 +37,7 @@ def describe_environment() -> dict[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "machine": {
             "processor": platform.machine(),
+            "cpu": _cpu_model(),
             "cores": os.cpu_count(),
             "torch_threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
@@ -58,6 +61,15 @@ def environment_recorded(folder: Path) -> Iterator[None]:
                 path = folder / ENVIRONMENT_FILE
                 entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
                 write_json(path, [*entries, describe_environment()])
+
+
+def _cpu_model() -> str | None:
+    """The name of the CPU, as Linux has it; None if the machine does not say it."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", _CPUINFO.read_text(encoding="utf-8"), re.M)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or None
 
 
 def _version(package: str) -> str | None:

@@ -74,7 +74,9 @@ def execute(
     Args:
         runs: As `execute_on` has it.
         jobs: How many at a time.
-        gpus: Each job sees one of these; none for what the environment says.
+        gpus: Each job sees one of these; none for what the environment says. Runs then have one
+            thread each, unless OMP_NUM_THREADS says otherwise: the number of threads changes the
+            scores a little, and the number of jobs must not.
         program: What stands for run.py.
 
     Returns:
@@ -184,7 +186,7 @@ class _Processes:
         environment = dict(os.environ)
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[job % len(self.gpus)]
-        elif self.jobs > 1:
+        else:
             environment.setdefault("OMP_NUM_THREADS", "1")
         return start_process(run, self.program, lock, environment)
 

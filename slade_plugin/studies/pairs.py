@@ -6,7 +6,7 @@ a student without pairs of D^u has none.
 
 import math
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -116,8 +116,18 @@ def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Par
     return found
 
 
+def has_rounds(runs: Iterable[Run]) -> bool:
+    """Whether a run trained more than one student, of which the last one's pairs are read."""
+    return any(_later_students(run.experiment) for run in runs)
+
+
 def _last_student(experiment: Path) -> Path:
     """That of the last round."""
-    later = experiment.glob(f"round*/{STUDENT}")
-    by_round = {int(path.parent.name.removeprefix("round")): path for path in later}
+    by_round = _later_students(experiment)
     return by_round[max(by_round)] if by_round else experiment / STUDENT
+
+
+def _later_students(experiment: Path) -> dict[int, Path]:
+    """Those from the second round on, by round."""
+    later = experiment.glob(f"round*/{STUDENT}")
+    return {int(path.parent.name.removeprefix("round")): path for path in later}

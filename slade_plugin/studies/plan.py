@@ -40,6 +40,8 @@ class Setting:
         own_teacher: Whether it trains a teacher of its own rather than taking that of `first`.
         own_baseline: Whether it trains a baseline of its own, as long as its teacher and students.
         control: Whether it is no rung: listed last, not compared with the row above.
+        baseline_of: Name of the setting whose baseline it is compared with, where that is equally
+            long; empty for its own. The next choice is that of `first`.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Setting:
     own_teacher: bool = False
     own_baseline: bool = False
     control: bool = False
+    baseline_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,13 @@ class Study:
         rungs = [setting.name for setting in settings if not setting.control]
         if first not in rungs:
             raise ConfigError(f"first is {first!r}; expected one of settings: {', '.join(rungs)}.")
+        with_baseline = [setting.name for setting in settings if setting.own_baseline]
+        for setting in settings:
+            if setting.baseline_of and setting.baseline_of not in with_baseline:
+                raise ConfigError(
+                    f"{setting.name} has baseline {setting.baseline_of!r}; expected true, false or "
+                    f"a setting that trains one: {', '.join(with_baseline) or 'there is none'}."
+                )
         reference = content.get("reference", "")
         if "reference" in content and reference not in names:
             raise ConfigError(
@@ -437,13 +447,15 @@ def _settings(area: str, value: Any, first: Any = None) -> list[Setting]:
         own = name == first
         teacher = "own" if own else content.get("teacher", "first")
         baseline = content.get("baseline", own)
-        if teacher not in ("first", "own") or not isinstance(baseline, bool):
+        if teacher not in ("first", "own") or not isinstance(baseline, bool | str):
             raise ConfigError(
                 f"{where} has teacher {teacher!r} and baseline {baseline!r}; expected first or "
-                "own, and true or false."
+                "own, and true, false or the name of a setting that trains one."
             )
         flags = _words(where, content.get("flags"))
-        settings.append(Setting(name, flags, teacher == "own", baseline, area == "controls"))
+        named = baseline if isinstance(baseline, str) else ""
+        control = area == "controls"
+        settings.append(Setting(name, flags, teacher == "own", baseline is True, control, named))
     return settings
 
 

@@ -1,9 +1,8 @@
 """The plan of runs, printed before they are started: commands and estimated hours."""
 
-import os
 import platform
-import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from slade_plugin.self_training.stages import TEACHER
 from slade_plugin.studies.config_check import read_each, read_stages
 from slade_plugin.studies.estimate import Probe, count_images, run_hours
 from slade_plugin.studies.plan import Run
+from slade_plugin.studies.shell import typed
 
 
 def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
@@ -71,13 +71,12 @@ def _bound(stages: Mapping[str, Any]) -> str:
 
 
 def _command(run: Run) -> str:
-    words = [*run.flags, *run.places]
-    if run.teacher:
-        words += ["--teacher_experiment", os.path.relpath(run.teacher.experiment / TEACHER)]
-    shown: list[str] = []
-    for word in words:  # a value in braces was split at its spaces
-        if shown and shown[-1].startswith(("{", "[")) and not word.startswith("--"):
-            shown[-1] += f" {word}"
-        else:
-            shown.append(word)
-    return f"python run.py {shlex.join(shown)} --seed {run.seed}"
+    """The line that does the run, where and as the study would, from this working directory."""
+    return f"python run.py {typed(_relative(word) for word in run.command())}"
+
+
+def _relative(word: str) -> str:
+    """A path below the working directory without it; other words as they are."""
+    here = Path.cwd()
+    below = Path(word).is_relative_to(here)
+    return str(Path(word).relative_to(here)) if below else word

@@ -1,25 +1,24 @@
 """The report of a study: Markdown to read, two figures, JSON with every score."""
 
-import json
 import math
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from slade_plugin.errors import ExperimentError
-from slade_plugin.experiment_folder import STATE_FILE
 from slade_plugin.files import atomic_write, write_json
 from slade_plugin.results import layouts
 from slade_plugin.results.table import METRICS
 from slade_plugin.studies.beside_poster import beside_poster
+from slade_plugin.studies.environments import COMMIT, describe_runs, settings_to_markdown
 from slade_plugin.studies.markdown import markdown_table
-from slade_plugin.studies.pairs import TENTHS, TITLES, Parts, pair_parts
+from slade_plugin.studies.pairs import TENTHS, TITLES, Parts, has_rounds, pair_parts
 from slade_plugin.studies.plan import Run, Study
 from slade_plugin.studies.plot import plot_pairs, plot_scores, save_png
 from slade_plugin.studies.pseudo_label_quality import label_quality, quality_to_markdown
 from slade_plugin.studies.scores import ORACLE, read_scores, summarise
+from slade_plugin.studies.shell import typed
 from slade_plugin.studies.stage_seconds import seconds_to_markdown, stage_seconds
 
 T = TypeVar("T")
@@ -58,6 +57,10 @@ def write_report(
         )
     used = {key: run for key, run in runs.items() if key[2] not in scores[key[0]].unfinished}
     environment = describe_runs(list(used.values()))
+    flags = {s.name: typed((*study.flags, *s.flags)) for s in study.settings}
+    of_settings = {
+        name: describe_runs([run for (_, _, n), run in used.items() if n == name]) for name in flags
+    }
     summary = {
         dataset: {
             split: {
@@ -89,12 +92,15 @@ def write_report(
     parts = [
         f"# Study: {study.name}",
         f"`{command}`",
-        "; ".join(f"{name}: {', '.join(values)}" for name, values in environment.items()) + ".",
+        "; ".join(f"{k}: {', '.join(v)}" for k, v in environment.items() if k != COMMIT) + ".",
         f"Percent; mean over {len({seed for _, seed, _ in runs})} seeds of the mean over split "
         "schemes, ± half width of the 95 % interval (Student's t). Differences, relative gains and "
-        "shares are taken seed by seed.",
+        "shares are taken seed by seed. A student is compared with a baseline that is as long as "
+        "its teacher and students together, and its gap is that to an oracle of this length. The "
+        "row above the first student is `teacher`.",
         *(f"Note: {note}." for note in notes),
         *(f"![{name}]({name}.png)" for name in figures),
+        f"## Settings\n\n{settings_to_markdown(flags, of_settings)}",
     ]
     for dataset, found in scores.items():
         parts.append(f"## {dataset}")
@@ -108,7 +114,8 @@ def write_report(
         if beside[dataset]:
             parts.append(f"### Beside the poster\n\n{layouts.to_markdown(beside[dataset]).strip()}")
         if dataset in tenths:
-            parts.append(f"### Selected pairs\n\n{pairs_to_markdown(tenths[dataset])}")
+            text = pairs_to_markdown(tenths[dataset], has_rounds(used.values()))
+            parts.append(f"### Selected pairs\n\n{text}")
         if dataset in quality:
             parts.append(f"### Pseudo labels\n\n{quality_to_markdown(quality[dataset])}")
         if dataset in seconds:
@@ -120,11 +127,12 @@ def write_report(
         "command": command,
         "environment": environment,
         "notes": list(notes),
-        "datasets": {name: shlex.join(flags) for name, flags in study.datasets.items()},
-        "settings": {s.name: shlex.join((*study.flags, *s.flags)) for s in study.settings},
+        "datasets": {name: typed(flags) for name, flags in study.datasets.items()},
+        "settings": flags,
         "unfinished": {dataset: found.unfinished for dataset, found in scores.items()},
         "summary": summary,
         "beside_poster": beside,
+        "baselines": {dataset: found.baselines for dataset, found in scores.items()},
         "scores": {d: {**found.rungs, **found.controls} for d, found in scores.items()},
         "pairs": {"tenths": tenths, "twentieths": curves},
         "pseudo_labels": quality,
@@ -147,43 +155,30 @@ def _by_setting(
     return found
 
 
-def pairs_to_markdown(pairs: Mapping[str, Parts]) -> str:
-    """A table of `pair_parts` in the tenths of training."""
+def pairs_to_markdown(pairs: Mapping[str, Parts], rounds: bool = False) -> str:
+    """A table of `pair_parts` in the tenths of training.
+
+    Args:
+        pairs: Setting to its parts.
+        rounds: Whether some have several rounds.
+    """
     columns = [c for c in TITLES if any(c in parts for parts in pairs.values())]
     rows = [
         [name, *(" / ".join(map(_share_cell, parts.get(c, []))) for c in columns)]
         for name, parts in pairs.items()
     ]
     table = markdown_table(["setting", *(TITLES[c] for c in columns)], rows)
+    last = " Of several rounds, those of the last one's student." if rounds else ""
     return (
         "Pairs of D^u in the first / middle / last tenth of training, mean over seeds and split "
         "schemes. Precision: share of the chosen pairs that are right by the true labels; recall: "
         "share of the batch's right pairs that are chosen; %. Pairs a step, both directions "
-        f"counted.\n\n{table}"
+        f"counted.{last}\n\n{table}"
     )
 
 
 def _share_cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1f}"
-
-
-def describe_runs(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Versions, commits and machine kinds that the runs noted of themselves, each once."""
-    found: dict[str, set[str]] = {}
-    for run in runs:
-        state = json.loads((run.experiment / STATE_FILE).read_text(encoding="utf-8"))
-        for entry in state["environment"]:
-            machine = entry["machine"]
-            for name, value in {
-                "slade-plugin": entry["slade_plugin"],
-                "commit": entry["git_commit"],
-                "Python": entry["python"],
-                **entry["packages"],
-                "machine": f"{machine['cores']} cores {machine['processor']}, "
-                f"{machine['torch_threads']} threads a run, GPU {machine['gpu']}",
-            }.items():
-                found.setdefault(name, set()).add(str(value))
-    return {name: sorted(values) for name, values in found.items()}
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str, study: Study) -> str:

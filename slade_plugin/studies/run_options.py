@@ -35,7 +35,8 @@ def add_run_options(parser: argparse.ArgumentParser, seeds: int) -> None:
     add(
         "--jobs",
         type=int,
-        help="runs at a time (default: 1, one for each of --gpus, or what Ray has room for)",
+        help="runs at a time (default: 1, one for each of --gpus, or what Ray has room for); "
+        "without --gpus and Ray each has one thread, unless OMP_NUM_THREADS says otherwise",
     )
     add("--gpus", default="", help="ids as 0,1, dealt out to the jobs; not with Ray")
     add(

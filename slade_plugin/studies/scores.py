@@ -9,6 +9,7 @@ import numpy as np
 
 from slade_plugin.results.table import METRICS, mean_and_interval
 from slade_plugin.self_training.stages import BASELINE, STUDENT, TEACHER
+from slade_plugin.studies.lengths import row_lengths
 from slade_plugin.studies.plan import Run, Study
 
 ORACLE = "_oracle"  # end of the name of a student whose pool has its true labels
@@ -24,11 +25,16 @@ class DatasetScores:
     Attributes:
         rungs: Rows in order: baselines, teachers, students.
         controls: Rows of the settings that are no rung.
+        lengths: Row to seed to epochs (`lengths.row_lengths`), where they are known.
+        baselines: Row to the row that it is compared with: a student to the first of two baselines
+            that is equally long, its setting's or that of `first`; a teacher whatever the length.
         unfinished: Setting to the seeds that it lacks; such a setting has no row.
     """
 
     rungs: Scores = field(default_factory=dict)
     controls: Scores = field(default_factory=dict)
+    lengths: dict[str, dict[int, int]] = field(default_factory=dict)
+    baselines: dict[str, str] = field(default_factory=dict)
     unfinished: dict[str, list[int]] = field(default_factory=dict)
 
 
@@ -44,6 +50,7 @@ def read_scores(
     """
     found = DatasetScores()
     blocks: dict[str, Scores] = {BASELINE: {}, TEACHER: {}, STUDENT: {}}
+    candidates: dict[str, list[str]] = {}
     for setting in study.settings:
         of_setting = {s: r for (d, s, n), r in runs.items() if (d, n) == (dataset, setting.name)}
         missing = [seed for seed, run in of_setting.items() if not run.finished]
@@ -51,18 +58,45 @@ def read_scores(
             found.unfinished[setting.name] = missing
             continue
         for seed, run in of_setting.items():
+            lengths = row_lengths(run)
             for row in json.loads(run.table.read_text(encoding="utf-8"))["rows"]:
                 stage = row["experiment"]
                 given = stage == TEACHER and not setting.own_teacher
                 if given or row["split_scheme"] != "mean":
                     continue
-                name = stage if setting.name == study.first else f"{setting.name}: {stage}"
-                name = setting.name if stage == STUDENT else name
+                name = _row(study, setting.name, stage)
                 block = found.controls if setting.control else blocks.get(stage, blocks[STUDENT])
                 by_split = block.setdefault(name, {}).setdefault(seed, {})
                 by_split[row["split"]] = {metric: row[metric] for metric in METRICS}
+                if stage in lengths:
+                    found.lengths.setdefault(name, {})[seed] = lengths[stage]
+                if stage != BASELINE:
+                    own = _row(study, setting.baseline_of or setting.name, BASELINE)
+                    candidates[name] = [own, BASELINE]
     found.rungs = {**blocks[BASELINE], **blocks[TEACHER], **blocks[STUDENT]}
+    for name, both in candidates.items():
+        for baseline in (row for row in both if row in found.rungs or row in found.controls):
+            if _stage(name) == TEACHER or _equally_long(found, name, baseline):
+                found.baselines.setdefault(name, baseline)
     return found
+
+
+def _row(study: Study, setting: str, stage: str) -> str:
+    """The name of a setting's row."""
+    if stage == STUDENT:
+        return setting
+    return stage if setting == study.first else f"{setting}: {stage}"
+
+
+def _stage(name: str) -> str:
+    """What a row is, `baseline` or `teacher`; students have other names."""
+    return name.rpartition(": ")[2]
+
+
+def _equally_long(scores: DatasetScores, *names: str) -> bool:
+    """Whether rows are known to be equally long for every seed."""
+    first, *others = (scores.lengths.get(name) for name in names)
+    return first is not None and all(other == first for other in others)
 
 
 def summarise(
@@ -77,37 +111,41 @@ def summarise(
         metric: Key of METRICS.
 
     Returns:
-        A row a setting, all in percent: `mean`; `to_baseline`, to its own if it has one; `gain`,
-        the same relative to it; `to_previous`, a rung to the row above; `to_reference`;
-        `gap_closed`, the share of the way from the baseline to the oracle, where there is one. Each
-        is a mean over seeds of a value of one seed, with the half width of its interval under
-        `<name>_interval95` if there are two seeds.
+        A row a setting, all in percent: `mean`; `to_baseline`, to that of `scores.baselines`;
+        `gain`, the same relative to it; `to_previous`, a student that is a rung to the one above,
+        the first to `teacher`; `to_reference`; `gap_closed`, the share of the way from the baseline
+        to an oracle, where all three are equally long. Each is a mean over seeds of a value of one
+        seed, with the half width of its interval under `<name>_interval95` if there are two seeds.
     """
     values = {
         name: np.array([by_seed[seed][split][metric] for seed in sorted(by_seed)])
         for name, by_seed in {**scores.rungs, **scores.controls}.items()
     }
-    baseline = values.get(BASELINE)
-    oracle = next((x for name, x in values.items() if name.endswith(ORACLE)), None)
     rows: list[dict[str, Any]] = []
-    previous: str | None = None
+    previous = TEACHER if TEACHER in scores.rungs else None
     for name, x in values.items():
         control = name in scores.controls
         row: dict[str, Any] = {"setting": name, "control": control, "seeds": len(x)}
         row |= _with_interval("mean", x)
-        own = values.get(f"{name.partition(':')[0]}: {BASELINE}", baseline)
-        if own is not None and not name.endswith(BASELINE):
-            row |= _with_interval("to_baseline", x - own)
-            if own.all():
-                row |= _with_interval("gain", 100 * (x - own) / own)
-            if baseline is not None and oracle is not None and (oracle - baseline).all():
-                row |= _with_interval("gap_closed", 100 * (x - baseline) / (oracle - baseline))
-        if previous is not None and not control:
-            row |= _with_interval("to_previous", x - values[previous])
+        baseline = scores.baselines.get(name)
+        if baseline:
+            gain = x - values[baseline]
+            row |= _with_interval("to_baseline", gain)
+            if values[baseline].all():
+                row |= _with_interval("gain", 100 * gain / values[baseline])
+            oracles = (o for o in values if o.endswith(ORACLE))
+            oracle = next((o for o in oracles if _equally_long(scores, name, baseline, o)), None)
+            if oracle:
+                gap = values[oracle] - values[baseline]
+                if gap.all():
+                    row |= _with_interval("gap_closed", 100 * gain / gap)
+        if not control and _stage(name) not in (BASELINE, TEACHER):
+            if previous:
+                row |= _with_interval("to_previous", x - values[previous])
+            previous = name
         if reference in values and name != reference:
             row |= _with_interval("to_reference", x - values[reference])
         rows.append(row)
-        previous = name
     return rows
 
 

@@ -1,4 +1,5 @@
 import json
+import platform
 import subprocess
 import sys
 from importlib import metadata
@@ -46,6 +47,8 @@ def test_everything_that_numbers_depend_on_is_there() -> None:
     assert found["packages"]["torch"] == metadata.version("torch")
     assert found["packages"]["powerful-benchmarker"] == "0.9.33"
     assert found["packages"]["pytorch-metric-learning"] == "0.9.92"
+    for extra in ("lightly", "timm"):  # what comes from them is in the numbers, too
+        assert found["packages"][extra] == metadata.version(extra)
     assert found["machine"]["torch_threads"] == torch.get_num_threads()
     assert (found["machine"]["gpu"] is None) == (not torch.cuda.is_available())
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
@@ -91,6 +94,27 @@ def test_a_machine_without_git_has_no_commit(
 def test_a_package_that_is_not_installed_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "_PACKAGES", ("torch", "no-such-package"))
     assert describe_environment()["packages"]["no-such-package"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("processor : 0\nmodel name\t: Beads 7 @ 1 GHz\nmodel name\t: Other\n", "Beads 7 @ 1 GHz"),
+        ("processor : 0\nBogoMIPS : 48\n", "arm"),  # not every kind of CPU has a name there
+        (None, "arm"),
+    ],
+)
+def test_the_cpu_has_its_name(
+    content: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cpuinfo"
+    if content:
+        path.write_text(content)
+    monkeypatch.setattr(provenance, "_CPUINFO", path)
+    monkeypatch.setattr(platform, "processor", lambda: "arm")
+    assert describe_environment()["machine"]["cpu"] == expected
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert describe_environment()["machine"]["cpu"] == (expected if expected != "arm" else None)
 
 
 def test_each_process_of_a_plain_experiment_is_noted(tmp_path: Path) -> None:

@@ -7,21 +7,59 @@ import pytest
 
 from slade_plugin.config.composition import config_root
 from slade_plugin.errors import ConfigError
-from slade_plugin.studies.config_check import check_configs, read_plan
+from slade_plugin.results.table import METRICS
+from slade_plugin.self_training.stages import BASELINE, STUDENT, TEACHER
+from slade_plugin.studies.config_check import check_configs, read_each, read_plan
+from slade_plugin.studies.lengths import row_lengths
 from slade_plugin.studies.plan import Setting, Study, plan_runs
+from slade_plugin.studies.scores import read_scores
 
 WHOLE = Setting("whole", ("--config_loss", "slade"), own_teacher=True, own_baseline=True)
 SHIPPED = sorted((config_root() / "studies").glob("*.yaml"))
+PLANS: dict[Path, dict[tuple[str, ...], Any]] = {}
 
 
 def runs_of(folder: Path, *settings: Setting, seeds: int = 1) -> Any:
     return plan_runs(Study("s", {"dots": ()}, "whole", (WHOLE, *settings)), folder, range(seeds))
 
 
+def read_plans(path: Path, folder: Path) -> dict[tuple[str, ...], Any]:
+    """Flags to plans of the runs of a study; read once, since it takes seconds."""
+    if path not in PLANS:
+        PLANS[path] = read_each(plan_runs(Study.load(path), folder, [0]).values(), read_plan)
+    return PLANS[path]
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_run_py_takes_every_setting_of_the_shipped_studies(path: Path, tmp_path: Path) -> None:
-    assert check_configs(plan_runs(Study.load(path), tmp_path, [0]).values()) == []
+    assert all(STUDENT in plan for plan in read_plans(path, tmp_path).values())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_students_of_the_shipped_studies_have_an_equally_long_baseline(
+    path: Path, tmp_path: Path
+) -> None:
+    """On each data set, unless the study has none at all. Nothing is trained for it."""
+    study = Study.load(path)
+    runs = plan_runs(study, tmp_path, [0])
+    for run in runs.values():
+        plan = dict(read_plans(path, tmp_path)[run.flags])
+        if run.teacher:
+            del plan[TEACHER]
+        run.table.parent.mkdir(parents=True)
+        (run.experiment / "pipeline.json").write_text(json.dumps({"plan": plan}))
+        scores = {"split": "test", "split_scheme": "mean", **dict.fromkeys(METRICS, 1)}
+        rows = [{"experiment": row, **scores} for row in row_lengths(run)]
+        run.table.write_text(json.dumps({"rows": rows}))
+    for dataset in study.datasets:
+        found = read_scores(study, runs, dataset)
+        baselines = {row for row in found.rungs if row.endswith(BASELINE)}
+        assert bool(baselines) == (study.ablation == 0)
+        students = {setting.name for setting in study.settings}
+        assert students <= {*found.rungs, *found.controls}
+        if baselines:
+            assert students <= {*found.baselines}
 
 
 def test_the_names_of_clusters_are_their_number(tmp_path: Path) -> None:

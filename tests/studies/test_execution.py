@@ -82,7 +82,7 @@ def test_a_run_without_a_table_has_failed(tmp_path: Path, stub_runs: Any) -> Non
 @pytest.mark.parametrize(
     ("jobs", "gpus", "devices", "threads"),
     [
-        (1, [], {None}, {None}),
+        (1, [], {None}, {"1"}),
         (2, [], {None}, {"1"}),
         (2, ["0", "3"], {"0", "3"}, {None}),
         (1, ["5", "6"], {"5"}, {None}),
@@ -98,7 +98,7 @@ def test_jobs_share_cores_and_gpus(
     devices: set[str],
     threads: set[str],
 ) -> None:
-    """One thread a run where several share the cores; each GPU is used."""
+    """One thread a run without GPUs, however many share the cores; each GPU is used."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     execute(runs_of(tmp_path, 0, 1), jobs, gpus, stub_runs.program)

@@ -9,7 +9,14 @@ import pytest
 from pytorch_metric_learning.utils.logging_presets import get_record_keeper
 
 from slade_plugin.miners import BasisSimilarityMiner
-from slade_plugin.studies.pairs import COLUMNS, TITLES, pair_parts, read_records, share
+from slade_plugin.studies.pairs import (
+    COLUMNS,
+    TITLES,
+    has_rounds,
+    pair_parts,
+    read_records,
+    share,
+)
 from slade_plugin.studies.plan import Run
 
 NAN = math.nan
@@ -115,6 +122,8 @@ def test_of_several_rounds_the_last_student_counts(tmp_path: Path) -> None:
     for place, value in (("student", 1.0), ("round10/student", 0.5), ("round2/student", 0.2)):
         record(tmp_path / "experiment" / place, "s0", [(value, 0.0, 10, 1.0, 0.0, 4)])
     assert pair_parts([run_in(tmp_path)], [(0, 1)])["positive_precision"] == [50]
+    assert has_rounds([run_in(tmp_path / "other"), run_in(tmp_path)])
+    assert not has_rounds([run_in(tmp_path / "other")])
 
 
 def test_a_student_without_pairs_has_no_parts(tmp_path: Path) -> None:

@@ -146,6 +146,22 @@ def test_first_may_go_without_a_baseline(tmp_path: Path) -> None:
     assert (setting.own_teacher, setting.own_baseline) == (True, False)
 
 
+def test_a_setting_may_be_compared_with_the_baseline_of_another(tmp_path: Path) -> None:
+    """Which is no other command: its run is the same as without a baseline."""
+    settings = {
+        "whole": "--a 1",
+        "longer": {"flags": "--a 2", "baseline": True},
+        "low": {"flags": "--a 3", "baseline": "longer"},
+    }
+    study = load(tmp_path, settings=settings, controls={"c": {"baseline": "whole"}})
+    assert [(s.own_baseline, s.baseline_of) for s in study.settings] == [
+        *((True, ""), (True, ""), (False, "longer"), (False, "whole")),
+    ]
+    without = load(tmp_path, settings={**settings, "low": "--a 3"}, controls="absent")
+    run = plan_runs(study, tmp_path, [0])["dots", 0, "low"]
+    assert run == plan_runs(without, tmp_path, [0])["dots", 0, "low"]
+
+
 def test_rows_have_names_in_the_poster(tmp_path: Path) -> None:
     study = load(tmp_path, poster={"ablation": 3, "rows": {"teacher": "SD", "swav": "Local-CE"}})
     assert (study.ablation, dict(study.poster)) == (3, {"teacher": "SD", "swav": "Local-CE"})
@@ -202,6 +218,11 @@ def test_what_is_no_study_is_named(tmp_path: Path, content: str) -> None:
         ({"settings": {"a": {"flag": "--x"}}}, "holds flag; expected flags, teacher, baseline"),
         ({"settings": {"a": {"teacher": "mine"}}}, "teacher 'mine' and .*expected first or own"),
         ({"settings": {"a": {"teacher": "own", "baseline": 1}}}, "baseline 1; expected"),
+        ({"controls": {"c": {"baseline": "swav"}}}, "c has baseline 'swav'; expected .*: whole"),
+        (
+            {"settings": {"whole": {"baseline": "whole"}}},
+            "whole has baseline 'whole'; expected true, false or a setting that .*: there is none",
+        ),
         ({"settings": {"a": "--seed 3"}}, "--seed: the study itself says this"),
         ({"controls": {"plain": None}}, "plain names more than one row"),
         ({"reference": "pale"}, "reference is 'pale'; expected one of settings or controls: "),

@@ -1,4 +1,6 @@
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,23 +24,47 @@ def planned(folder: Path, *extra: str) -> dict[Run, str]:
     return {run: f"{run.setting}, seed {run.seed}" for run in runs.values()}
 
 
-def test_the_commands_can_be_pasted(
+def test_the_commands_are_those_of_the_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With paths below the working directory as one types them, and values in braces."""
     monkeypatch.chdir(tmp_path)
-    titles = planned(tmp_path / "runs", "--dataset_root", "d")
+    titles = planned(tmp_path / "runs", "--dataset_root", "/d")
     assert print_plan(titles, probe=False) == {}
-    first = next(iter(titles)).folder.name
-    places = "--dataset_root d --seed 3"
-    assert capsys.readouterr().out.splitlines() == [
+    whole, k_9 = (f"runs/dots/seed3/{run.folder.name}" for run in titles)
+    end = "--experiment_name experiment"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
         "whole, seed 3",
-        f"    python run.py --config_loss slade --pipeline '{{baseline: false}}' {places}",
+        "    python run.py --config_loss slade --pipeline '{baseline: false}' --dataset_root /d "
+        f"--seed 3 --root_experiment_folder {whole} {end}",
         "k_9, seed 3",
         "    python run.py --config_loss slade --pipeline '{baseline: false}' --pseudo_labels "
-        "'{num_clusters: 9}' --dataset_root d --teacher_experiment "
-        f"runs/dots/seed3/{first}/experiment/teacher --seed 3",
+        f"'{{num_clusters: 9}}' --dataset_root /d --seed 3 --root_experiment_folder {k_9} {end} "
+        f"--teacher_experiment {whole}/experiment/teacher",
     ]
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    print_plan(titles, probe=False)
+    assert f"--root_experiment_folder {tmp_path}/{whole} {end}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_commands_can_be_pasted(
+    bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other; then the study finds its runs done."""
+    monkeypatch.chdir(tmp_path)
+    places = ["--dataset_root", str(bench.dataset_root)]
+    titles = planned(tmp_path / "runs", *bench.tiny_student().split(), *places)
+    print_plan(titles, probe=False)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "python run.py" in line]
+    for line in lines:
+        outcome = bench.run_words(shlex.split(line)[2:])
+        assert outcome.code == 0, outcome.err
+    assert len(lines) == 2
+    assert all(run.finished for run in titles)
 
 
 def test_a_given_teacher_costs_nothing_and_what_is_done_neither(
