@@ -1,7 +1,7 @@
 """A step decay whose one step is placed by the length of the training.
 
-Teacher, student and baseline differ in length, a baseline's follows from the others, and a milestone
-in epochs would be right for one of them only.
+Teacher, student and baseline differ in length, a baseline's follows from the others, and one
+milestone in epochs would be right for one of them only.
 """
 
 from torch.optim import Optimizer

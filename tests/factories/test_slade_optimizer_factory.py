@@ -138,7 +138,7 @@ def test_a_scheduler_that_asks_for_it_is_told_the_length_of_the_training(full_ge
 def test_a_scheduler_of_epochs_is_refused_elsewhere(full_getter: Any, key: str) -> None:
     with pytest.raises(
         ConfigError,
-        match=rf"trunk_optimizer\.{key}: FinalStepLR counts epochs; expected it under scheduler_by_e",
+        match=rf"trunk_optimizer\.{key}: FinalStepLR counts epochs; expected it under scheduler",
     ):
         create(full_getter, entries(**{key: {"FinalStepLR": {}}}))
 
