@@ -117,9 +117,9 @@ class SladeRunner(SingleExperimentRunner):
                 setattr(reader.args, area, names)
         return reader
 
-    def compose(self, areas: list[str], requested: Mapping[str, Any]) -> dict[str, list[str]]:
+    def compose(self, areas: list[str], *requested: Mapping[str, Any]) -> dict[str, list[str]]:
         """Config files by area; see `slade_plugin.config.composition`."""
-        return compose(Path(self.root_config_folder), areas, requested)
+        return compose(Path(self.root_config_folder), areas, *requested)
 
     @staticmethod
     def starts_fresh(args: Any) -> bool:

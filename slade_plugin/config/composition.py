@@ -10,6 +10,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -20,6 +21,7 @@ from slade_plugin.errors import ConfigError
 BRINGS = "brings"
 DATA_AREA = "config_dataset"
 AREAS_FILE = "config_foldernames"
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def config_root() -> Path:
@@ -104,13 +106,19 @@ def requested_names(value: Any, area: str) -> list[str]:
     return names
 
 
-def compose(root: Path, areas: Iterable[str], requested: Mapping[str, Any]) -> dict[str, list[str]]:
+def compose(
+    root: Path,
+    areas: Iterable[str],
+    requested: Mapping[str, Any],
+    brings: Mapping[str, Any] = _NOTHING,
+) -> dict[str, list[str]]:
     """The files to load for each area, in order.
 
     Args:
         root: The config root.
         areas: Areas in the order of config_foldernames.yaml.
         requested: What the user asked for by area; an area left out means its default.
+        brings: Further files by area, as if a file other than the data set's brought them last.
 
     Returns:
         For each area the names of its files, each once; later files win.
@@ -129,21 +137,21 @@ def compose(root: Path, areas: Iterable[str], requested: Mapping[str, Any]) -> d
             )
         seen = (*seen, (area, name))
         own: list[str] = []
-        brings = _brings(load_config(root, area, name), area, name, areas)
+        found = _brings(load_config(root, area, name), f"{area}/{name}.yaml", areas)
         # What this file builds on first, with all that brings, however the keys are ordered.
-        for other in sorted(brings, key=lambda other: other != area):
-            for n in brings[other]:
+        for other in sorted(found, key=lambda other: other != area):
+            for n in found[other]:
                 (own if other == area else brought[other]).extend(expand(other, n, seen))
         return [*own, name]
 
-    explicit = {
-        area: [
-            n
-            for name in requested_names(requested.get(area, "default"), area)
-            for n in expand(area, name, ())
-        ]
-        for area in sorted(areas, key=lambda area: area == DATA_AREA)
-    }
+    def request(area: str) -> list[str]:
+        names = requested_names(requested.get(area, "default"), area)
+        return [n for name in names for n in expand(area, name, ())]
+
+    explicit = {area: request(area) for area in areas if area != DATA_AREA}
+    for area, names in _brings({BRINGS: brings}, "pipeline: teacher", areas).items():
+        brought[area] += [n for name in names for n in expand(area, name, ())]
+    explicit |= {area: request(area) for area in areas if area == DATA_AREA}
     composed = {}
     for area in areas:
         names = explicit[area]
@@ -152,26 +160,24 @@ def compose(root: Path, areas: Iterable[str], requested: Mapping[str, Any]) -> d
     return composed
 
 
-def _brings(
-    content: Mapping[str, Any], area: str, name: str, areas: list[str]
-) -> dict[str, list[str]]:
+def _brings(content: Mapping[str, Any], where: str, areas: list[str]) -> dict[str, list[str]]:
     brings = content.get(BRINGS) or {}
     if not isinstance(brings, dict):
         raise ConfigError(
-            f"{area}/{name}.yaml: brings is {brings!r}; expected areas and their files, such as "
+            f"{where}: brings is {brings!r}; expected areas and their files, such as "
             "{config_optimizers: [slade]}."
         )
     for other in brings:
         if other not in areas:
             raise ConfigError(
-                f"{area}/{name}.yaml brings files of {other!r}{nearest(str(other), areas)}; "
+                f"{where} brings files of {other!r}{nearest(str(other), areas)}; "
                 f"the areas are {', '.join(areas)}."
             )
     files = {k: [v] if isinstance(v, str) else v for k, v in brings.items()}
     for other, names in files.items():
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise ConfigError(
-                f"{area}/{name}.yaml brings {names!r} of {other}; expected the names of files, "
+                f"{where} brings {names!r} of {other}; expected the names of files, "
                 "such as [slade]."
             )
     return files

@@ -381,7 +381,8 @@ def _self_training(config: Mapping[str, Any]) -> list[str]:
         )
     teacher = _mapping(pipeline, "teacher", problems)
     areas = set(config.get("config_foldernames") or filter(_is_area, teacher))
-    known = sorted((HOST_KEYS | {"leakage", "seed", "unlabeled_dataset"} | areas) - {"api_parser"})
+    ours = {"brings", "leakage", "seed", "unlabeled_dataset"}
+    known = sorted((HOST_KEYS | ours | areas) - {"api_parser"})
     problems += [
         f"pipeline.teacher.{name} is no key of a config{nearest(plain_key(str(name)), known)}"
         for name in teacher

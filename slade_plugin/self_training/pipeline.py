@@ -22,6 +22,7 @@ import yaml
 from easy_module_attribute_getter import utils as emag_utils
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
+from slade_plugin.config.composition import BRINGS
 from slade_plugin.config.keys import OUR_KEYS, STAGE_PREFIXES, complete_config, plain_key
 from slade_plugin.config.validation import check_args
 from slade_plugin.errors import ConfigError, ExperimentError
@@ -199,7 +200,8 @@ class Pipeline:
         requested = dict(self.runner.requested)
         areas = {k: v for k, v in settings.items() if k in requested}
         requested |= areas
-        for key in (k for k in settings if k not in areas):
+        brings = settings.get(BRINGS) or {}
+        for key in (k for k in settings if k not in areas and k != BRINGS):
             shared = getattr(reader.args, key, settings[key])
             setattr(reader.args, key, _merged(settings[key], shared))
         for key, value in [*self._flags("every."), *own]:
@@ -209,8 +211,8 @@ class Pipeline:
                 setattr(reader.args, key, _merged(getattr(reader.args, key, None), value))
         if self.self_supervised:
             reader.args.self_supervised = dict(self.self_supervised)
-        if requested != self.runner.requested:
-            composed = self.runner.compose(reader.args.config_foldernames, requested)
+        if brings or requested != self.runner.requested:
+            composed = self.runner.compose(reader.args.config_foldernames, requested, brings)
             vars(reader.args).update(composed)
         vars(reader.args).update(self._places(stage))
         return reader

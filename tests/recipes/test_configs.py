@@ -32,10 +32,10 @@ FILES_IN_AREA = {
     "config_dataset": 9,
     "config_eval": 4,
     "config_factories": 1,
-    "config_general": 16,
-    "config_loss": 38,
+    "config_general": 15,
+    "config_loss": 33,
     "config_models": 11,
-    "config_optimizers": 16,
+    "config_optimizers": 17,
     "config_self_supervised": 3,
     "config_transforms": 4,
 }
@@ -303,7 +303,7 @@ def test_loss_config_can_be_built(name: str, getter: Any) -> None:
         assert len(list(sampler)) == len(sampler)
     models = factories["model"].create(named_specs=config["models"])
     optimizers, _, _ = factories["optimizer"].create(
-        named_specs=config["optimizers"], kwargs={"param_sources": [models, loss_funcs]}
+        named_specs=config["optimizers"], kwargs={"param_sources": [models, loss_funcs], "num_epochs": 4}
     )
     trained = {
         id(p) for o in optimizers.values() for group in o.param_groups for p in group["params"]

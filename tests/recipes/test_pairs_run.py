@@ -41,7 +41,11 @@ def test_every_stage_gets_what_photographs_need(
     assert student.unlabeled_dataset == pool
     assert student.pseudo_labels["num_clusters"] == 400  # the poster's best on NABirds
     assert "basis_loss_optimizer" in student.optimizers
-    assert student.num_epochs_train == stages["teacher"].num_epochs_train == 20
+    lengths = {name: args.num_epochs_train for name, args in stages.items()}
+    assert lengths == {"teacher": 20, "student": 40, "baseline": 60}
+    # MLRC's rates are constant, in all of their parts.
+    kinds = [key for args in stages.values() for o in args.optimizers.values() for key in o]
+    assert not any(kind.startswith("scheduler") for kind in kinds)
 
 
 def test_every_stage_of_clothes_is_evaluated_from_query_to_gallery(bench: Any) -> None:
