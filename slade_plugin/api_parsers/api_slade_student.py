@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from powerful_benchmarker.api_parsers import BaseAPIParser
 
+from slade_plugin.api_parsers.training_length import TrainingLength
 from slade_plugin.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
 from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.factories.slade_split_manager_factory import SladeSplitManagerFactory
@@ -27,7 +28,7 @@ from slade_plugin.self_training.teacher import Teacher
 STUDENT_INITIALIZATIONS = ("pretrained", "teacher")
 
 
-class APISladeStudent(BaseAPIParser):
+class APISladeStudent(TrainingLength, BaseAPIParser):
     """Builds a student; the trainer named `SladeStudent` finds it by its name.
 
     Besides the host's entries the config holds `unlabeled_dataset`, `unlabeled_sampler`,

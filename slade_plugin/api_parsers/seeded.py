@@ -7,18 +7,16 @@ from typing import Any
 
 from slade_plugin.api_parsers.growing_records import let_records_grow
 from slade_plugin.api_parsers.starting_trunk import record_start, start_trunks
+from slade_plugin.api_parsers.training_length import TrainingLength
 from slade_plugin.errors import DivergenceError, ExperimentError
-from slade_plugin.factories.slade_optimizer_factory import NUM_EPOCHS, SladeOptimizerFactory
 from slade_plugin.seeding import derive_seed, seed_everything
 from slade_plugin.training_state import TrainingState
 
 
-class _Seeded:
+class _Seeded(TrainingLength):
     """Seeds split schemes, makes them resumable, starts trunks; records grow, errors keep text."""
 
     args: Any
-    split_manager: Any
-    factories: dict[str, Any]
     epoch: int
     curr_split_count: int
 
@@ -44,20 +42,6 @@ class _Seeded:
         epoch = getattr(self, "epoch", 1)
         if epoch > 1:
             seed_everything(derive_seed(self.args.seed, self.curr_split_count, epoch))
-
-    def default_kwargs_optimizers(self) -> dict[str, Any]:
-        """The host's, and for our factory the length of the training, on which rates may depend."""
-        kwargs: dict[str, Any] = super().default_kwargs_optimizers()  # type: ignore[misc]
-        if isinstance(self.factories["optimizer"], SladeOptimizerFactory):
-            kwargs[NUM_EPOCHS] = self._num_epochs
-        return kwargs
-
-    def _num_epochs(self) -> int:
-        """Of the current split scheme: a run that reproduces a resumed one has one for each."""
-        epochs: int | dict[str, int] = self.args.num_epochs_train
-        if isinstance(epochs, int):
-            return epochs
-        return epochs[self.split_manager.curr_split_scheme_name]
 
     def get_trainer(self, **kwargs: Any) -> Any:
         """The host's, with all that a checkpoint needs besides models and optimizers."""

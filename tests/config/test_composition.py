@@ -76,6 +76,19 @@ def test_what_a_data_set_brings_comes_last(root: Path) -> None:
     assert list(composed) == areas
 
 
+def test_further_files_come_after_the_methods_and_before_the_data_set_s(root: Path) -> None:
+    """Where a stage's settings bring files: `pipeline: teacher: brings`."""
+    areas = ["config_dataset", *AREAS]
+    write(root, "config_dataset/default", {"key": 0})
+    write(root, "config_dataset/photographs", {"brings": {"config_b": ["mine"]}})
+    write(root, "config_b/further", {"key": 1})
+    requested = {"config_dataset": "photographs", "config_a": "one"}
+    composed = compose(root, areas, requested, {"config_b": ["further"]})
+    assert composed["config_b"] == ["default", "deep", "extra", "further", "mine"]
+    with pytest.raises(ConfigError, match=r"pipeline: teacher brings files of 'config_c'"):
+        compose(root, areas, requested, {"config_c": ["further"]})
+
+
 def test_the_order_of_the_keys_of_brings_does_not_matter(root: Path) -> None:
     """`one` builds on `two`, so what `two` brings comes first, wherever config_a is written."""
     expected = compose(root, AREAS, {"config_a": "one"})

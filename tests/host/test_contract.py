@@ -101,6 +101,7 @@ def test_evaluation_is_the_hosts() -> None:
 def test_the_run_is_the_hosts() -> None:
     """Stages, split schemes, training, evaluation, ensembles: none of it is ours."""
     assert overridden(APISladeStudent, BaseAPIParser) == {
+        "default_kwargs_optimizers",
         "default_kwargs_split_manager",
         "default_kwargs_trainer",
         "list_of_old_objects_to_delete",
@@ -109,6 +110,7 @@ def test_the_run_is_the_hosts() -> None:
     }
     assert overridden(seeded(BaseAPIParser), BaseAPIParser) == {
         "__init__",
+        "default_kwargs_optimizers",
         "get_record_keeper",
         "get_trainer",
         "run_for_each_split_scheme",

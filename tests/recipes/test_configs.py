@@ -303,7 +303,8 @@ def test_loss_config_can_be_built(name: str, getter: Any) -> None:
         assert len(list(sampler)) == len(sampler)
     models = factories["model"].create(named_specs=config["models"])
     optimizers, _, _ = factories["optimizer"].create(
-        named_specs=config["optimizers"], kwargs={"param_sources": [models, loss_funcs], "num_epochs": 4}
+        named_specs=config["optimizers"],
+        kwargs={"param_sources": [models, loss_funcs], "num_epochs": 4},
     )
     trained = {
         id(p) for o in optimizers.values() for group in o.param_groups for p in group["params"]
@@ -421,12 +422,31 @@ def test_mlrc_configs_equal_the_host_s_own(
     sorted({p.stem for p in (ROOT / "config_optimizers").glob("*.yaml")} & {*LOSSES} - {"default"}),
 )
 def test_brought_optimizer_survives_the_benchmark_s(name: str) -> None:
-    """The user's --config_optimizers mlrc comes after what a loss brings along."""
-    own = load(f"config_optimizers/{name}")["optimizers"]
+    """The user's --config_optimizers mlrc comes after what a loss brings along.
+
+    It says how trunk and embedder are trained, and that all rates are constant.
+    """
+    brought = merge({"config_loss": name})["optimizers"]
+    own = {
+        key: {k: v for k, v in entry.items() if not k.startswith("scheduler")}
+        for key, entry in brought.items()
+    }
     merged = merge({"config_loss": name, "config_optimizers": "mlrc"})["optimizers"]
     mlrc = load("config_optimizers/mlrc")["optimizers"]
     expected = {key.removesuffix("~OVERRIDE~"): value for key, value in mlrc.items()}
-    assert merged == expected | own
+    assert own.keys() > expected.keys()
+    assert merged == own | expected
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_part_of_a_student_drops_its_rate_at_the_end(name: str) -> None:
+    """And no part of a baseline, which the host's own runner can then train too, unless asked."""
+    drop = {"FinalStepLR": {"share": 0.25, "factor": 0.1}}
+    asked = merge({"config_loss": name, "config_optimizers": "final_step"})["optimizers"]
+    assert [entry["scheduler_by_epoch"] for entry in asked.values()] == [drop] * len(asked)
+    own = merge({"config_loss": name})["optimizers"]
+    found = [entry.get("scheduler_by_epoch") for entry in own.values()]
+    assert found == [drop if name.startswith("slade") else None] * len(own)
 
 
 def test_tuned_values_equal_the_published_ones(
@@ -470,7 +490,7 @@ def test_losses_with_class_weights_bring_their_optimizer() -> None:
         "cosface", "cross_entropy", "normalized_softmax", "proxy_anchor", "proxy_nca",
         "proxy_nca_plus_plus",
     )  # fmt: skip
-    assert brings == {name: [name] for name in expected} | {"slade_proxy_anchor": ["proxy_anchor"]}
+    assert brings == {name: [name] for name in (*expected, "slade_proxy_anchor")}
 
 
 def test_a_key_belongs_to_one_area() -> None:

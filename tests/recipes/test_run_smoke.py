@@ -111,6 +111,17 @@ def test_the_teachers_loss_is_the_students_on_labeled_images(
     assert [stages[0][k] for k in length] == [rungs["slade"]["teacher"][k] for k in length]
 
 
+@pytest.mark.parametrize("name", STUDENTS)
+def test_the_rates_of_all_stages_are_of_one_kind(name: str, rungs: dict[str, Any]) -> None:
+    """So that a gain is not a better schedule."""
+    rates = [
+        entry["scheduler_by_epoch"]
+        for stage in ("teacher", "student", "baseline")
+        for entry in rungs[name][stage]["optimizers"].values()
+    ]
+    assert rates == [{"FinalStepLR": {"share": 0.25, "factor": 0.1}}] * len(rates)
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_plain_loss_trains(name: str, bench: Any, tmp_path: Path) -> None:
     """With the embedder as shipped, since some losses are told its size."""
