@@ -1,0 +1,159 @@
+"""The table of docs/method.md: its defaults are those of the configs, its options exist."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slade_plugin.losses import FeatureBasisLoss
+
+ROOT = Path(__file__).parents[2]
+MINER = "mining_funcs/unlabeled_tuple_miner/BasisSimilarityMiner"
+BASIS = "loss_funcs/basis_loss/FeatureBasisLoss"
+SAMPLER = "MPerClassSampler/m"
+MARGINS = "loss_funcs/metric_loss/ContrastiveLoss"
+RATE = "optimizers/trunk_optimizer"
+PAPER, SWAV, SWAV_CONV4 = "slade_paper", "swav", "swav_conv4"
+
+# Start of a row -> places in the config of which each value stands in its "default". A place is one
+# of slade's student, or of another config or stage where it says so.
+DEFAULTS: dict[str, list[str]] = {
+    "**Teacher**": [
+        "teacher: num_epochs_train",
+        "teacher: trainer/MetricLossOnly/iterations_per_epoch",
+    ],
+    "labels of D^u": ["pseudo_labels/source"],
+    "k clusters": ["pseudo_labels/num_clusters", "folders: pseudo_labels/num_clusters"],
+    "Lloyd iterations": ["pseudo_labels/num_iterations", "pseudo_labels/num_restarts"],
+    "clusters too small": ["pseudo_labels/min_cluster_size"],
+    "lambda1": ["trainer/SladeStudent/loss_weights/unlabeled_metric_loss"],
+    "lambda2": [
+        "trainer/SladeStudent/loss_weights/basis_loss",
+        f"{PAPER}: trainer/SladeStudent/loss_weights/basis_loss",
+    ],
+    "margins": [f"{MARGINS}/pos_margin", f"{MARGINS}/neg_margin", f"teacher: {MARGINS}/neg_margin"],
+    "optimizer and start of W_a": ["optimizers/basis_loss_optimizer/Adam/lr"],
+    "length of f": [f"{BASIS}/normalize_embeddings", f"{PAPER}: {BASIS}/normalize_embeddings"],
+    "scale of the logits": [f"{BASIS}/logit_scale", f"{PAPER}: {BASIS}/logit_scale"],
+    "centring": [f"{BASIS}/center_responses", f"{PAPER}: {BASIS}/center_responses"],
+    "m *(open)*": [f"{BASIS}/margin"],
+    "lambda_v": [f"{BASIS}/variance_weight"],
+    "ablation 3": [f"{BASIS}/pairwise_loss"],
+    "steepness": [f"{BASIS}/pairwise_scale"],
+    "beta": [f"{BASIS}/momentum"],
+    "gradient through Eq. 6": [f"{BASIS}/gradient_mode", f"{PAPER}: {BASIS}/gradient_mode"],
+    "other thresholds": [
+        f"{MINER}/positive_threshold/quantile",
+        f"{MINER}/negative_threshold/quantile",
+    ],
+    "agreement": [f"{MINER}/require_agreement", f"{PAPER}: {MINER}/require_agreement"],
+    "32 + 32": ["trainer/SladeStudent/batch_size", "trainer/SladeStudent/unlabeled_batch_size"],
+    "how they are drawn": [f"sampler/{SAMPLER}", f"unlabeled_sampler/{SAMPLER}"],
+    "W_a first alone": ["trainer/SladeStudent/basis_warmup_iterations"],
+    "start of the student": ["student_initialization"],
+    "length of the student": ["num_epochs_train", "trainer/SladeStudent/iterations_per_epoch"],
+    "learning rates": [
+        f"{RATE}/Adam/lr",
+        f"{RATE}/scheduler_by_epoch/FinalStepLR/share",
+        f"{RATE}/scheduler_by_epoch/FinalStepLR/factor",
+    ],
+    "rounds": ["pipeline/rounds"],
+    **{
+        f"SwAV: {row}": [
+            f"{name}: self_supervised/{o}" for name in (SWAV, SWAV_CONV4) for o in options
+        ]
+        for row, options in {
+            "length": ["num_epochs"],
+            "images a step": ["batch_size"],
+            "prototypes, K": ["num_prototypes"],
+            "prototypes frozen": ["frozen_prototype_epochs"],
+            "projection head": ["projection_hidden_size", "projection_size"],
+            "temperature": ["temperature"],
+            "entropy of the codes": ["epsilon"],
+            "Sinkhorn": ["sinkhorn_iterations"],
+            "queue": ["queue_length", "queue_start_epoch"],
+            "learning rate": ["warmup_epochs", "final_lr_fraction"],
+            "data loading": ["dataloader_num_workers"],
+        }.items()
+    },
+}
+# Rows that hold no value of a config: equations, whole stages, lists of views.
+WITHOUT = (
+    "**Start of the trunk**", "**Fine-tuned SwAV**", "**Pseudo labels**", "**Objective**", "**Eq.",
+    "losses of classes", "transforms of D^u", "pseudo labels of two rounds", "best model",
+    "SwAV: views", "SwAV: further views", "SwAV: optimizer", "SwAV: seed",
+    "SwAV: a finished stage",
+)  # fmt: skip
+
+
+def table() -> list[list[str]]:
+    """Rows of the one table of choices: what, option, default, source."""
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    lines = text[text.index("| equation or sentence |") :].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines[2:]]
+
+
+ROWS = table()
+
+
+def row_of(start: str) -> list[str]:
+    (row,) = (row for row in ROWS if row[0].startswith(start))
+    return row
+
+
+@pytest.fixture(scope="module")
+def configs(bench: Any) -> dict[str, Any]:
+    """Stage or name to its merged config."""
+    slade = bench.stages("--config_loss slade")
+    swav = {
+        name: bench.stages(f"--config_loss slade --config_self_supervised {name}")["student"]
+        for name in (SWAV, SWAV_CONV4)
+    }
+    folders = "--config_loss slade --config_dataset folders --labeled x --unlabeled y"
+    return {
+        "": slade["student"],
+        "teacher": slade["teacher"],
+        PAPER: bench.stages("--config_loss slade_paper")["student"],
+        "folders": bench.stages(folders)["student"],
+        **swav,
+    }
+
+
+def value_at(place: str, configs: dict[str, Any]) -> Any:
+    """What a place of `DEFAULTS` holds; what a loss leaves out is its constructor's default."""
+    name, _, path = place.rpartition(": ")
+    value: Any = vars(configs[name])
+    *parents, last = path.split("/")
+    for key in parents:
+        value = value[key]
+    if last not in value and parents[-1] == FeatureBasisLoss.__name__:
+        return inspect.signature(FeatureBasisLoss).parameters[last].default
+    return value[last]
+
+
+def written(value: Any) -> str:
+    """As the table writes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_every_row_is_compared_or_listed_as_without_value() -> None:
+    assert len(ROWS) > 50
+    for row in ROWS:
+        assert len(row) == 4, row
+        starts = [start for start in (*DEFAULTS, *WITHOUT) if row[0].startswith(start)]
+        assert starts, f"{row[0]}: add it to DEFAULTS"
+
+
+@pytest.mark.parametrize("start", DEFAULTS)
+def test_defaults_are_those_of_the_configs(start: str, configs: dict[str, Any]) -> None:
+    default = row_of(start)[2]
+    words = re.findall(r"[A-Za-z_]\w*|\d+(?:\.\d+)?", default)
+    normal = [written(float(word)) if word[0].isdigit() else word for word in words]
+    for place in DEFAULTS[start]:
+        assert written(value_at(place, configs)) in normal, place
