@@ -237,10 +237,22 @@ def _numbers(config: Mapping[str, Any]) -> list[str]:
 
 
 def _schedules(config: Mapping[str, Any]) -> list[str]:
-    """Half a cosine that is over before the training is: its rate would rise again."""
+    """Arguments beside schedulers, and half a cosine that is over before the training is."""
     problems = []
     epochs = config.get("num_epochs_train")
     for name, spec in _mapping(config, "optimizers", []).items():
+        for key in (
+            (k for k in spec if k.startswith("scheduler")) if isinstance(spec, Mapping) else ()
+        ):
+            entry = spec[key] if isinstance(spec[key], Mapping) else {}
+            problems += [
+                f"optimizers.{name}.{key} holds {argument!r} beside its scheduler, where "
+                "~APPLY~3 puts it; expected it below a class, as in --optimizers~APPLY~2 "
+                f"{{Adam: {{{argument}: {entry[argument]}}}}}"
+                for argument in entry
+                if len(entry) > 1 and not argument[:1].isupper()
+            ]
+        # Its rate would rise again.
         by_epoch = spec.get("scheduler_by_epoch") if isinstance(spec, Mapping) else None
         cosine = by_epoch.get("CosineAnnealingLR") if isinstance(by_epoch, Mapping) else None
         length = cosine.get("T_max") if isinstance(cosine, Mapping) else None

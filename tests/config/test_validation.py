@@ -223,6 +223,15 @@ def test_a_cosine_that_would_rise_again_is_refused(
         check_args(baseline, full_getter)
 
 
+def test_an_argument_beside_a_scheduler_is_explained(baseline: Any, full_getter: Any) -> None:
+    """What --optimizers~APPLY~3 {lr: 0.5} makes of a config with schedulers."""
+    entry = baseline.optimizers["trunk_optimizer"]
+    entry["scheduler_by_epoch"] = {"FinalStepLR": {}, "lr": 0.5}
+    found = problems(baseline, full_getter)
+    assert "optimizers.trunk_optimizer.scheduler_by_epoch holds 'lr' beside its scheduler" in found
+    assert "expected it below a class, as in --optimizers~APPLY~2 {Adam: {lr: 0.5}}" in found
+
+
 def test_the_hosts_own_special_values_pass(baseline: Any, full_getter: Any) -> None:
     """No patience, the data set's own length of an epoch, a number of epochs a split scheme."""
     baseline.patience = None

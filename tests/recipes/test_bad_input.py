@@ -197,7 +197,12 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
             id="a basis that would never be trained",
         ),
         pytest.param(
-            "--config_loss slade --optimizers~APPLY~3 {lr: 1e-3}",
+            "--config_loss slade --optimizers~APPLY~3 {lr: 0.1}",
+            [CONFIG_ERROR, "scheduler_by_epoch holds 'lr'", "--optimizers~APPLY~2 {Adam: {lr: 0.1}}"],
+            id="a rate for schedulers too",
+        ),
+        pytest.param(
+            "--config_loss slade --optimizers~APPLY~2 {Adam: {lr: 1e-3}}",
             [CONFIG_ERROR, "lr is the text '1e-3', expected a number", "write 0.001"],
             id="a number that YAML reads as text",
         ),

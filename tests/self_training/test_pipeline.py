@@ -116,7 +116,10 @@ def test_the_student_is_told_where_teacher_and_pseudo_labels_are(bench: Any) -> 
 
 def test_the_baseline_is_the_teacher_trained_as_long_as_both(bench: Any) -> None:
     """To the step, rounded up to the teacher's epochs."""
-    flags = "--config_loss slade --num_epochs_train 5 --trainer~APPLY~2 {iterations_per_epoch: 7}"
+    flags = (
+        "--config_loss slade --num_epochs_train 5 --save_interval 5 "
+        "--trainer~APPLY~2 {iterations_per_epoch: 7}"
+    )
     stages = bench.stages(f"{flags} --teacher.trainer~APPLY~2 {{iterations_per_epoch: 10}}")
     teacher, student, baseline = (stages[s] for s in ("teacher", "student", "baseline"))
     both = steps(teacher) + steps(student)
@@ -176,7 +179,9 @@ def test_how_it_is_trained_goes_to_the_student(key: str, bench: Any) -> None:
 def test_a_prefix_aims_at_one_stage(bench: Any) -> None:
     plain = bench.stages("--config_loss slade")
     rates = {"teacher": 0.25, "baseline": 0.5}
-    flags = [f"--{stage}.optimizers~APPLY~3 {{lr: {rate}}}" for stage, rate in rates.items()]
+    flags = [
+        f"--{stage}.optimizers~APPLY~2 {{Adam: {{lr: {rate}}}}}" for stage, rate in rates.items()
+    ]
     stages = bench.stages("--config_loss slade", *flags)
     for stage in ("teacher", "baseline"):
         optimizers = stages[stage].optimizers.values()
@@ -185,7 +190,7 @@ def test_a_prefix_aims_at_one_stage(bench: Any) -> None:
 
 
 def test_the_baseline_follows_the_teacher_unless_told_otherwise(bench: Any) -> None:
-    stages = bench.stages("--config_loss slade --teacher.optimizers~APPLY~3 {lr: 0.25}")
+    stages = bench.stages("--config_loss slade --teacher.optimizers~APPLY~2 {Adam: {lr: 0.25}}")
     assert stages["baseline"].optimizers == stages["teacher"].optimizers
     stages = bench.stages("--config_loss slade --baseline.num_epochs_train 3")
     assert stages["baseline"].num_epochs_train == 3
@@ -269,7 +274,7 @@ def test_a_later_round_differs_in_its_teacher_and_its_folders(bench: Any) -> Non
 
 
 def test_the_baseline_is_as_long_as_all_rounds(bench: Any) -> None:
-    flags = "--config_loss slade --rounds 3 --num_epochs_train 7"
+    flags = "--config_loss slade --rounds 3 --num_epochs_train 7 --save_interval 7"
     stages = bench.stages(flags)
     together = steps(stages["teacher"]) + 3 * steps(stages["student"])
     assert steps(stages["baseline"]) == together
@@ -977,7 +982,8 @@ def test_the_teacher_of_a_config_file_is_used(
 @pytest.fixture(scope="module")
 def rounds(bench: Any) -> str:
     """Two rounds, the student of the second starting from that of the first."""
-    return bench.tiny_student(schemes=1, epochs=2, iterations=2) + " --rounds 2"
+    tiny = bench.tiny_student(schemes=1, epochs=2, iterations=2)
+    return f"{tiny} --rounds 2 --student_initialization teacher"
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def test_the_names_of_clusters_are_their_number(tmp_path: Path) -> None:
         (["--config_loss", "slade", "--sed", "3"], "--sed is no flag"),
         (
             ["--config_loss", "slade", "--num_epochs_train", "2"],
-            "save_interval is 4, above num_epochs_train 2",
+            "save_interval is 8, above num_epochs_train 2",
         ),
     ],
 )
