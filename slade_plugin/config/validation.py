@@ -240,21 +240,22 @@ def _schedules(config: Mapping[str, Any]) -> list[str]:
     """Arguments beside schedulers, and half a cosine that is over before the training is."""
     problems = []
     epochs = config.get("num_epochs_train")
-    for name, spec in _mapping(config, "optimizers", []).items():
-        for key in (
-            (k for k in spec if k.startswith("scheduler")) if isinstance(spec, Mapping) else ()
-        ):
-            entry = spec[key] if isinstance(spec[key], Mapping) else {}
-            problems += [
-                f"optimizers.{name}.{key} holds {argument!r} beside its scheduler, where "
-                "~APPLY~3 puts it; expected it below a class, as in --optimizers~APPLY~2 "
-                f"{{Adam: {{{argument}: {entry[argument]}}}}}"
-                for argument in entry
-                if len(entry) > 1 and not argument[:1].isupper()
-            ]
-        # Its rate would rise again.
-        by_epoch = spec.get("scheduler_by_epoch") if isinstance(spec, Mapping) else None
-        cosine = by_epoch.get("CosineAnnealingLR") if isinstance(by_epoch, Mapping) else None
+    for name, optimizer in _mapping(config, "optimizers", []).items():
+        entries = optimizer.items() if isinstance(optimizer, Mapping) else ()
+        schedulers = {
+            key: value
+            for key, value in entries
+            if key.startswith("scheduler_by_") and isinstance(value, Mapping)
+        }
+        problems += [
+            f"optimizers.{name}.{key} holds {argument!r} beside its scheduler, where ~APPLY~3 puts "
+            "it; expected it below a class, as in --optimizers~APPLY~2 "
+            f"{{Adam: {{{argument}: {scheduler[argument]}}}}}"
+            for key, scheduler in schedulers.items()
+            for argument in scheduler
+            if len(scheduler) > 1 and not argument[:1].isupper()
+        ]
+        cosine = schedulers.get("scheduler_by_epoch", {}).get("CosineAnnealingLR")
         length = cosine.get("T_max") if isinstance(cosine, Mapping) else None
         if isinstance(length, int) and isinstance(epochs, int) and length < epochs:
             problems.append(

@@ -198,7 +198,7 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
         ),
         pytest.param(
             "--config_loss slade --optimizers~APPLY~3 {lr: 0.1}",
-            [CONFIG_ERROR, "scheduler_by_epoch holds 'lr'", "--optimizers~APPLY~2 {Adam: {lr: 0.1}}"],
+            [CONFIG_ERROR, "scheduler_by_epoch holds 'lr'", "~APPLY~2 {Adam: {lr: 0.1}}"],
             id="a rate for schedulers too",
         ),
         pytest.param(
