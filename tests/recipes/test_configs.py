@@ -35,7 +35,7 @@ FILES_IN_AREA = {
     "config_general": 15,
     "config_loss": 33,
     "config_models": 11,
-    "config_optimizers": 17,
+    "config_optimizers": 18,
     "config_self_supervised": 3,
     "config_transforms": 4,
 }
@@ -447,6 +447,9 @@ def test_every_part_of_a_student_drops_its_rate_at_the_end(name: str) -> None:
     own = merge({"config_loss": name})["optimizers"]
     found = [entry.get("scheduler_by_epoch") for entry in own.values()]
     assert found == [drop if name.startswith("slade") else None] * len(own)
+    rates = merge({"config_loss": name, "config_optimizers": "constant"})["optimizers"]
+    assert not any("scheduler_by_epoch" in entry for entry in rates.values())
+    assert rates.keys() == own.keys()
 
 
 def test_tuned_values_equal_the_published_ones(
