@@ -41,7 +41,10 @@ def run(command: str, bench: Any) -> str:
 
 
 def check(found: str, expected: str) -> None:
-    """Scores may be off by the rounding of another machine; all other words may not."""
+    """Scores may be off by the rounding of another machine; all other words may not.
+
+    With 16 images of val, rounding that decides one query is worth 6.25.
+    """
     # The width of a column and the sizes of clusters follow from such numbers.
     found, expected = (
         re.sub(r"\d+ to \d+ images", "# to # images", re.sub(r"-{3,}", "---", text)).split()
@@ -54,7 +57,7 @@ def check(found: str, expected: str) -> None:
     scores = [
         [float(x) for word in words for x in decimal.findall(word)] for words in (found, expected)
     ]
-    assert scores[0] == pytest.approx(scores[1], abs=5)
+    assert scores[0] == pytest.approx(scores[1], abs=7)
 
 
 def test_there_is_a_tutorial() -> None:
