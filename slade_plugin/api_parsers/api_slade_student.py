@@ -67,6 +67,7 @@ class APISladeStudent(TrainingLength, BaseAPIParser):
             "unlabeled_sampler": self.get_unlabeled_sampler,
             "num_classes": lambda: self.split_manager.get_num_labels("train", "train"),
             "true_labels": self.get_true_labels,
+            "num_epochs": self._num_epochs,
         }
 
     def set_models_optimizers_losses(self) -> None:

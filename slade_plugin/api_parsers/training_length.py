@@ -1,4 +1,4 @@
-"""Tells our optimizer factory how long a training is, for schedulers that depend on it."""
+"""Knows how long a training is, for what depends on it: schedulers, and when mining starts."""
 
 from typing import Any
 

@@ -3,7 +3,8 @@
 Poster, Sample mining; SLADE (arXiv 2011.10269), Eq. 7: ``T1 = mu_pos`` and ``T2 = mu_neg``.
 
 Differs from the paper, each by a named option: fixed thresholds, or quantiles of the batch, instead
-of the running means, and ``require_agreement``, which asks the pseudo label to agree as well.
+of the running means, ``require_agreement``, which asks the pseudo label to agree as well, and
+``start``, until when all pairs count, as without mining.
 """
 
 import math
@@ -17,6 +18,7 @@ from slade_plugin.functional import (
     PairIndices,
     mine_by_similarity,
     pair_quantile,
+    pairs_by_label,
     pairwise_cosine,
     thresholds_apart,
 )
@@ -35,6 +37,9 @@ class BasisSimilarityMiner(PoolPairMiner):
     ``require_agreement`` none could, so quantiles and fixed thresholds may then lie in any order;
     mu_pos <= mu_neg still mines nothing, since the similarity does not tell pairs apart yet.
 
+    Before ``start`` it does not choose: all pairs by pseudo label, as ``PseudoLabelPairMiner``
+    gives them, with ``mining_active`` 0.
+
     Args:
         require_agreement: whether a positive pair must share its pseudo label and a negative
             pair must not, besides the similarity.
@@ -45,6 +50,7 @@ class BasisSimilarityMiner(PoolPairMiner):
         negative_threshold: T2: "running_mean" for mu_neg, a cosine, or ``{quantile: q}``, at or
             below which a share of q lies: of all pairs of the batch, or with ``require_agreement``
             of those that do not share their pseudo label.
+        start: share of the training, 0 to 1, that goes by before it mines; 0 = from the first step.
         record_precision: whether the share of right pairs is recorded (with true labels only).
         collect_stats: whether the host records this miner at all.
 
@@ -61,15 +67,18 @@ class BasisSimilarityMiner(PoolPairMiner):
         require_agreement: bool = False,
         positive_threshold: Threshold = RUNNING_MEAN,
         negative_threshold: Threshold = RUNNING_MEAN,
+        start: float = 0.0,
         record_precision: bool = True,
         collect_stats: bool = True,
     ) -> None:
         """Check the configuration; the running means are unknown until they are set."""
-        _check_configuration(require_agreement, positive_threshold, negative_threshold)
+        _check_configuration(require_agreement, positive_threshold, negative_threshold, start)
         super().__init__(record_precision=record_precision, collect_stats=collect_stats)
         self.require_agreement = require_agreement
         self.positive_threshold = positive_threshold
         self.negative_threshold = negative_threshold
+        self.start = start
+        self.has_started = start == 0
         self.set_running_means(math.nan, math.nan)
         self.mining_active = 0
         self.add_to_recordable_attributes(name="mining_active", is_stat=True)
@@ -83,6 +92,14 @@ class BasisSimilarityMiner(PoolPairMiner):
         """
         self.mu_pos = float(mu_pos)
         self.mu_neg = float(mu_neg)
+
+    def set_progress(self, progress: float) -> None:
+        """Tell the miner where training is; call it before each forward call.
+
+        Args:
+            progress: share of the steps that are done, from 0 to below 1.
+        """
+        self.has_started = progress >= self.start
 
     @property
     def needs_running_means(self) -> bool:
@@ -127,6 +144,9 @@ class BasisSimilarityMiner(PoolPairMiner):
                 (``FeatureBasisLoss.centered_responses``), not the embeddings of the model.
             labels: (N,) pseudo labels.
         """
+        if not self.has_started:
+            self.mining_active = 0
+            return pairs_by_label(labels)
         similarity = pairwise_cosine(embeddings)
         agreeing = labels if self.require_agreement else None
         thresholds = self.thresholds(similarity, agreeing)
@@ -148,9 +168,14 @@ def _is_number(value: object, least: float) -> bool:
 
 
 def _check_configuration(
-    require_agreement: object, positive_threshold: object, negative_threshold: object
+    require_agreement: object,
+    positive_threshold: object,
+    negative_threshold: object,
+    start: object,
 ) -> None:
     problems = []
+    if not _is_number(start, 0):
+        problems.append(f"start is {start!r}; expected a share of the training, 0 to 1.")
     if not isinstance(require_agreement, bool):
         problems.append(f"require_agreement is {require_agreement!r}; expected True or False.")
     named = {"positive_threshold": positive_threshold, "negative_threshold": negative_threshold}

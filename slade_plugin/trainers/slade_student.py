@@ -39,6 +39,8 @@ class SladeStudent(MetricLossOnly):
         true_labels: (N,) true labels of the whole pool or None; only ever used to record how many
             mined pairs are right.
         unlabeled_batch_size: Pseudo-labeled images a step (the labeled ones are `batch_size`).
+        num_epochs: Length of the whole training, which a `BasisSimilarityMiner` with a `start`
+            needs to know.
         basis_warmup_iterations: Steps in which W_a alone is trained, embeddings detached, before
             the first epoch.
         **kwargs: Arguments of the host's trainer.
@@ -55,6 +57,7 @@ class SladeStudent(MetricLossOnly):
         unlabeled_sampler: Any,
         num_classes: int,
         true_labels: np.ndarray | None = None,
+        num_epochs: int | None = None,
         unlabeled_batch_size: int = 32,
         basis_warmup_iterations: int = 0,
         **kwargs: Any,
@@ -63,6 +66,7 @@ class SladeStudent(MetricLossOnly):
         self.unlabeled_sampler = unlabeled_sampler
         self.num_classes = num_classes
         self.true_labels = None if true_labels is None else torch.as_tensor(true_labels)
+        self.num_epochs = num_epochs
         self.unlabeled_batch_size = unlabeled_batch_size
         self.basis_warmup_iterations = basis_warmup_iterations
         super().__init__(*args, **kwargs)
@@ -86,6 +90,13 @@ class SladeStudent(MetricLossOnly):
             )
         if "basis_loss" in self.freeze_these:
             self._check_frozen_basis(where)
+        miner = self.mining_funcs.get("unlabeled_tuple_miner")
+        if getattr(miner, "start", 0) and not self.num_epochs:
+            raise ConfigError(
+                f"BasisSimilarityMiner has start {miner.start}, a share of the training, but "
+                f"num_epochs is {self.num_epochs!r}; expected its length, which the program gives "
+                f"(num_epochs_train), or start: 0 (config_loss under mining_funcs). {where}"
+            )
         if len(self.unlabeled_dataset) < self.unlabeled_batch_size:
             raise DataError(
                 f"{len(self.unlabeled_dataset)} pseudo-labeled images cannot fill a batch of "
@@ -193,6 +204,8 @@ class SladeStudent(MetricLossOnly):
         if isinstance(miner, BasisSimilarityMiner):
             basis_loss = self.loss_funcs["basis_loss"]
             miner.set_running_means(*basis_loss.thresholds())
+            if miner.start:
+                miner.set_progress(self.progress())
             with torch.no_grad():
                 pairs = miner(basis_loss.centered_responses(embeddings), pseudo_labels)
         else:
@@ -201,6 +214,11 @@ class SladeStudent(MetricLossOnly):
             known = None if self.true_labels is None else self.true_labels[pool_index]
             miner.record_true_labels(pairs, known)
         return pairs
+
+    def progress(self) -> float:
+        """Share of the training that is done, from 0 to below 1; of its whole, also when resumed."""
+        epochs_done: float = self.epoch - 1 + self.iteration / self.iterations_per_epoch
+        return epochs_done / self.num_epochs
 
     def warm_up_basis(self) -> None:
         """Trains W_a alone: models in eval mode, embeddings without gradient."""

@@ -129,6 +129,22 @@ def test_a_fixed_threshold_may_cross_a_running_mean_with_agreement_only() -> Non
     assert [len(index) for index in alone(RESPONSES, LABELS)] == [0, 0, 0, 0]
 
 
+def test_before_its_start_all_pairs_count_and_mining_is_recorded_as_off() -> None:
+    miner = BasisSimilarityMiner(start=0.75)
+    miner.set_running_means(0.8, 0.2)
+    by_label = unordered(PseudoLabelPairMiner()(RESPONSES, LABELS))
+    assert by_label == ([(0, 2), (0, 3), (2, 3)], [(0, 1), (1, 2), (1, 3)])
+    for progress in (None, 0.0, 0.5, 0.749):  # None: not told yet
+        if progress is not None:
+            miner.set_progress(progress)
+        assert unordered(miner(RESPONSES, LABELS)) == by_label
+        assert miner.mining_active == 0
+    for progress in (0.75, 0.99):
+        miner.set_progress(progress)
+        assert unordered(miner(RESPONSES, LABELS)) == ([(0, 1), (2, 3)], [(0, 3), (1, 3)])
+        assert miner.mining_active == 1
+
+
 def test_trap_01_both_directions() -> None:
     miner = BasisSimilarityMiner()
     miner.set_running_means(0.8, 0.2)
@@ -231,6 +247,8 @@ def test_mines_what_the_feature_basis_loss_calls_similar(center_responses: bool)
             {"positive_threshold": {"quantile": 0.05}, "negative_threshold": {"quantile": 0.5}},
             "nothing is ever mined",
         ),
+        ({"start": 1.5}, "start is 1.5; expected a share of the training, 0 to 1"),
+        ({"start": True}, "start is True"),
         ({"record_precision": None}, "record_precision is None"),
     ],
 )

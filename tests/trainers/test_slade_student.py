@@ -330,6 +330,50 @@ def test_trap_02_nothing_is_mined_while_the_gaussians_are_not_apart(
     assert (miner.mining_active, miner.num_pos_pairs, miner.num_neg_pairs) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("start_epoch", [1, 2])
+def test_mining_starts_where_its_share_of_the_training_is_done(
+    start_epoch: int, make: Callable[..., SladeStudent]
+) -> None:
+    """Two steps an epoch, three epochs: half of them are done before the second one of epoch 2."""
+    late = BasisSimilarityMiner(start=0.5)
+    active = []
+
+    def note(trainer: SladeStudent) -> None:
+        active.append((trainer.epoch, trainer.iteration, late.has_started))
+
+    trainer = make(
+        4,
+        mining_funcs={"unlabeled_tuple_miner": late},
+        num_epochs=3,
+        iterations_per_epoch=2,
+        end_of_iteration_hook=note,
+    )
+    trainer.train(start_epoch, 3)
+    every = [(epoch, step, (epoch, step) >= (2, 1)) for epoch in (1, 2, 3) for step in (0, 1)]
+    assert active == [entry for entry in every if entry[0] >= start_epoch]
+
+
+def test_until_mining_starts_rung_4_is_rung_3(make: Callable[..., SladeStudent]) -> None:
+    def steps(rung: int, **changes: Any) -> list[dict[str, float]]:
+        trainer, found = started(make(rung, num_epochs=2, **changes)), []
+        for trainer.epoch in (1, 1, 1, 2):
+            found.append(one_step(trainer))
+        return found
+
+    late = BasisSimilarityMiner(start=0.5)
+    mining = steps(4, mining_funcs={"unlabeled_tuple_miner": late})
+    without, from_the_start = steps(3), steps(4)
+    assert mining[:3] == without[:3]
+    assert mining[3] != without[3]
+    assert from_the_start[0] != without[0]
+
+
+def test_a_start_of_mining_needs_the_length(make: Callable[..., SladeStudent]) -> None:
+    late = BasisSimilarityMiner(start=0.5)
+    with pytest.raises(ConfigError, match="start 0.5, a share of the training, but num_epochs is"):
+        make(4, mining_funcs={"unlabeled_tuple_miner": late})
+
+
 def test_thresholds_are_the_running_means_of_this_step(make: Callable[..., SladeStudent]) -> None:
     trainer = started(make(4))
     basis, miner = trainer.loss_funcs["basis_loss"], trainer.mining_funcs["unlabeled_tuple_miner"]
