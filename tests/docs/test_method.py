@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from slade_plugin.losses import FeatureBasisLoss
+from slade_plugin.miners import BasisSimilarityMiner
 
 ROOT = Path(__file__).parents[2]
 MINER = "mining_funcs/unlabeled_tuple_miner/BasisSimilarityMiner"
@@ -15,7 +16,7 @@ BASIS = "loss_funcs/basis_loss/FeatureBasisLoss"
 SAMPLER = "MPerClassSampler/m"
 MARGINS = "loss_funcs/metric_loss/ContrastiveLoss"
 RATE = "optimizers/trunk_optimizer"
-PAPER, SWAV, SWAV_CONV4 = "slade_paper", "swav", "swav_conv4"
+PAPER, MILD, SWAV, SWAV_CONV4 = "slade_paper", "slade_mild", "swav", "swav_conv4"
 
 # Start of a row -> places in the config of which each value stands in its "default". A place is one
 # of slade's student, or of another config or stage where it says so.
@@ -45,9 +46,12 @@ DEFAULTS: dict[str, list[str]] = {
     "beta": [f"{BASIS}/momentum"],
     "gradient through Eq. 6": [f"{BASIS}/gradient_mode", f"{PAPER}: {BASIS}/gradient_mode"],
     "other thresholds": [
-        f"{MINER}/positive_threshold/quantile",
-        f"{MINER}/negative_threshold/quantile",
+        f"{MINER}/positive_threshold",
+        f"{MINER}/negative_threshold",
+        f"{MILD}: {MINER}/positive_threshold/quantile",
+        f"{MILD}: {MINER}/negative_threshold/quantile",
     ],
+    "start of mining": [f"{MINER}/start", f"{PAPER}: {MINER}/start", f"{MILD}: {MINER}/start"],
     "agreement": [f"{MINER}/require_agreement", f"{PAPER}: {MINER}/require_agreement"],
     "32 + 32": ["trainer/SladeStudent/batch_size", "trainer/SladeStudent/unlabeled_batch_size"],
     "how they are drawn": [f"sampler/{SAMPLER}", f"unlabeled_sampler/{SAMPLER}"],
@@ -116,20 +120,22 @@ def configs(bench: Any) -> dict[str, Any]:
         "": slade["student"],
         "teacher": slade["teacher"],
         PAPER: bench.stages("--config_loss slade_paper")["student"],
+        MILD: bench.stages("--config_loss slade_mild")["student"],
         "folders": bench.stages(folders)["student"],
         **swav,
     }
 
 
 def value_at(place: str, configs: dict[str, Any]) -> Any:
-    """What a place of `DEFAULTS` holds; what a loss leaves out is its constructor's default."""
+    """What a place of `DEFAULTS` holds; what a loss or miner leaves out is its constructor's default."""
     name, _, path = place.rpartition(": ")
     value: Any = vars(configs[name])
     *parents, last = path.split("/")
     for key in parents:
         value = value[key]
-    if last not in value and parents[-1] == FeatureBasisLoss.__name__:
-        return inspect.signature(FeatureBasisLoss).parameters[last].default
+    for cls in (FeatureBasisLoss, BasisSimilarityMiner):
+        if last not in value and parents[-1] == cls.__name__:
+            return inspect.signature(cls).parameters[last].default
     return value[last]
 
 
