@@ -139,16 +139,21 @@ def test_a_plain_loss_trains(name: str, bench: Any, tmp_path: Path) -> None:
         assert any(folder.rglob(f"{part}_1.pth")), part
 
 
-def test_thresholds_may_be_quantiles(bench: Any, tmp_path: Path) -> None:
+# Of the 120 pairs of 16 images, in both directions: the upper tenth and the lower half; before mining
+# starts, all by pseudo label, four of a cluster.
+@pytest.mark.parametrize(("start", "expected"), [(0, [1, 24, 120]), (0.5, [0, 48, 192])])
+def test_thresholds_may_be_quantiles_and_mining_may_start_late(
+    start: float, expected: list[int], bench: Any, tmp_path: Path
+) -> None:
     miner = "{require_agreement: false, positive_threshold: {quantile: 0.9}, " \
-        "negative_threshold: {quantile: 0.5}}"  # fmt: skip
+        f"negative_threshold: {{quantile: 0.5}}, start: {start}}}"  # fmt: skip
     flags = f"--mining_funcs {{unlabeled_tuple_miner: {{BasisSimilarityMiner: {miner}}}}}"
     outcome = bench(bench.tiny_student(), flags, "--pipeline {baseline: false}", root=tmp_path)
     assert outcome.code == 0, outcome.err
     student = bench.records(tmp_path / "slade_seed0" / "student")
     (rows,) = (rows for t, rows in student.items() if t.endswith("BasisSimilarityMiner"))
-    # Of the 120 pairs of 16 images the upper tenth and the lower half, in both directions.
-    assert (rows[0]["num_pos_pairs"], rows[0]["num_neg_pairs"]) == (24, 120)
+    found = [rows[0][key] for key in ("mining_active", "num_pos_pairs", "num_neg_pairs")]
+    assert found == expected
 
 
 LOSSES_OF_PAIRS = {  # a loss that makes triplets of the pairs, one that needs both kinds of them

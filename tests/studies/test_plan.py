@@ -96,12 +96,13 @@ def test_shipped_studies_share_the_runs_of_slade(tmp_path: Path) -> None:
     found: dict[Path, set[str]] = {}
     for path in SHIPPED:
         study = Study.load(path)
-        of_slade = study.setting(study.first).flags == ("--config_loss", "slade")
+        flags = study.setting(study.first).flags
+        of_slade = flags in (("--config_loss", "slade"), ("--config_loss", "slade_mild"))
         if of_slade and "glyphs" in study.datasets:
             run = plan_runs(study, tmp_path, [0])["glyphs", 0, study.first]
             found.setdefault(run.folder, set()).add(path.stem)
     whole, short = sorted(found.values(), key=len)
-    assert whole == {"ladder", "learning_rate"}
+    assert whole == {"ladder", "learning_rate", "mining_start"}
     assert len(short) > 5
 
 
@@ -136,7 +137,6 @@ def test_runs_of_the_ladder_are_found_again(tmp_path: Path) -> None:
         "slade_pseudo_label": "slade_pseudo_label-0d25502f0d",
         "slade_basis": "slade_basis-6e1eb9e4de",
         "slade_labeled_only": "slade_labeled_only-6e134e83db",
-        "slade_paper": "slade_paper-1de4637d8e",
         "slade_oracle": "slade_oracle-3b390fc2c3",
     }
 
