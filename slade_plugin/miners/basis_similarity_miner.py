@@ -50,7 +50,7 @@ class BasisSimilarityMiner(PoolPairMiner):
         negative_threshold: T2: "running_mean" for mu_neg, a cosine, or ``{quantile: q}``, at or
             below which a share of q lies: of all pairs of the batch, or with ``require_agreement``
             of those that do not share their pseudo label.
-        start: share of the training, 0 to 1, that goes by before it mines; 0 = from the first step.
+        start: share of the training that goes by before it mines, from 0 (at once) to below 1.
         record_precision: whether the share of right pairs is recorded (with true labels only).
         collect_stats: whether the host records this miner at all.
 
@@ -174,8 +174,8 @@ def _check_configuration(
     start: object,
 ) -> None:
     problems = []
-    if not _is_number(start, 0):
-        problems.append(f"start is {start!r}; expected a share of the training, 0 to 1.")
+    if not _is_number(start, 0) or start == 1:
+        problems.append(f"start is {start!r}; expected a share of the training, 0 to below 1.")
     if not isinstance(require_agreement, bool):
         problems.append(f"require_agreement is {require_agreement!r}; expected True or False.")
     named = {"positive_threshold": positive_threshold, "negative_threshold": negative_threshold}

@@ -38,9 +38,9 @@ class SladeStudent(MetricLossOnly):
         num_classes: c, number of labeled training classes; labels of D^l are 0 to c - 1.
         true_labels: (N,) true labels of the whole pool or None; only ever used to record how many
             mined pairs are right.
-        unlabeled_batch_size: Pseudo-labeled images a step (the labeled ones are `batch_size`).
         num_epochs: Length of the whole training, which a `BasisSimilarityMiner` with a `start`
-            needs to know.
+            needs to know; 0 = unknown.
+        unlabeled_batch_size: Pseudo-labeled images a step (the labeled ones are `batch_size`).
         basis_warmup_iterations: Steps in which W_a alone is trained, embeddings detached, before
             the first epoch.
         **kwargs: Arguments of the host's trainer.
@@ -57,7 +57,7 @@ class SladeStudent(MetricLossOnly):
         unlabeled_sampler: Any,
         num_classes: int,
         true_labels: np.ndarray | None = None,
-        num_epochs: int | None = None,
+        num_epochs: int = 0,
         unlabeled_batch_size: int = 32,
         basis_warmup_iterations: int = 0,
         **kwargs: Any,
@@ -94,7 +94,7 @@ class SladeStudent(MetricLossOnly):
         if getattr(miner, "start", 0) and not self.num_epochs:
             raise ConfigError(
                 f"BasisSimilarityMiner has start {miner.start}, a share of the training, but "
-                f"num_epochs is {self.num_epochs!r}; expected its length, which the program gives "
+                f"num_epochs is {self.num_epochs}; expected its length, which the program gives "
                 f"(num_epochs_train), or start: 0 (config_loss under mining_funcs). {where}"
             )
         if len(self.unlabeled_dataset) < self.unlabeled_batch_size:
@@ -216,7 +216,7 @@ class SladeStudent(MetricLossOnly):
         return pairs
 
     def progress(self) -> float:
-        """Share of the training that is done, from 0 to below 1; of its whole, also when resumed."""
+        """Share of the whole training that is done, from 0 to below 1, also when resumed."""
         epochs_done: float = self.epoch - 1 + self.iteration / self.iterations_per_epoch
         return epochs_done / self.num_epochs
 

@@ -127,7 +127,7 @@ def configs(bench: Any) -> dict[str, Any]:
 
 
 def value_at(place: str, configs: dict[str, Any]) -> Any:
-    """What a place of `DEFAULTS` holds; what a loss or miner leaves out is its constructor's default."""
+    """What a place of `DEFAULTS` holds; what a loss or miner leaves out is its class's default."""
     name, _, path = place.rpartition(": ")
     value: Any = vars(configs[name])
     *parents, last = path.split("/")

@@ -139,8 +139,8 @@ def test_a_plain_loss_trains(name: str, bench: Any, tmp_path: Path) -> None:
         assert any(folder.rglob(f"{part}_1.pth")), part
 
 
-# Of the 120 pairs of 16 images, in both directions: the upper tenth and the lower half; before mining
-# starts, all by pseudo label, four of a cluster.
+# Of the 120 pairs of 16 images, in both directions: the upper tenth and the lower half; before
+# mining starts, all by pseudo label, four of a cluster.
 @pytest.mark.parametrize(("start", "expected"), [(0, [1, 24, 120]), (0.5, [0, 48, 192])])
 def test_thresholds_may_be_quantiles_and_mining_may_start_late(
     start: float, expected: list[int], bench: Any, tmp_path: Path
