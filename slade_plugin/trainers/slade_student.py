@@ -88,9 +88,9 @@ class SladeStudent(MetricLossOnly):
                 f"basis_warmup_iterations is {self.basis_warmup_iterations}, but there is no "
                 f"basis_loss to warm up; expected 0 or a basis_loss in config_loss. {where}"
             )
-        if "basis_loss" in self.freeze_these:
-            self._check_frozen_basis(where)
         miner = self.mining_funcs.get("unlabeled_tuple_miner")
+        if "basis_loss" in self.freeze_these:
+            self._check_frozen_basis(miner, where)
         if getattr(miner, "start", 0) and not self.num_epochs:
             raise ConfigError(
                 f"BasisSimilarityMiner has start {miner.start}, a share of the training, but "
@@ -117,7 +117,7 @@ class SladeStudent(MetricLossOnly):
                 f"{self.num_classes} labeled classes, so that the two kinds cannot be confused."
             )
 
-    def _check_frozen_basis(self, where: str) -> None:
+    def _check_frozen_basis(self, miner: Any, where: str) -> None:
         """Frozen, the basis is in eval mode: W_a is not trained and no statistic moves."""
         if self.basis_warmup_iterations:
             raise ConfigError(
@@ -125,7 +125,6 @@ class SladeStudent(MetricLossOnly):
                 f"{self.basis_warmup_iterations}; expected 0, since a frozen W_a cannot be warmed "
                 f"up, or no basis_loss in freeze_these. {where}"
             )
-        miner = self.mining_funcs.get("unlabeled_tuple_miner")
         if isinstance(miner, BasisSimilarityMiner) and miner.needs_running_means:
             raise ConfigError(
                 "freeze_these holds basis_loss, whose running means then stay unknown, but "
