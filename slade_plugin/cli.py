@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "slade_plugin.commands.data",
     "report": "slade_plugin.commands.report",
     "compare": "slade_plugin.commands.compare",
+    "pairs": "slade_plugin.commands.pairs",
     "reproduce": "slade_plugin.commands.reproduce",
     "export": "slade_plugin.commands.export",
     "results": "slade_plugin.commands.results",
@@ -181,6 +182,7 @@ Other commands, each with its own --help:
   data verify|describe|download NAME ROOT    data sets of image files
   report EXPERIMENT [EXPERIMENT]             pictures of one, or of two compared, as an HTML file
   compare A B                                whether two methods differ, and may be compared
+  pairs EXPERIMENT [...]                     which pairs of a student's pool are right
   reproduce main-table --dataset NAME        the rows of the poster's main table
   results DIR...                             one table of all experiments in these folders
   export EXPERIMENT FOLDER                   a record of it that others can check and repeat

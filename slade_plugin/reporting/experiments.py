@@ -52,16 +52,32 @@ def select_experiments(paths: Sequence[Path]) -> tuple[list[Experiment], list[Ex
         trained = [e for e in shown if e.title != title_of_row(BASELINE)]
         compared = [trained[0], trained[-1]] if len(trained) > 1 else trained
     else:
-        students = [[e for e in found if e.title.startswith(STUDENT)] for found in stages]
         compared = [
-            Experiment(title, (of_path or found)[-1].folder)
-            for title, found, of_path in zip(_titles(paths), stages, students, strict=True)
+            Experiment(title, _last_student(found).folder)
+            for title, found in zip(_titles(paths), stages, strict=True)
         ]
         shown = compared
     for experiment in shown:
         saved_areas(experiment.folder)
         check_is_trained(experiment.folder)
     return shown, compared
+
+
+def last_student(path: Path) -> Path:
+    """The folder of the last student of self-training, or `path` itself if it is one experiment.
+
+    Raises:
+        ExperimentError: If there is none, or if it is not trained.
+    """
+    stages = _stages(path)
+    folder = _last_student(stages).folder
+    saved_areas(folder)
+    check_is_trained(folder)
+    return folder
+
+
+def _last_student(stages: Sequence[Experiment]) -> Experiment:
+    return ([e for e in stages if e.title.startswith(STUDENT)] or stages)[-1]
 
 
 def _titles(paths: Sequence[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A split of images, embedded by the best model of a saved experiment as the host evaluates it."""
+"""The best model of a saved experiment, and a split of images embedded as the host evaluates it."""
 
 import copy
 import sys
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from powerful_benchmarker.utils.dataset_utils import get_underlying_dataset
 
 from slade_plugin import compat
@@ -58,6 +59,56 @@ class EmbeddedSplit:
         return raw[int(place)][IMAGE]
 
 
+@dataclass(frozen=True)
+class SavedModel:
+    """The best model of one split scheme, and the parser that makes everything else around it.
+
+    Attributes:
+        parser: An API parser, not run, set to the split scheme.
+        models: "trunk" and "embedder" on the parser's device.
+        split_scheme: Name of the split scheme.
+        weights: The files the models were read from.
+    """
+
+    parser: Any
+    models: dict[str, torch.nn.Module]
+    split_scheme: str
+    weights: Teacher
+
+
+def load_best(
+    experiment: Path, split_scheme: str | None, dataset_root: str, with_pool: bool = False
+) -> SavedModel:
+    """Loads the best model of one split scheme. Nothing is written.
+
+    Args:
+        experiment: A trained experiment of the host.
+        split_scheme: Name of the split scheme; the first if None.
+        dataset_root: As in `run.py`.
+        with_pool: Whether a student's parser looks for its pool; else it evaluates only.
+
+    Raises:
+        SladeError: If the experiment, its split scheme, its model or its data is not there.
+    """
+    parser = _saved_parser(experiment, dataset_root, with_pool)
+    parser.transforms = parser.get_transforms()
+    parser.split_manager = parser.get_split_manager()
+    names = parser.split_manager.split_scheme_names
+    scheme = split_scheme or names[0]
+    if scheme not in names:
+        raise ExperimentError(
+            f"{experiment} has no split scheme {scheme}; expected one of {', '.join(names)} "
+            "(--split_scheme)."
+        )
+    parser.split_manager.set_curr_split_scheme(scheme)
+    models = {"trunk": parser.get_trunk(), "embedder": parser.get_embedder()}
+    weights = Teacher(experiment, scheme)
+    weights.load_into(models, parser.device)
+    for model in models.values():
+        model.to(parser.device)
+    return SavedModel(parser, models, scheme, weights)
+
+
 def embed_split(
     experiment: Path, split: str, split_scheme: str | None, dataset_root: str
 ) -> EmbeddedSplit:
@@ -72,21 +123,8 @@ def embed_split(
     Raises:
         SladeError: If the experiment, its split scheme, its model or its data is not there.
     """
-    parser = _saved_parser(experiment, dataset_root)
-    parser.transforms = parser.get_transforms()
-    parser.split_manager = parser.get_split_manager()
-    names = parser.split_manager.split_scheme_names
-    scheme = split_scheme or names[0]
-    if scheme not in names:
-        raise ExperimentError(
-            f"{experiment} has no split scheme {scheme}; expected one of {', '.join(names)} "
-            "(--split_scheme)."
-        )
-    parser.split_manager.set_curr_split_scheme(scheme)
-    models = {"trunk": parser.get_trunk(), "embedder": parser.get_embedder()}
-    Teacher(experiment, scheme).load_into(models, parser.device)
-    for model in models.values():
-        model.to(parser.device)
+    saved = load_best(experiment, split_scheme, dataset_root)
+    parser, models = saved.parser, saved.models
     nothing = dict.fromkeys(["end_of_testing_hook", "plots_folder"])
     tester = parser.get_tester(**parser.nullify_kwargs(nothing))
     dataset = parser.split_manager.get_dataset("eval", split)
@@ -97,11 +135,11 @@ def embed_split(
     everything = np.ones(len(labels), dtype=bool)
     queries, gallery = queries_and_gallery(dataset) or (everything, everything)
     return EmbeddedSplit(
-        embeddings, labels[:, level].astype(np.int64), queries, gallery, dataset, scheme
+        embeddings, labels[:, level].astype(np.int64), queries, gallery, dataset, saved.split_scheme
     )
 
 
-def _saved_parser(experiment: Path, dataset_root: str) -> Any:
+def _saved_parser(experiment: Path, dataset_root: str, with_pool: bool) -> Any:
     """The API parser that would evaluate a saved experiment, not run."""
     from slade_plugin.runner import SladeRunner
 
@@ -115,7 +153,7 @@ def _saved_parser(experiment: Path, dataset_root: str) -> Any:
         args = runner.read(runner.YR)
     finally:
         sys.argv = before
-    if APISladeStudent.__name__ in (args.api_parser or {}):
+    if not with_pool and APISladeStudent.__name__ in (args.api_parser or {}):
         # A student is evaluated like any other model; its own parser would look for the pool.
         args.api_parser = {"BaseAPIParser": {}}
     return runner.get_api_parser(args)

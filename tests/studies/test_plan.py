@@ -102,7 +102,7 @@ def test_shipped_studies_share_the_runs_of_slade(tmp_path: Path) -> None:
             run = plan_runs(study, tmp_path, [0])["glyphs", 0, study.first]
             found.setdefault(run.folder, set()).add(path.stem)
     whole, short = sorted(found.values(), key=len)
-    assert whole == {"ladder", "learning_rate", "mining_start"}
+    assert whole == {"ladder", "learning_rate", "mining_clusters", "mining_start"}
     assert len(short) > 5
 
 

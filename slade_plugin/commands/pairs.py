@@ -1,0 +1,91 @@
+"""What a student's basis similarity knows of the pairs of its pool: `slade-bench pairs`.
+
+    slade-bench pairs experiments/slade_basis_seed0
+    slade-bench pairs experiments/slade_seed0 experiments/slade_seed1 --out pairs.md
+
+Batches are drawn as training draws them, and their pairs counted by pseudo label, by similarity and
+by true class: whether mining has anything to choose by, before or after it is tried. A folder of
+self-training stands for its last student. Nothing is trained. Exit codes: 0, 2 for a mistake.
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.commands.outputs import add_out, check_outputs
+from slade_plugin.commands.parsing import command_parser
+from slade_plugin.errors import ConfigError
+from slade_plugin.files import atomic_write
+from slade_plugin.reporting.experiments import last_student
+from slade_plugin.reporting.pool_pairs import PoolPairs, describe_pairs, draw_pairs
+from slade_plugin.studies.markdown import markdown_table
+
+_HEAD = ["pairs of D^u", "a batch", "of one class", "with a loss above 0, a batch"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The words behind ``pairs``.
+
+    Returns:
+        0.
+
+    Raises:
+        SladeError: For a mistake; then nothing is written.
+    """
+    args = parser().parse_args(argv)
+    check_outputs(args.out, [".md"])
+    for flag, value, least in (("--batches", args.batches, 1), ("--seed", args.seed, 0)):
+        if value < least:
+            raise ConfigError(f"{flag} is {value}; expected {least} or more.")
+    students = [last_student(path) for path in args.experiments]
+    sections = []
+    for path, student in zip(args.experiments, students, strict=True):
+        pairs = draw_pairs(student, args.split_scheme, args.dataset_root, args.batches, args.seed)
+        sections.append(section(path, pairs))
+    text = "\n".join(sections)
+    print(text, end="")
+    for path in args.out:
+        with atomic_write(path) as file:
+            file.write(text.encode("utf-8"))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words of the command."""
+    top = command_parser("pairs", __doc__)
+    add: Any = top.add_argument
+    add("experiments", nargs="+", type=Path, metavar="EXPERIMENT", help="a student's folder")
+    add("--dataset_root", default="datasets", help="as in run.py (default: datasets)")
+    add("--split_scheme", help="whose model is looked at (default: the first)")
+    add("--batches", type=int, default=300, help="how many are drawn (default: 300)")
+    add("--seed", type=int, default=0, help="of the batches (default: 0)")
+    add_out(top, [".md"])
+    return top
+
+
+def section(path: Path, pairs: PoolPairs) -> str:
+    """The table of one student.
+
+    Args:
+        path: What its section is called after.
+        pairs: Of its pool.
+    """
+    rows = [
+        [
+            group.title,
+            f"{group.pairs:.1f}",
+            "" if math.isnan(group.one_class) else f"{100 * group.one_class:.1f} %",
+            "" if math.isnan(group.with_loss) else f"{group.with_loss:.1f}",
+        ]
+        for group in describe_pairs(pairs)
+    ]
+    return (
+        f"## {path}\n\n{pairs.split_scheme}, best epoch {pairs.epoch}; mean of "
+        f"{len(pairs.similarity)} batches; mu+ = {pairs.mu_pos:.3f}, mu- = {pairs.mu_neg:.3f}.\n\n"
+        f"{markdown_table(_HEAD, rows)}\n"
+    )
