@@ -50,7 +50,8 @@ class BasisSimilarityMiner(PoolPairMiner):
         negative_threshold: T2: "running_mean" for mu_neg, a cosine, or ``{quantile: q}``, at or
             below which a share of q lies: of all pairs of the batch, or with ``require_agreement``
             of those that do not share their pseudo label.
-        start: share of the training that goes by before it mines, from 0 (at once) to below 1.
+        start: share of the training that goes by before it mines, from 0 (at once) to below 1. A
+            student that learns from scratch outruns the running means at first: N stays empty.
         record_precision: whether the share of right pairs is recorded (with true labels only).
         collect_stats: whether the host records this miner at all.
 

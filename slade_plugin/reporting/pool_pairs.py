@@ -4,7 +4,7 @@ Poster, Sample mining: pairs that are alike are to be right. Here is counted whi
 labels, and which of them L_rank(D^u) still has something to say about.
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -196,11 +196,12 @@ def _first(order: Values, among: Flags, share: float) -> Flags:
 
 
 def _group(title: str, mask: Flags, pairs: PoolPairs) -> Group:
-    mean: Callable[[Flags], float] = lambda flags: float(flags.sum() / len(flags))  # noqa: E731
-    number, right = mean(mask), mean(mask & pairs.same_class)
+    batches, number = len(mask), int(mask.sum())
     return Group(
         title=title,
-        pairs=number,
-        one_class=right / number if number else float("nan"),
-        with_loss=float("nan") if pairs.has_loss is None else mean(mask & pairs.has_loss),
+        pairs=number / batches,
+        one_class=int((mask & pairs.same_class).sum()) / number if number else math.nan,
+        with_loss=(
+            math.nan if pairs.has_loss is None else int((mask & pairs.has_loss).sum()) / batches
+        ),
     )
