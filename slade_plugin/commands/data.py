@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from slade_plugin import datasets
-from slade_plugin.commands.parsing import command_parser
+from slade_plugin.commands.parsing import check_at_least, command_parser
 from slade_plugin.config.lookup import check_arguments, nearest
 from slade_plugin.datasets.image_files import ImageFiles, PublishedCounts
 from slade_plugin.datasets.image_list import ImageList
@@ -148,8 +148,7 @@ def _load(args: argparse.Namespace) -> tuple[str, ImageList, PublishedCounts | N
             )
     if args.out is not None and args.out.suffix not in (".json", ".md"):
         raise ConfigError(f"--out is {args.out}; expected a file FILE.md or FILE.json.")
-    if args.workers < 0:
-        raise ConfigError(f"--workers is {args.workers}; expected 0 or more.")
+    check_at_least("--workers", args.workers, 0)
     options = _options(cls, args.options)
     if not options:  # what is missing is found by the checks
         return cls.__name__, cls.find(args.root), cls.published

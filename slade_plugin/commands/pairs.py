@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.commands.outputs import add_out, check_outputs
-from slade_plugin.commands.parsing import command_parser
-from slade_plugin.errors import ConfigError
+from slade_plugin.commands.parsing import check_at_least, command_parser
 from slade_plugin.files import atomic_write
 from slade_plugin.reporting.experiments import last_student
 from slade_plugin.reporting.pool_pairs import PoolPairs, describe_pairs, draw_pairs
@@ -39,9 +38,8 @@ def main(argv: Sequence[str]) -> int:
     """
     args = parser().parse_args(argv)
     check_outputs(args.out, [".md"])
-    for flag, value, least in (("--batches", args.batches, 1), ("--seed", args.seed, 0)):
-        if value < least:
-            raise ConfigError(f"{flag} is {value}; expected {least} or more.")
+    check_at_least("--batches", args.batches, 1)
+    check_at_least("--seed", args.seed, 0)
     students = [last_student(path) for path in args.experiments]
     sections = []
     for path, student in zip(args.experiments, students, strict=True):

@@ -1,6 +1,8 @@
-"""The argument parser that every command of `slade-bench` begins with."""
+"""What the commands of `slade-bench` begin with: an argument parser, and numbers in range."""
 
 import argparse
+
+from slade_plugin.errors import ConfigError
 
 
 def command_parser(
@@ -20,3 +22,18 @@ def command_parser(
         epilog=epilog,
         allow_abbrev=False,
     )
+
+
+def check_at_least(flag: str, value: int, least: int) -> None:
+    """Checks the number given to a flag.
+
+    Args:
+        flag: As it is typed, such as ``--seed``.
+        value: What was given.
+        least: The smallest value that makes sense.
+
+    Raises:
+        ConfigError: If it is smaller.
+    """
+    if value < least:
+        raise ConfigError(f"{flag} is {value}; expected {least} or more.")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from slade_plugin.commands.parsing import command_parser
+from slade_plugin.commands.parsing import check_at_least, command_parser
 from slade_plugin.errors import ConfigError, ExperimentError
 from slade_plugin.files import atomic_write
 from slade_plugin.reporting.curves import plot_curves
@@ -80,9 +80,8 @@ def write_report(args: argparse.Namespace) -> Path:
         SladeError: If something does not fit; then nothing is written.
     """
     out = args.out or args.experiments[-1] / "report.html"
-    for flag, value, least in (("--queries", args.queries, 0), ("--top", args.top, 1)):
-        if value < least:
-            raise ConfigError(f"{flag} is {value}; expected {least} or more.")
+    check_at_least("--queries", args.queries, 0)
+    check_at_least("--top", args.top, 1)
     if out.suffix != ".html":
         raise ConfigError(f"--out is {out}; expected a file FILE.html.")
     shown, compared = select_experiments(args.experiments)

@@ -9,7 +9,13 @@ import yaml
 
 from slade_plugin.errors import ExperimentError
 from slade_plugin.experiment_folder import check_is_trained, is_pipeline_folder, saved_areas
-from slade_plugin.self_training.stages import BASELINE, STUDENT, TEACHER, title_of_row
+from slade_plugin.self_training.stages import (
+    BASELINE,
+    STUDENT,
+    TEACHER,
+    later_students,
+    title_of_row,
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def _stages(path: Path) -> list[Experiment]:
                 "the stages of self-training in it (--root_experiment_folder says where)."
             )
         return [Experiment(path.resolve().name, path)]
-    later = {int(p.parent.name.removeprefix("round")): p for p in path.glob(f"round*/{STUDENT}")}
+    later = later_students(path)
     students = [path / STUDENT, *(later[number] for number in sorted(later))]
     students = [folder for folder in students if (folder / "configs").is_dir()]
     if not students:

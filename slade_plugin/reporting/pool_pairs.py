@@ -14,8 +14,9 @@ import torch
 from pytorch_metric_learning.losses import ContrastiveLoss
 
 from slade_plugin.api_parsers import APISladeStudent
-from slade_plugin.errors import CheckpointError, ExperimentError
+from slade_plugin.errors import ExperimentError
 from slade_plugin.functional import pairwise_cosine
+from slade_plugin.hooks.checkpoint_files import load_state
 from slade_plugin.reporting.saved_model import SavedModel, load_best
 from slade_plugin.seeding import seed_everything
 from slade_plugin.trainers import SladeStudent
@@ -145,11 +146,7 @@ def _trainer(experiment: Path, saved: SavedModel) -> tuple[SladeStudent, torch.T
     created = parser.get_optimizers()
     parser.optimizers, parser.lr_schedulers, parser.gradient_clippers = created
     path = saved.weights.model_folder / f"basis_loss_{saved.weights.suffix}.pth"
-    try:
-        state = torch.load(path, map_location=parser.device, weights_only=True)
-        parser.loss_funcs["basis_loss"].load_state_dict(state)
-    except Exception as error:
-        raise CheckpointError(f"the student's basis {path} cannot be read: {error}") from error
+    load_state(parser.loss_funcs["basis_loss"], path, parser.device)
     for loss in parser.loss_funcs.values():
         loss.to(parser.device)
     hooks = dict.fromkeys(["end_of_iteration_hook", "end_of_epoch_hook"])
@@ -176,12 +173,11 @@ def describe_pairs(pairs: PoolPairs) -> list[Group]:
         "... the least alike tenth": _first(furthest, positive, 0.1),
         "... s >= mu+": positive & (pairs.similarity >= pairs.mu_pos),
         "two pseudo labels": negative,
-        "... with a loss": negative if pairs.has_loss is None else negative & pairs.has_loss,
-        "... the most alike hundredth": _first(closest, negative, 0.01),
-        "... s <= mu-": negative & (pairs.similarity <= pairs.mu_neg),
     }
-    if pairs.has_loss is None:
-        del chosen["... with a loss"]
+    if pairs.has_loss is not None:
+        chosen["... with a loss"] = negative & pairs.has_loss
+    chosen["... the most alike hundredth"] = _first(closest, negative, 0.01)
+    chosen["... s <= mu-"] = negative & (pairs.similarity <= pairs.mu_neg)
     return [_group(title, mask, pairs) for title, mask in chosen.items()]
 
 

@@ -5,6 +5,7 @@ is a plain experiment of the host, what is done in `Pipeline._do`.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 SELF_SUPERVISED = "self_supervised"
 TEACHER, PSEUDO_LABELS, STUDENT, BASELINE = "teacher", "pseudo_labels", "student", "baseline"
@@ -71,6 +72,16 @@ def list_stages(
     for number in range(1, rounds + 1):
         stages += [Stage(PSEUDO_LABELS, number, rounds), Stage(STUDENT, number, rounds)]
     return stages + ([Stage(BASELINE, rounds=rounds)] if baseline else [])
+
+
+def later_students(experiment: Path) -> dict[int, Path]:
+    """Folders of the students from the second round on, by round.
+
+    Args:
+        experiment: A folder of self-training.
+    """
+    found = experiment.glob(f"round*/{STUDENT}")
+    return {int(path.parent.name.removeprefix("round")): path for path in found}
 
 
 def title_of_row(experiment: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slade_plugin.self_training.stages import STUDENT
+from slade_plugin.self_training.stages import STUDENT, later_students
 from slade_plugin.studies.plan import Run
 
 # Column -> the count that its share is one of; recall is averaged over steps.
@@ -118,16 +118,10 @@ def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Par
 
 def has_rounds(runs: Iterable[Run]) -> bool:
     """Whether a run trained more than one student, of which the last one's pairs are read."""
-    return any(_later_students(run.experiment) for run in runs)
+    return any(later_students(run.experiment) for run in runs)
 
 
 def _last_student(experiment: Path) -> Path:
     """That of the last round."""
-    by_round = _later_students(experiment)
+    by_round = later_students(experiment)
     return by_round[max(by_round)] if by_round else experiment / STUDENT
-
-
-def _later_students(experiment: Path) -> dict[int, Path]:
-    """Those from the second round on, by round."""
-    later = experiment.glob(f"round*/{STUDENT}")
-    return {int(path.parent.name.removeprefix("round")): path for path in later}

@@ -1,6 +1,7 @@
 import pytest
 
-from slade_plugin.commands.parsing import command_parser
+from slade_plugin.commands.parsing import check_at_least, command_parser
+from slade_plugin.errors import ConfigError
 
 
 def test_help_prints_the_description_as_it_is_written() -> None:
@@ -17,3 +18,9 @@ def test_flags_are_not_abbreviated() -> None:
     parser.add_argument("--split")
     with pytest.raises(SystemExit):
         parser.parse_args(["--spl", "val"])
+
+
+def test_a_number_may_be_the_least_and_not_below() -> None:
+    check_at_least("--seed", 0, 0)
+    with pytest.raises(ConfigError, match=r"^--seed is -1; expected 0 or more\.$"):
+        check_at_least("--seed", -1, 0)

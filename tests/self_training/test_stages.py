@@ -1,8 +1,10 @@
 """The list of stages: order, folders, rows."""
 
+from pathlib import Path
+
 import pytest
 
-from slade_plugin.self_training.stages import Stage, list_stages, title_of_row
+from slade_plugin.self_training.stages import Stage, later_students, list_stages, title_of_row
 
 
 def names(
@@ -63,3 +65,13 @@ def test_a_round_is_printed_where_there_are_several() -> None:
 def test_names_of_others_stay() -> None:
     assert title_of_row("mine") == "mine"
     assert title_of_row("baseline") == Stage("baseline").title
+
+
+def test_later_students_by_round(tmp_path: Path) -> None:
+    assert later_students(tmp_path) == {}
+    for name in ("student", "round2/student", "round10/student", "round3/pseudo_labels"):
+        (tmp_path / name).mkdir(parents=True)
+    assert later_students(tmp_path) == {
+        2: tmp_path / "round2" / "student",
+        10: tmp_path / "round10" / "student",
+    }
