@@ -118,7 +118,12 @@ setup(
     packages=[*find_packages(include=["slade_plugin", "slade_plugin.*"]), CONFIG_PACKAGE],
     package_dir={"slade_plugin": "slade_plugin", CONFIG_PACKAGE: "bench_configs"},
     package_data={
-        "slade_plugin": ["py.typed", "reporting/page.html", "results/*.csv", "results/*.json"],
+        "slade_plugin": [
+            "py.typed",
+            "experiments/report/page.html",
+            "experiments/results/*.csv",
+            "experiments/results/*.json",
+        ],
         CONFIG_PACKAGE: ["*.yaml", "*/*.yaml"],
     },
     entry_points={"console_scripts": ["slade-bench = slade_plugin.cli:main"]},

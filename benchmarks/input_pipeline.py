@@ -28,15 +28,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
 from benchmarks.paired_timing import check_at_least, spread
+from slade_plugin.base.errors import DataError
+from slade_plugin.base.files import write_json
+from slade_plugin.base.provenance import describe_environment
 from slade_plugin.config.composition import config_root
-from slade_plugin.datasets.image_files import ImageFiles
-from slade_plugin.datasets.image_list import ImageList
-from slade_plugin.errors import DataError
-from slade_plugin.files import write_json
+from slade_plugin.data.datasets.image_files import ImageFiles
+from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.method.self_supervised.settings import SwAVSettings
+from slade_plugin.method.self_supervised.views import MultiCropViews
 from slade_plugin.runner import SladeRunner
-from slade_plugin.self_supervised.settings import SwAVSettings
-from slade_plugin.self_supervised.views import MultiCropViews
-from slade_plugin.self_training.provenance import describe_environment
 
 TRANSFORMS = ("imagenet_227",)  # of config_transforms: those for photographs
 BATCH_SIZE = 32

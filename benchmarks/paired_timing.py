@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from slade_plugin.errors import ConfigError
-from slade_plugin.files import write_json
-from slade_plugin.self_training.provenance import describe_environment
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.files import write_json
+from slade_plugin.base.provenance import describe_environment
 
 
 def time_in_turn(

@@ -35,11 +35,11 @@ from benchmarks.paired_timing import (
     time_in_turn,
 )
 from benchmarks.synthetic import TRUNKS, ImagesInMemory, SyntheticImages, make_models
-from slade_plugin.datasets.pseudo_labeled_dataset import IMAGE
-from slade_plugin.pseudo_labels.clustering import ClusteringSettings, cluster_embeddings
-from slade_plugin.pseudo_labels.record import PseudoLabels, save_pseudo_labels
-from slade_plugin.seeding import seed_everything
-from slade_plugin.testers import SladeTester
+from slade_plugin.base.seeding import seed_everything
+from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE
+from slade_plugin.host.testers import SladeTester
+from slade_plugin.method.pseudo_labels.clustering import ClusteringSettings, cluster_embeddings
+from slade_plugin.method.pseudo_labels.record import PseudoLabels, save_pseudo_labels
 
 GOAL = 1.1
 BATCH_SIZE, SEED = 256, 0

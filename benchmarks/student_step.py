@@ -29,12 +29,12 @@ from pytorch_metric_learning.trainers import MetricLossOnly
 
 from benchmarks.paired_timing import check_at_least, comparison, report, time_in_turn
 from benchmarks.synthetic import EMBEDDING_SIZE, TRUNKS, SyntheticImages, make_models
-from slade_plugin.datasets.pseudo_labeled_dataset import IMAGE, LABEL, PseudoLabeledDataset
-from slade_plugin.errors import ExperimentError
-from slade_plugin.losses import FeatureBasisLoss
-from slade_plugin.miners import BasisSimilarityMiner
-from slade_plugin.seeding import seed_everything
-from slade_plugin.trainers import SladeStudent
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.seeding import seed_everything
+from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE, LABEL, PseudoLabeledDataset
+from slade_plugin.method.losses import FeatureBasisLoss
+from slade_plugin.method.miners import BasisSimilarityMiner
+from slade_plugin.method.trainers import SladeStudent
 
 GOAL = {"resnet50": 1.05}
 NUM_CLASSES, NUM_CLUSTERS, PER_CLASS, BATCH_SIZE = 100, 400, 4, 32

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.models import resnet50
 
-from slade_plugin.datasets.pseudo_labeled_dataset import IMAGE, LABEL
-from slade_plugin.errors import ConfigError
-from slade_plugin.models import conv4
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE, LABEL
+from slade_plugin.method.models import conv4
 
 TRUNKS = {"conv4": (1, 32), "resnet50": (3, 227)}  # channels; height and width
 EMBEDDING_SIZE = 128

@@ -23,6 +23,6 @@ def register(runner: Any) -> None:
     Raises:
         ConfigError: If the host already has a class of one of our names.
     """
-    from slade_plugin.registry import register_all
+    from slade_plugin.host.registry import register_all
 
     register_all(runner)

@@ -10,7 +10,7 @@ import traceback
 from typing import Any
 
 from slade_plugin import compat
-from slade_plugin.errors import ConfigError, SladeError
+from slade_plugin.base.errors import ConfigError, SladeError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -117,7 +117,7 @@ def _main() -> None:
     logging.getLogger("slade_plugin").setLevel(logging.INFO if debug else logging.WARNING)
     compat.apply()
     if flags.list:
-        from slade_plugin.listing import listing
+        from slade_plugin.commands.listing import listing
 
         print(listing(flags.root_config_folder))
         return
@@ -146,7 +146,7 @@ def _run_search(kwargs: dict[str, Any], iterations: int, reproductions: int) -> 
             f"--bayes_opt_iters {iterations}: ax-platform is missing or another one is installed "
             f"({error}); expected ax-platform 1.3. Install it: pip install 'slade-plugin[search]'"
         ) from error
-    from slade_plugin.search.bayes_opt import BayesOptSearch
+    from slade_plugin.experiments.search.bayes_opt import BayesOptSearch
 
     BayesOptSearch(iterations, reproductions, **kwargs).run()
 

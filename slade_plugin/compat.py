@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from slade_plugin.errors import DataError
+from slade_plugin.base.errors import DataError
 
 Undo = Callable[[], None]
 
@@ -348,7 +348,7 @@ SHIMS: tuple[Shim, ...] = (
 )
 
 # With them the host's search can be imported on ax-platform 1.3, which itself takes seconds to
-# import. slade_plugin/search does without what else the host calls of the old Ax.
+# import. slade_plugin/experiments/search does without what else the host calls of the old Ax.
 AX_SHIMS: tuple[Shim, ...] = (
     Shim(
         "ax_best_point",

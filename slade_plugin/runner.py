@@ -18,34 +18,35 @@ from easy_module_attribute_getter import utils as emag_utils
 from powerful_benchmarker.api_parsers import BaseAPIParser
 from powerful_benchmarker.runners.single_experiment_runner import SingleExperimentRunner
 
-from slade_plugin.api_parsers import APISladeStudent
-from slade_plugin.api_parsers.seeded import seeded
-from slade_plugin.api_parsers.starting_trunk import check_trunks
+from slade_plugin.base.errors import ConfigError, ExperimentError
+from slade_plugin.base.provenance import environment_recorded
+from slade_plugin.base.suggestions import nearest
 from slade_plugin.config.composition import (
     AREAS_FILE,
     compose,
     config_root,
     read_areas,
 )
-from slade_plugin.config.keys import DEFAULT_SEED, complete_config
-from slade_plugin.config.lookup import constructor_errors, find_class, nearest
-from slade_plugin.config.validation import (
-    check_args,
-    check_command_line,
-)
-from slade_plugin.datasets import FolderImages
-from slade_plugin.errors import ConfigError, ExperimentError
-from slade_plugin.experiment_folder import (
+from slade_plugin.config.experiment_folder import (
     check_folder_is_free,
     check_is_trained,
     check_saved_configs,
     is_pipeline_folder,
     saved_areas,
 )
-from slade_plugin.registry import register_all
-from slade_plugin.self_training.pipeline import Pipeline
-from slade_plugin.self_training.preflight import preflight
-from slade_plugin.self_training.provenance import environment_recorded
+from slade_plugin.config.keys import DEFAULT_SEED, complete_config
+from slade_plugin.config.lookup import constructor_errors, find_class
+from slade_plugin.data.datasets import FolderImages
+from slade_plugin.host.api_parsers import APISladeStudent
+from slade_plugin.host.api_parsers.seeded import seeded
+from slade_plugin.host.api_parsers.starting_trunk import check_trunks
+from slade_plugin.host.registry import register_all
+from slade_plugin.host.validation import (
+    check_args,
+    check_command_line,
+)
+from slade_plugin.stages.pipeline import Pipeline
+from slade_plugin.stages.preflight import preflight
 
 
 class SladeRunner(SingleExperimentRunner):

@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from slade_plugin import cli, compat
-from slade_plugin.api_parsers import APISladePseudoLabels, APISladeStudent
-from slade_plugin.api_parsers.seeded import seeded
-from slade_plugin.datasets import Glyphs
-from slade_plugin.files import sha256_of_file
+from slade_plugin.base.files import sha256_of_file
+from slade_plugin.base.seeding import generator_states
+from slade_plugin.data.datasets import Glyphs
+from slade_plugin.host.api_parsers import APISladePseudoLabels, APISladeStudent
+from slade_plugin.host.api_parsers.seeded import seeded
 from slade_plugin.runner import SladeRunner
-from slade_plugin.seeding import generator_states
-from slade_plugin.self_training.pipeline import Pipeline
+from slade_plugin.stages.pipeline import Pipeline
 
 compat.apply()
 

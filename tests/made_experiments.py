@@ -9,7 +9,7 @@ import yaml
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from pytorch_metric_learning.utils.logging_presets import HookContainer, get_record_keeper
 
-from slade_plugin.results.table import METRICS
+from slade_plugin.stages.table import METRICS
 
 CONFIG: dict[str, Any] = {
     "dataset": {"Glyphs": {"subset": "labeled"}},

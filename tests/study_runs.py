@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from slade_plugin.studies.plan import Run, Setting, Study, plan_runs
+from slade_plugin.experiments.studies.plan import Run, Setting, Study, plan_runs
 
 STUDY = Study(
     "s",

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from slade_plugin import cli, compat
+from slade_plugin.base.errors import SladeError
 from slade_plugin.config.composition import config_root
 from slade_plugin.config.keys import STAGE_PREFIXES
-from slade_plugin.errors import SladeError
 from slade_plugin.runner import SladeRunner
 
 REPOSITORY = Path(__file__).resolve().parent.parent

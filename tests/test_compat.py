@@ -23,7 +23,7 @@ from pytorch_metric_learning.utils import loss_and_miner_utils
 from record_keeper.db_utils import DBManager
 
 from slade_plugin import compat
-from slade_plugin.errors import DataError
+from slade_plugin.base.errors import DataError
 
 pytestmark = pytest.mark.host
 

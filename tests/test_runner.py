@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from slade_plugin.errors import ConfigError
+from slade_plugin.base.errors import ConfigError
 from slade_plugin.runner import (
     SladeRunner,
     default_experiment_name,

@@ -11,11 +11,11 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.outputs import add_out, check_outputs
-from slade_plugin.commands.parsing import command_parser
-from slade_plugin.files import atomic_write, write_json
-from slade_plugin.results.comparison import compare, to_text
-from slade_plugin.results.experiments import read_method
+from slade_plugin.experiments.results.comparison import compare, to_text
+from slade_plugin.experiments.results.found import read_method
 
 _SUFFIXES = (".md", ".json", ".txt")
 

@@ -20,21 +20,26 @@ from typing import Any
 import numpy as np
 import yaml
 
-from slade_plugin import datasets
-from slade_plugin.commands.parsing import check_at_least, command_parser
-from slade_plugin.config.lookup import check_arguments, nearest
-from slade_plugin.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.datasets.image_list import ImageList
-from slade_plugin.downloads.sources import ARCHIVES, download
-from slade_plugin.errors import ConfigError, DataError
-from slade_plugin.files import atomic_write, write_json
-from slade_plugin.inspection import checks, hash_manifest
-from slade_plugin.inspection.checks import Check
-from slade_plugin.inspection.contact_sheet import write_contact_sheet
-from slade_plugin.inspection.description import checks_to_text, describe, description_to_markdown
-from slade_plugin.inspection.duplicates import find_duplicates
-from slade_plugin.inspection.file_probe import probe_files
-from slade_plugin.inspection.parallel import available_cores
+from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.base.suggestions import nearest
+from slade_plugin.commands.arguments import check_at_least, command_parser
+from slade_plugin.config.lookup import check_arguments
+from slade_plugin.data import datasets
+from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
+from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.downloads.sources import ARCHIVES, download
+from slade_plugin.data.inspection import checks, hash_manifest
+from slade_plugin.data.inspection.checks import Check
+from slade_plugin.data.inspection.contact_sheet import write_contact_sheet
+from slade_plugin.data.inspection.description import (
+    checks_to_text,
+    describe,
+    description_to_markdown,
+)
+from slade_plugin.data.inspection.duplicates import find_duplicates
+from slade_plugin.data.inspection.file_probe import probe_files
+from slade_plugin.data.inspection.parallel import available_cores
 
 EXIT_PROBLEM = 1
 

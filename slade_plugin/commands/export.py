@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.commands.parsing import command_parser
-from slade_plugin.results.experiments import read_method
-from slade_plugin.results.leaderboard import write_record
+from slade_plugin.commands.arguments import command_parser
+from slade_plugin.experiments.results.found import read_method
+from slade_plugin.experiments.results.leaderboard import write_record
 
 
 def main(argv: Sequence[str]) -> int:

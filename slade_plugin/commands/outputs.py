@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.errors import ConfigError
-from slade_plugin.files import atomic_write
-from slade_plugin.results.layouts import LAYOUTS, SUFFIXES, Rows
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.files import atomic_write
+from slade_plugin.experiments.results.layouts import LAYOUTS, SUFFIXES, Rows
 
 
 def add_out(parser: argparse.ArgumentParser, suffixes: Iterable[str] = SUFFIXES) -> None:

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slade_plugin.base.files import atomic_write
+from slade_plugin.commands.arguments import check_at_least, command_parser
 from slade_plugin.commands.outputs import add_out, check_outputs
-from slade_plugin.commands.parsing import check_at_least, command_parser
-from slade_plugin.files import atomic_write
-from slade_plugin.reporting.experiments import last_student
-from slade_plugin.reporting.pool_pairs import PoolPairs, describe_pairs, draw_pairs
-from slade_plugin.studies.markdown import markdown_table
+from slade_plugin.experiments.report.pool_pairs import PoolPairs, describe_pairs, draw_pairs
+from slade_plugin.experiments.report.trained_stages import last_student
+from slade_plugin.experiments.studies.markdown import markdown_table
 
 _HEAD = ["pairs of D^u", "a batch", "of one class", "with a loss above 0, a batch"]
 

@@ -15,22 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from slade_plugin.commands.parsing import check_at_least, command_parser
-from slade_plugin.errors import ConfigError, ExperimentError
-from slade_plugin.files import atomic_write
-from slade_plugin.reporting.curves import plot_curves
-from slade_plugin.reporting.experiments import Experiment, select_experiments
-from slade_plugin.reporting.page import Thumbnails, figure_uri, grid, render, summarise
-from slade_plugin.reporting.projection import METHODS, choose_method, plot_embeddings
-from slade_plugin.reporting.retrieval import (
+from slade_plugin.base.errors import ConfigError, ExperimentError
+from slade_plugin.base.files import atomic_write
+from slade_plugin.base.provenance import describe_environment
+from slade_plugin.commands.arguments import check_at_least, command_parser
+from slade_plugin.experiments.report.curves import plot_curves
+from slade_plugin.experiments.report.page import Thumbnails, figure_uri, grid, render, summarise
+from slade_plugin.experiments.report.projection import METHODS, choose_method, plot_embeddings
+from slade_plugin.experiments.report.retrieval import (
     Retrieval,
     check_same_queries,
     choose_queries,
     retrieve,
 )
-from slade_plugin.reporting.saved_model import EmbeddedSplit, embed_split
-from slade_plugin.results.table import METRICS, build_rows, read_experiment
-from slade_plugin.self_training.provenance import describe_environment
+from slade_plugin.experiments.report.saved_model import EmbeddedSplit, embed_split
+from slade_plugin.experiments.report.trained_stages import Experiment, select_experiments
+from slade_plugin.stages.table import METRICS, build_rows, read_experiment
 
 
 def main(argv: Sequence[str]) -> int:

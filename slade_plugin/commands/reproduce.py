@@ -11,18 +11,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.outputs import add_out, check_outputs, write_rows
-from slade_plugin.commands.parsing import command_parser
 from slade_plugin.config.composition import config_root
-from slade_plugin.errors import ExperimentError
-from slade_plugin.reproduction.evaluated_run import PROGRAM
-from slade_plugin.reproduction.main_table import Table
-from slade_plugin.results.experiments import Experiment, Group, find_experiments
-from slade_plugin.results.layouts import SUFFIXES
-from slade_plugin.results.summary import summarise
-from slade_plugin.studies.plan import Run
-from slade_plugin.studies.printed_plan import print_plan
-from slade_plugin.studies.run_options import (
+from slade_plugin.experiments.reproduction.evaluated_run import PROGRAM
+from slade_plugin.experiments.reproduction.main_table import Table
+from slade_plugin.experiments.results.found import Experiment, Group, find_experiments
+from slade_plugin.experiments.results.layouts import SUFFIXES
+from slade_plugin.experiments.results.summary import summarise
+from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.experiments.studies.printed_plan import print_plan
+from slade_plugin.experiments.studies.run_options import (
     EPILOG,
     add_run_options,
     names,

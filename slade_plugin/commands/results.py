@@ -13,18 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.outputs import add_out, check_outputs, write_rows
-from slade_plugin.commands.parsing import command_parser
-from slade_plugin.errors import ExperimentError
-from slade_plugin.results.experiments import (
+from slade_plugin.experiments.results.found import (
     SPLITS,
     find_experiments,
     find_searches,
     group_experiments,
 )
-from slade_plugin.results.layouts import LAYOUTS, SUFFIXES
-from slade_plugin.results.searches import note_on
-from slade_plugin.results.summary import missing_splits, summarise
+from slade_plugin.experiments.results.layouts import LAYOUTS, SUFFIXES
+from slade_plugin.experiments.results.searches import note_on
+from slade_plugin.experiments.results.summary import missing_splits, summarise
 
 
 def main(argv: Sequence[str]) -> int:

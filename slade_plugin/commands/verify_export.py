@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.commands.parsing import command_parser
-from slade_plugin.errors import ConfigError
-from slade_plugin.results.experiments import read_method
-from slade_plugin.results.verification import compare_runs, read_record, verify_record
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.commands.arguments import command_parser
+from slade_plugin.experiments.results.found import read_method
+from slade_plugin.experiments.results.verification import compare_runs, read_record, verify_record
 
 EXIT_PROBLEM = 1
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from slade_plugin.config.lookup import nearest
-from slade_plugin.errors import ConfigError
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.suggestions import nearest
 
 BRINGS = "brings"
 DATA_AREA = "config_dataset"

@@ -6,14 +6,14 @@ the place in the config and the nearest valid spelling.
 """
 
 import copy
-import difflib
 import inspect
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from slade_plugin.errors import ConfigError
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.suggestions import nearest
 
 # Kinds whose registered names are functions: torchvision's model builders, torch.nn.init.
 FUNCTION_KINDS = frozenset({"model", "weight_init_func"})
@@ -41,21 +41,6 @@ class Constructor(NamedTuple):
     names: tuple[str, ...]
     required: tuple[str, ...]
     open_ended: bool
-
-
-def nearest(name: str, candidates: Iterable[str]) -> str:
-    """A hint for a wrong name, to be put right behind it.
-
-    Args:
-        name: What was written.
-        candidates: What could have been meant.
-
-    Returns:
-        " (did you mean 'x'?)", or "" if nothing is close. Upper and lower case do not matter.
-    """
-    by_lower_case = {candidate.lower(): candidate for candidate in sorted(set(candidates))}
-    close = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
-    return f" (did you mean {by_lower_case[close[0]]!r}?)" if close else ""
 
 
 def registered_names(getter: object, kind: str) -> list[str]:

@@ -11,7 +11,7 @@ import faiss
 import pytest
 import torch
 
-from slade_plugin.errors import ConfigError, DataError
+from slade_plugin.base.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slade_plugin import cli, datasets
+from slade_plugin import cli
+from slade_plugin.base.errors import ConfigError
 from slade_plugin.commands import data
-from slade_plugin.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.datasets.image_list import ImageList
-from slade_plugin.downloads.fetching import Archive
-from slade_plugin.errors import ConfigError
-from slade_plugin.registry import REGISTRY
+from slade_plugin.data import datasets
+from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
+from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.downloads.fetching import Archive
+from slade_plugin.host.registry import REGISTRY
 from tests.car_trees import cars196_one_list, comp_cars
 from tests.clothes_trees import fashion200k, in_shop
 
@@ -243,7 +244,7 @@ def test_a_data_set_that_is_there_is_not_downloaded(root: Path, call: Call) -> N
 def test_a_download_ends_in_files_that_pass(
     root: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The archive is there already; `tests/downloads` fetch from a server."""
+    """The archive is there already; `tests/data/downloads` fetch from a server."""
     other = tmp_path / "other"
     other.mkdir()
     path = other / "bugs.tgz"

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from slade_plugin.base.errors import ConfigError
 from slade_plugin.commands.outputs import check_outputs
-from slade_plugin.errors import ConfigError
 
 
 def test_what_can_be_written_passes(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from slade_plugin.base.errors import ConfigError, DataError, ExperimentError
 from slade_plugin.commands import report
-from slade_plugin.errors import ConfigError, DataError, ExperimentError
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "img", "br", "hr", "link", "input"}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.commands import reproduce
-from slade_plugin.errors import ConfigError, ExperimentError
-from slade_plugin.reproduction.evaluated_run import EVALUATED
+from slade_plugin.experiments.reproduction.evaluated_run import EVALUATED
 
 WORDS = ("main-table", "--dataset", "glyphs")
 

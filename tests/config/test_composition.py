@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.composition import (
     available_configs,
     compose,
@@ -14,7 +15,6 @@ from slade_plugin.config.composition import (
     read_areas,
     requested_names,
 )
-from slade_plugin.errors import ConfigError
 from slade_plugin.runner import SladeRunner
 
 AREAS = ["config_a", "config_b"]

@@ -9,6 +9,7 @@ import yaml
 from easy_module_attribute_getter import PytorchGetter
 from pytorch_metric_learning import losses, miners, reducers
 
+from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.lookup import (
     build,
     check_arguments,
@@ -16,12 +17,10 @@ from slade_plugin.config.lookup import (
     constructor,
     constructor_errors,
     find_class,
-    nearest,
     registered_names,
     resolve,
     resolve_checked,
 )
-from slade_plugin.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +61,6 @@ class OpenModule(torch.nn.Module):
 
 class Bare:
     pass
-
-
-def test_nearest_hints_at_the_closest_name() -> None:
-    assert nearest("margn", ["margin", "reducer"]) == " (did you mean 'margin'?)"
-
-
-def test_nearest_ignores_case() -> None:
-    assert nearest("contrastiveloss", ["ContrastiveLoss"]) == " (did you mean 'ContrastiveLoss'?)"
-
-
-def test_nearest_is_silent_without_a_close_name() -> None:
-    assert nearest("zzz", ["margin"]) == ""
 
 
 def test_registered_names_are_public_classes_only() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from slade_plugin.losses import FeatureBasisLoss
-from slade_plugin.miners import BasisSimilarityMiner
+from slade_plugin.method.losses import FeatureBasisLoss
+from slade_plugin.method.miners import BasisSimilarityMiner
 
 ROOT = Path(__file__).parents[2]
 MINER = "mining_funcs/unlabeled_tuple_miner/BasisSimilarityMiner"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from slade_plugin import cli, study
+from slade_plugin import cli
 from slade_plugin.cli import split_quoted_values
-from slade_plugin.commands import data
+from slade_plugin.commands import data, study
 from slade_plugin.config.composition import config_root
-from slade_plugin.config.validation import check_args
+from slade_plugin.experiments.search.trial import SpaceRunner
+from slade_plugin.host.validation import check_args
 from slade_plugin.runner import SladeRunner
-from slade_plugin.search.trial import SpaceRunner
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -87,7 +87,7 @@ def test_the_commands_on_results_are_read() -> None:
 
 
 def test_the_studies_are_read() -> None:
-    start = "python -m slade_plugin.study "
+    start = "python -m slade_plugin.commands.study "
     lines = {line for document in DOCUMENTS for line in code_lines(document) if start in line}
     commands = [shlex.split(line.partition(" -- ")[0].removeprefix(start)) for line in lines]
     known = {path.stem for path in (config_root() / "studies").glob("*.yaml")}

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from slade_plugin import registry
+from slade_plugin.host import registry
 from slade_plugin.runner import SladeRunner
 
 CONFIG_ERROR = "ConfigError: "
@@ -65,7 +65,7 @@ def nothing_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: Any, *args: Any, **kwargs: Any) -> None:
         raise RuntimeError("training began")
 
-    name = "slade_plugin.api_parsers.seeded._Seeded.set_models_optimizers_losses"
+    name = "slade_plugin.host.api_parsers.seeded._Seeded.set_models_optimizers_losses"
     monkeypatch.setattr(name, start)
 
 
@@ -418,7 +418,7 @@ def test_numbers_that_are_not_finite_end_the_run(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host logs that and reports an accuracy of 0, with exit code 0."""
-    from slade_plugin.models import conv4
+    from slade_plugin.method.models import conv4
 
     original = conv4.forward
 

@@ -17,11 +17,11 @@ from PIL import Image
 from slade_plugin import compat
 from slade_plugin.config.composition import BRINGS, compose
 from slade_plugin.config.lookup import resolve
-from slade_plugin.config.validation import check_args
-from slade_plugin.registry import register_all
-from slade_plugin.search.space import fill, find_space
-from slade_plugin.self_supervised.settings import SwAVSettings
-from slade_plugin.self_supervised.views import MultiCropViews
+from slade_plugin.experiments.search.space import fill, find_space
+from slade_plugin.host.registry import register_all
+from slade_plugin.host.validation import check_args
+from slade_plugin.method.self_supervised.settings import SwAVSettings
+from slade_plugin.method.self_supervised.views import MultiCropViews
 
 ROOT = Path(__file__).resolve().parents[2] / "bench_configs"
 AREAS_FILE = ROOT / "config_foldernames.yaml"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slade_plugin.warning import warn_once
+from slade_plugin.base.warning import warn_once
 
 PATHS = "--labeled photos --unlabeled more"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slade_plugin.datasets import Cars196Files, CompCars, CUB200Files, Fashion200k, NABirds
+from slade_plugin.data.datasets import Cars196Files, CompCars, CUB200Files, Fashion200k, NABirds
 from tests.car_trees import cars196_one_list, comp_cars
 from tests.clothes_trees import fashion200k, in_shop
 

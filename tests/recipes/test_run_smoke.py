@@ -12,7 +12,7 @@ from slade_plugin.config.composition import config_root
 
 ROOT = config_root()
 FILES = sorted(path.stem for path in (ROOT / "config_loss").glob("*.yaml"))
-LOSSES = [name for name in FILES if not name.endswith("_search")]  # run in tests/search
+LOSSES = [name for name in FILES if not name.endswith("_search")]  # run in tests/experiments/search
 STUDENTS = [name for name in LOSSES if name.startswith("slade")]
 PLAIN = [name for name in LOSSES if name not in STUDENTS]
 SMALL_TRUNK = "--models {trunk~OVERRIDE~: {conv4: {hidden_size: 8}}}"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from slade_plugin.self_supervised.swav import SwAVTraining
-from slade_plugin.self_supervised.trunk_file import trunk_paths
+from slade_plugin.method.self_supervised.swav import SwAVTraining
+from slade_plugin.method.self_supervised.trunk_file import trunk_paths
 
 SCHEMES = ["Test50_50_Partitions2_0", "Test50_50_Partitions2_1"]
 RESUME = "--resume_training latest"

@@ -1,0 +1,1 @@
+"""What every wing uses: errors, atomic files, seeding, provenance, suggestions for typos."""

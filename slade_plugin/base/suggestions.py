@@ -1,0 +1,19 @@
+"""Suggestions for misspelled names, for error messages."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """A hint for a wrong name, to be put right behind it.
+
+    Args:
+        name: What was written.
+        candidates: What could have been meant.
+
+    Returns:
+        " (did you mean 'x'?)", or "" if nothing is close. Upper and lower case do not matter.
+    """
+    by_lower_case = {candidate.lower(): candidate for candidate in sorted(set(candidates))}
+    close = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
+    return f" (did you mean {by_lower_case[close[0]]!r}?)" if close else ""

@@ -1,0 +1,39 @@
+"""What the commands of `slade-bench` begin with: an argument parser, and numbers in range."""
+
+import argparse
+
+from slade_plugin.base.errors import ConfigError
+
+
+def command_parser(
+    name: str, description: str | None, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """A parser without words yet, which takes no abbreviated flags.
+
+    Args:
+        name: Of the command.
+        description: Its module's docstring, printed by --help as it is written.
+        epilog: Printed below the flags.
+    """
+    return argparse.ArgumentParser(
+        prog=f"slade-bench {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=epilog,
+        allow_abbrev=False,
+    )
+
+
+def check_at_least(flag: str, value: int, least: int) -> None:
+    """Checks the number given to a flag.
+
+    Args:
+        flag: As it is typed, such as ``--seed``.
+        value: What was given.
+        least: The smallest value that makes sense.
+
+    Raises:
+        ConfigError: If it is smaller.
+    """
+    if value < least:
+        raise ConfigError(f"{flag} is {value}; expected {least} or more.")

@@ -1,0 +1,33 @@
+"""What ``--list`` prints: registered classes and configs, one line each."""
+
+import inspect
+from pathlib import Path
+
+from slade_plugin.config.composition import available_configs, config_root, read_areas
+from slade_plugin.host.registry import REGISTRY
+
+
+def listing(root: str | None = None) -> str:
+    """Every registered class and every config file with the first line of its description.
+
+    Args:
+        root: The config root; the shipped one by default.
+
+    Raises:
+        ConfigError: If the root does not name its areas.
+    """
+    folder = Path(root) if root else config_root()
+    lines = ["Registered with the benchmarker:"]
+    for kind, cls in REGISTRY:
+        lines.append(f"  {kind:15} {cls.__name__:28} {_first_line(inspect.getdoc(cls) or '')}")
+    lines += ["", f"Configs in {folder}:"]
+    for area in read_areas(folder):
+        for name in available_configs(folder, area):
+            text = (folder / area / f"{name}.yaml").read_text(encoding="utf-8")
+            comment = next((t for t in text.splitlines() if t.startswith("# ")), "")
+            lines.append(f"  --{area + ' ' + name:45} {comment.removeprefix('# ')}".rstrip())
+    return "\n".join(lines)
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0] if text else ""

@@ -1,0 +1,97 @@
+"""What the folder of an experiment holds: nothing yet, saved configs, trained models, stages."""
+
+import os
+import re
+from pathlib import Path
+
+import yaml
+from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.config.composition import AREAS_FILE
+
+STATE_FILE = "pipeline.json"  # of the stages of self-training
+
+
+def is_pipeline_folder(folder: Path) -> bool:
+    """Whether a folder holds the stages of a pipeline."""
+    return (folder / STATE_FILE).is_file()
+
+
+def check_folder_is_free(folder: Path) -> None:
+    """Checks that a new experiment does not meet an old one.
+
+    Raises:
+        ExperimentError: If the folder holds files or cannot be written.
+    """
+    taken = next((p for p in sorted(folder.rglob("*")) if p.is_file()), None)
+    if taken is not None:
+        raise ExperimentError(
+            f"the experiment folder {folder} is taken (it holds {taken.relative_to(folder)}); "
+            "expected a new name. Give another --experiment_name, go on with "
+            "--resume_training latest, or remove the folder."
+        )
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK) or not existing.is_dir():
+        raise ExperimentError(
+            f"{existing} is not a folder that can be written; expected one for {folder}. Change "
+            "--root_experiment_folder."
+        )
+
+
+def check_is_trained(folder: Path) -> None:
+    """Checks that every split scheme of an experiment has a model to evaluate.
+
+    Raises:
+        ExperimentError: If one has none beyond the untrained model.
+    """
+    schemes = sorted(p for p in folder.glob("*/saved_models") if p.parent.name != META_LOGS)
+    for scheme in schemes or [folder]:
+        names = " ".join(sorted(p.name for p in scheme.glob("trunk_*.pth")))
+        best, trained = r"trunk_best\d+\.pth", r"trunk_(best)?[1-9]\d*\.pth"
+        if not (re.search(best, names) and re.search(trained, names)):
+            raise ExperimentError(
+                f"{scheme} holds no trained model; expected a finished experiment. Go on with "
+                "--resume_training latest first."
+            )
+
+
+def saved_areas(folder: Path) -> list[str]:
+    """The config areas of a saved experiment, which are the host's own if its runner made it.
+
+    Raises:
+        ExperimentError: If a config is missing or damaged, or the areas are not named.
+    """
+    check_saved_configs(folder, [])
+    path = folder / "configs" / f"{AREAS_FILE}.yaml"
+    areas = yaml.safe_load(path.read_text(encoding="utf-8")).get(AREAS_FILE)
+    if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
+        raise ExperimentError(
+            f"{path} names no areas ({areas!r}); expected a list. Restore it from a copy."
+        )
+    check_saved_configs(folder, areas)
+    return areas
+
+
+def check_saved_configs(folder: Path, areas: list[str]) -> None:
+    """Checks that a saved experiment has all its configs.
+
+    Raises:
+        ExperimentError: If a file is missing or cannot be read as YAML.
+    """
+    for name in [*areas, AREAS_FILE]:
+        path = folder / "configs" / f"{name}.yaml"
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ExperimentError(
+                f"the saved config {path} cannot be read: {error}; expected the config of an "
+                "experiment that was started. Check --experiment_name, or start anew."
+            ) from error
+        if not isinstance(content, dict):
+            raise ExperimentError(
+                f"the saved config {path} is empty or damaged; expected keys and values. Restore "
+                "it or start the experiment anew."
+            )

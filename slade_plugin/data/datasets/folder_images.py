@@ -1,0 +1,78 @@
+"""``FolderImages``: one's own images, labeled or not, by a path alone."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from PIL import Image
+
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.data.datasets.image_files import ImageFiles
+from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.datasets.image_table import read_labeled_table, read_path_list
+from slade_plugin.data.datasets.image_tree import check_exists, read_class_folders, read_image_tree
+
+# argument `labeled` -> the flag of the command line that fills in `path`
+FLAGS = {True: "--labeled", False: "--unlabeled"}
+_EXPECTED = {
+    True: "your labeled images: a folder with one folder a class, or a CSV file of path,label",
+    False: "your unlabeled images: a folder, or a text file with one path a line",
+}
+
+
+class FolderImages(ImageFiles):
+    """One's own images: a tree of folders, or a text file that lists them.
+
+    Labeled images: one folder a class, or a CSV of path and label. Unlabeled ones: any tree of
+    images, or a text file with one path a line. See `image_tree` and `image_table`.
+
+    Args:
+        root: The host's ``dataset_root``.
+        transform: Applied to the PIL image (mode "RGB").
+        download: Ignored, the host passes it.
+        path: The folder or file, absolute or below ``root``; --labeled and --unlabeled fill it in.
+            "" is ``root`` itself.
+        labeled: Whether there are labels; if not, all images have label 0.
+        **options: Those of `ImageFiles`.
+
+    Raises:
+        ConfigError: If there is no path.
+        DataError: If the images or the list cannot be read; see the readers.
+    """
+
+    how_to_get: ClassVar[str] = "These are your own images: give --labeled PATH --unlabeled PATH."
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        transform: Callable[[Image.Image], Any] | None = None,
+        download: bool = False,
+        *,
+        path: str | None = "",
+        labeled: bool = True,
+        **options: Any,
+    ) -> None:
+        """Finds the images; opens none."""
+        if not isinstance(labeled, bool) or not isinstance(path, str | None):
+            raise ConfigError(
+                f"FolderImages: path is {path!r} and labeled is {labeled!r}; expected a folder or "
+                "a file, and True or False (config_dataset)."
+            )
+        if path is None:
+            raise ConfigError(f"{FLAGS[labeled]} is not given; expected {_EXPECTED[labeled]}.")
+        self.path, self.labeled = path, labeled
+        super().__init__(root, transform, download, **options)
+
+    def find_options(self) -> dict[str, Any]:
+        """What `find` takes."""
+        return {"path": self.path, "labeled": self.labeled}
+
+    @classmethod
+    def find(cls, root: Path, **options: Any) -> ImageList:
+        """Lists the images of a folder or of a file, whichever is there."""
+        place, labeled = Path(root, options.get("path", "")), options.get("labeled", True)
+        check_exists(place, FLAGS[labeled])
+        if place.is_dir():
+            return read_class_folders(place) if labeled else read_image_tree(place)
+        return read_labeled_table(place) if labeled else read_path_list(place)

@@ -1,0 +1,125 @@
+"""``Glyphs``: letters of real fonts as a metric learning data set that needs no download.
+
+Ours, not the paper's. Classes are letters; the images of a class are the faces (up to 21 text faces
+that matplotlib ships) times a few seeded distortions. Labeled data are the Latin letters, the
+unlabeled pool the Greek, Cyrillic, Armenian and Georgian ones that look like no Latin letter.
+``glyph_rendering`` says what a class is and how an image is made.
+
+The images are rendered once (about ten seconds) and kept as ``stored_images`` says:
+
+    dataset_root/glyphs/v2_all_x3.json
+    dataset_root/glyphs/v2_all_x3_<hash>.npy       (N, 32, 32) uint8
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import PIL
+from PIL import Image
+
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.data.datasets import glyph_rendering
+from slade_plugin.data.datasets.stored_images import SUBSETS, StoredImages, check_writable, store
+
+logger = logging.getLogger(__name__)
+
+
+class Glyphs(StoredImages):
+    """One subset of the letters, in the host's form.
+
+    Args:
+        root: The host's ``dataset_root``; files go to ``root/glyphs``.
+        transform: Applied to the PIL image (mode "L", 32 x 32).
+        download: Ignored, the host passes it: what is missing is rendered in either case.
+        subset: "labeled" = Latin; "unlabeled" = the pool. The pool has true labels too. They are
+            there to *measure* pseudo labels and must not be trained on.
+        instances_per_face: Distorted images per class and face, at least 1.
+        letters_per_script: Render only this many letters of each script, for a quick trial; None =
+            all. At least 2.
+
+    Attributes:
+        labels: (N,) int64, 0 to K - 1, sorted, all K present.
+        class_names: K Unicode names; entry k belongs to label k. Classes are in a seeded random
+            order, so the host's halves and folds of the sorted labels are alike in difficulty.
+
+    Raises:
+        ConfigError: If ``subset`` or a number is not one of those above.
+        DataError: If ``root`` is not writable, a font is missing, or a stored file is damaged.
+        ExperimentError: If the disk is full.
+    """
+
+    way_out = "to have the images rendered again at the next run"
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        transform: Callable[[Image.Image], Any] | None = None,
+        download: bool = False,
+        subset: str = "labeled",
+        instances_per_face: int = 3,
+        letters_per_script: int | None = None,
+    ) -> None:
+        """Renders the images if this is the first time, checks them, reads the labels."""
+        self.check_subset(subset)
+        _check_number("instances_per_face", instances_per_face, smallest=1)
+        if letters_per_script is not None:
+            _check_number("letters_per_script", letters_per_script, smallest=2)
+        folder = Path(root) / "glyphs"
+        amount = "all" if letters_per_script is None else f"first{letters_per_script}"
+        stem = f"v{glyph_rendering.RECIPE_VERSION}_{amount}_x{instances_per_face}"
+        manifest_path = folder / f"{stem}.json"
+        if not manifest_path.exists():
+            _render(folder, stem, instances_per_face, letters_per_script)
+        super().__init__(manifest_path, transform, subset)
+
+
+def _check_number(name: str, value: int, smallest: int) -> None:
+    """Raises ConfigError unless ``value`` is an integer of at least ``smallest``."""
+    if not isinstance(value, int) or value < smallest:
+        raise ConfigError(
+            f"Glyphs: {name} is {value!r}; expected an integer >= {smallest}. Change it under "
+            "dataset: Glyphs in config_dataset."
+        )
+
+
+def _render(
+    folder: Path, stem: str, instances_per_face: int, letters_per_script: int | None
+) -> None:
+    """Renders both subsets and writes the array, then the manifest."""
+    check_writable("Glyphs", folder)  # before the work, not after it
+    logger.info("Glyphs: rendering the letters, once, into %s", folder)
+    faces = glyph_rendering.load_faces()
+    candidates = glyph_rendering.candidate_letters(faces, letters_per_script)
+    glyphs = glyph_rendering.draw_glyphs(
+        [letter for letters in candidates.values() for letter in letters], faces
+    )
+    found = glyph_rendering.find_classes(candidates, glyphs, faces)
+
+    images: list[npt.NDArray[np.uint8]] = []
+    classes: dict[str, list[dict[str, Any]]] = {}
+    for subset, subset_classes in zip(SUBSETS, found, strict=True):
+        classes[subset] = []
+        for item in subset_classes:
+            rendered = glyph_rendering.render_class(item, glyphs, faces, instances_per_face)
+            images.extend(rendered)
+            classes[subset].append(
+                {"name": item.name, "letters": item.letters, "images": len(rendered)}
+            )
+    facts = {
+        "recipe_version": glyph_rendering.RECIPE_VERSION,
+        "seed": glyph_rendering.SEED,
+        "instances_per_face": instances_per_face,
+        "letters_per_script": letters_per_script,
+        "versions": {
+            "matplotlib": matplotlib.__version__,
+            "Pillow": PIL.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    store("Glyphs", folder, stem, np.stack(images), facts, classes)

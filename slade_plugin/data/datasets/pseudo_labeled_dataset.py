@@ -1,0 +1,57 @@
+"""The unlabeled pool with the teacher's pseudo labels in place of its own."""
+
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from slade_plugin.base.errors import DataError
+
+IMAGE, LABEL, POOL_INDEX = "data", "label", "pool_index"
+
+
+class PseudoLabeledDataset(Dataset[dict[str, Any]]):
+    """Images of the pool that take part in training, each with its pseudo label.
+
+    Args:
+        pool: The unlabeled data set; items are dicts with an entry "data". Its own labels, if it
+            has any, are never read here.
+        pool_index: (M,) which images of the pool take part.
+        pseudo_labels: (M,) their pseudo labels, already shifted past the real classes.
+
+    Raises:
+        DataError: If the lengths differ, an index lies outside the pool or a label is negative.
+    """
+
+    def __init__(self, pool: Any, pool_index: np.ndarray, pseudo_labels: np.ndarray) -> None:
+        if len(pool_index) != len(pseudo_labels):
+            raise DataError(
+                f"{len(pool_index)} images of the pool but {len(pseudo_labels)} pseudo labels; "
+                "expected one label an image. Remove the pseudo-label record to make it anew."
+            )
+        if len(pool_index) and not 0 <= pool_index.min() <= pool_index.max() < len(pool):
+            raise DataError(
+                f"pool indices reach from {pool_index.min()} to {pool_index.max()}, but the pool "
+                f"has {len(pool)} images; the pseudo labels belong to another pool."
+            )
+        if len(pseudo_labels) and pseudo_labels.min() < 0:
+            raise DataError(
+                f"a pseudo label is {pseudo_labels.min()}; expected ids >= 0. A negative id would "
+                "make strangers a positive pair."
+            )
+        self.pool = pool
+        self.pool_index = pool_index.astype(np.int64)
+        self.labels = pseudo_labels.astype(np.int64)
+
+    def __len__(self) -> int:
+        """Number of images that take part."""
+        return len(self.pool_index)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """{"data": image, "label": pseudo label, "pool_index": place in the whole pool}."""
+        pool_index = int(self.pool_index[index])
+        return {
+            IMAGE: self.pool[pool_index][IMAGE],
+            LABEL: int(self.labels[index]),
+            POOL_INDEX: pool_index,
+        }

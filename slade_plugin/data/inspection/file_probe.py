@@ -1,0 +1,77 @@
+"""What one image file says of itself, and whether it can be read."""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+
+from PIL import Image
+
+from slade_plugin.base.errors import DataError
+from slade_plugin.data.datasets.image_decoding import read_rgb
+from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.inspection.parallel import over_files
+
+
+@dataclass(frozen=True)
+class FileProbe:
+    """One image file.
+
+    Attributes:
+        kind: Format and mode, such as "JPEG RGB"; "" if the header cannot be read.
+        width: In pixels, as stored (an EXIF orientation is not applied); 0 as above.
+        height: The same.
+        error: Why it cannot be read; "" if it can.
+    """
+
+    kind: str = ""
+    width: int = 0
+    height: int = 0
+    error: str = ""
+
+
+def probe(path: str | os.PathLike[str], decode: bool) -> FileProbe:
+    """Reads the header of an image file and, if asked to, decodes all of it.
+
+    A file that is damaged behind its header, as after a broken download, is found by decoding only.
+    """
+    try:
+        with Image.open(path) as image:
+            kind, (width, height) = f"{image.format} {image.mode}", image.size
+    # Pillow meets damaged files with a dozen kinds of errors.
+    except Exception as error:  # noqa: BLE001
+        return FileProbe(error=_reason(error))
+    try:
+        if decode:
+            read_rgb(path)
+    except DataError as error:
+        return FileProbe(kind, width, height, _reason(error.__cause__ or error))
+    return FileProbe(kind, width, height)
+
+
+def probe_files(
+    images: ImageList, decode: bool, workers: int, progress: bool = True
+) -> list[FileProbe]:
+    """Probes every image of a list.
+
+    Args:
+        images: N images.
+        decode: Decode them, rather than read the headers.
+        workers: Processes.
+        progress: Show a progress bar.
+
+    Returns:
+        N probes.
+
+    Raises:
+        DataError: If a process dies.
+    """
+    paths = [str(images.path(index)) for index in range(len(images))]
+    title = "Decoding" if decode else "Reading headers"
+    return over_files(partial(probe, decode=decode), paths, workers, title, progress)
+
+
+def _reason(error: BaseException) -> str:
+    """The error without the path, which is named beside it."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).partition(" '")[0] or type(error).__name__

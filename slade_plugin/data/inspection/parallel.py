@@ -1,0 +1,74 @@
+"""One function over many files, in processes, with a progress bar."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from slade_plugin.base.errors import DataError
+
+_FILES_AT_A_TIME = 32
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def over_files(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    workers: int,
+    title: str,
+    progress: bool = True,
+) -> list[Any]:
+    """Calls a function with each item; the results are in the order of the items.
+
+    Args:
+        function: Of one item. What it returns can be pickled.
+        items: Paths, or what belongs to each.
+        workers: Processes; 0 for this one alone. At most `available_cores` are started.
+        title: For the progress bar.
+        progress: Show it.
+
+    Returns:
+        One result an item.
+
+    Raises:
+        DataError: If a process dies, as when the memory is full.
+    """
+    loader = DataLoader(
+        _Results(function, items),
+        batch_size=_FILES_AT_A_TIME,
+        num_workers=min(workers, available_cores()),
+        collate_fn=list,
+    )
+    results: list[Any] = []
+    try:
+        with tqdm(total=len(items), desc=title, unit="file", disable=not progress) as bar:
+            for batch in loader:
+                results += batch
+                bar.update(len(batch))
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        near = items[min(len(results), len(items) - 1)]
+        raise DataError(
+            f"{title}: a process ended near {near}: {error} Is the memory full? Expected every "
+            "process to live; --workers 0 uses none but this one."
+        ) from error
+    return results
+
+
+class _Results(Dataset[Any]):
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        self._function = function
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._function(self._items[index])

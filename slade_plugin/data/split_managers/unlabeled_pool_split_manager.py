@@ -1,0 +1,155 @@
+"""An unlabeled pool beside the train, val and test splits of any split manager of the host.
+
+The host's split manager does all the splitting; this one only stands in front of it, adds the pool
+and re-checks with real errors what the host checks by ``assert``.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from powerful_benchmarker.split_managers import BaseSplitManager
+
+from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.data.leakage import LeakageReport, LeakageSettings, find_leaks
+
+logger = logging.getLogger(__name__)
+
+
+class UnlabeledPoolSplitManager(BaseSplitManager):
+    """Train, val and test exactly as `helper_split_manager` makes them, and a pool beside them.
+
+    Args:
+        helper_split_manager: Any split manager of the host. The name is the host's own for a
+            nested split manager, so its factory builds it from YAML.
+        pools: The unlabeled data set once per transform type, e.g. {"train": ..., "eval": ...}.
+            `SladeSplitManagerFactory` fills it in.
+    """
+
+    def __init__(self, helper_split_manager: Any, pools: Mapping[str, Any] | None = None) -> None:
+        super().__init__(
+            hierarchy_level=getattr(helper_split_manager, "hierarchy_level", 0),
+            labels_attr_name=getattr(helper_split_manager, "labels_attr_name", "labels"),
+            label_set_attr_name=getattr(helper_split_manager, "label_set_attr_name", None),
+        )
+        self.helper_split_manager = helper_split_manager
+        self.pools = dict(pools or {})
+        self.leakage: LeakageReport | None = None
+        for name in ("split_names", "data_and_label_getter"):
+            if hasattr(helper_split_manager, name):
+                setattr(self, name, getattr(helper_split_manager, name))
+
+    def create_split_schemes(self, datasets: Mapping[str, Mapping[str, Any]]) -> None:
+        """Lets the host's split manager split, then re-checks that no image is in two splits.
+
+        Raises:
+            DataError: If two splits of one scheme share an image.
+        """
+        self.helper_split_manager.create_split_schemes(datasets)
+        self.take_split_schemes()
+
+    def take_split_schemes(self) -> None:
+        """Takes over the split schemes that the host's split manager has made, and checks them.
+
+        Raises:
+            DataError: If two splits of one scheme share an image.
+        """
+        self.split_scheme_holder = self.helper_split_manager.split_scheme_holder
+        self.check_disjoint()
+
+    def check_disjoint(self) -> None:
+        """Re-checks with an error what the host checks by ``assert``.
+
+        Splits that are whole data sets of equal content are only warned of: the host's
+        `PredefinedSplitManager` makes such of any one data set.
+
+        Raises:
+            DataError: If two splits of one scheme share an image.
+        """
+        for scheme_name, scheme in self.split_scheme_holder.split_schemes.items():
+            for transform_type, splits in scheme.items():
+                whole = [v.fingerprint for v in splits.values() if hasattr(v, "fingerprint")]
+                if len(set(whole)) < len(whole):
+                    logger.warning(
+                        "split scheme %s (%s): some of %s are the same images, so val and test say "
+                        "nothing of new ones",
+                        *(scheme_name, transform_type, ", ".join(splits)),
+                    )
+                indices = {k: v.indices for k, v in splits.items() if hasattr(v, "indices")}
+                names = list(indices)
+                for i, first in enumerate(names):
+                    for second in names[i + 1 :]:
+                        shared = np.intersect1d(indices[first], indices[second])
+                        if len(shared):
+                            raise DataError(
+                                f"split scheme {scheme_name} ({transform_type}): {len(shared)} "
+                                f"images are in {first} and in {second}, for example number "
+                                f"{shared[0]}; expected none. Check split_manager in "
+                                "config_dataset."
+                            )
+
+    def drop_leaks(self, settings: LeakageSettings) -> None:
+        """Leaves out of the pool what any split scheme evaluates on; `leakage` says what it was.
+
+        Args:
+            settings: What to look for.
+
+        Raises:
+            DataError: If no image of the pool would be left, or a file cannot be read.
+        """
+        pool = next(iter(self.pools.values()))
+        self.leakage = find_leaks(self.split_scheme_holder.split_schemes, pool, settings)
+        if self.leakage is None:
+            return
+        logger.info("%s", self.leakage)
+        if not self.leakage.kept.all():
+            self.pools = {k: pool.keep(self.leakage.kept) for k, pool in self.pools.items()}
+
+    def check_labeled_classes(self) -> None:
+        """Checks that every labeled training class can form a positive pair.
+
+        Raises:
+            DataError: If a training class of any split scheme has a single image.
+        """
+        for scheme_name, scheme in self.split_scheme_holder.split_schemes.items():
+            labels = self.helper_split_manager.get_labels(dataset=scheme["train"]["train"])
+            classes, counts = np.unique(labels, return_counts=True)
+            lone = classes[counts < 2]
+            if len(lone):
+                raise DataError(
+                    f"{len(lone)} of {len(classes)} training classes of split scheme {scheme_name} "
+                    f"have one image (for example label {lone[0]}); expected at least 2, since one "
+                    "image makes no positive pair. Remove these classes from the labeled data set "
+                    "(config_dataset)."
+                )
+
+    def get_unlabeled_dataset(self, transform_type: str) -> Any:
+        """The whole pool under one transform ("train" or "eval").
+
+        Raises:
+            ConfigError: If no pool was configured.
+        """
+        if transform_type not in self.pools:
+            raise ConfigError(
+                f"no unlabeled pool with the transform {transform_type!r}; expected a data set "
+                "under unlabeled_dataset in config_dataset."
+            )
+        return self.pools[transform_type]
+
+    def get_test_set_name(self) -> str:
+        """Name of the test set, the host's."""
+        return self.helper_split_manager.get_test_set_name()
+
+    def get_base_split_scheme_name(self) -> str:
+        """Common part of the split scheme names, the host's."""
+        return self.helper_split_manager.get_base_split_scheme_name()
+
+    def get_split_scheme_name(self, partition: int) -> str:
+        """Name of one split scheme, the host's."""
+        return self.helper_split_manager.get_split_scheme_name(partition)
+
+    @property
+    def collate_fn(self) -> Any:
+        """How a batch is put together, the host's."""
+        return self.helper_split_manager.collate_fn

@@ -1,0 +1,1 @@
+"""What surrounds single runs: studies, search, tables of results, reports."""

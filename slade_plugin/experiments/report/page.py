@@ -1,0 +1,148 @@
+"""The HTML page of a report: one file that needs nothing else, no network and no scripts."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from PIL import Image
+
+from slade_plugin.base.errors import DataError
+from slade_plugin.experiments.report.retrieval import Retrieval
+from slade_plugin.experiments.report.saved_model import EmbeddedSplit
+from slade_plugin.experiments.studies.plot import save_png
+
+_SIDE = 112  # pixels of a thumbnail, shown at half that size on common screens
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of a grid.
+
+    Attributes:
+        source: Data URI.
+        title: Its class.
+        is_right: Whether it is of the query's class; None for the query.
+    """
+
+    source: str
+    title: str
+    is_right: bool | None = None
+
+
+class Thumbnails:
+    """Small pictures of the images of a split, as data URIs; each is made once."""
+
+    def __init__(self, split: EmbeddedSplit) -> None:
+        self._split = split
+        self._made: dict[int, str] = {}
+
+    def __call__(self, place: int) -> str:
+        """The data URI of an image.
+
+        Raises:
+            DataError: If the data set gives something else than pictures.
+        """
+        if place not in self._made:
+            picture = self._split.picture(place)
+            if not isinstance(picture, Image.Image):
+                raise DataError(
+                    f"image {place} is a {type(picture).__name__} without its transform; expected "
+                    "a PIL image. Data sets without pictures have no retrieval grids: --queries 0."
+                )
+            picture = picture.convert("RGB")
+            is_small = max(picture.size) <= _SIDE
+            picture.thumbnail((_SIDE, _SIDE))
+            buffer = io.BytesIO()
+            # JPEG blurs the strokes of tiny pictures.
+            picture.save(buffer, format="PNG" if is_small else "JPEG")
+            kind = "png" if is_small else "jpeg"
+            self._made[place] = data_uri(buffer.getvalue(), f"image/{kind}")
+        return self._made[place]
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Bytes as an address that holds them."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def figure_uri(figure: Figure) -> str:
+    """A figure as the data URI of a PNG."""
+    buffer = io.BytesIO()
+    save_png(figure, buffer)
+    return data_uri(buffer.getvalue(), "image/png")
+
+
+def grid(
+    split: EmbeddedSplit,
+    retrievals: Mapping[str, Retrieval],
+    rows: Sequence[int],
+    top: int,
+    thumbnails: Thumbnails,
+) -> list[dict[str, Any]]:
+    """The retrieval grid of some queries.
+
+    Args:
+        split: N images.
+        retrievals: Title of a model to what it retrieves; all for the same queries.
+        rows: Of the queries, counted within the retrievals.
+        top: Nearest images shown.
+        thumbnails: Of the split.
+
+    Returns:
+        For each query its tile and, for each model, title, score in percent and tiles.
+    """
+    found = []
+    for row in rows:
+        query = int(next(iter(retrievals.values())).queries[row])
+        models = []
+        for title, retrieval in retrievals.items():
+            tiles = [
+                Tile(
+                    thumbnails(int(place)),
+                    split.class_name(int(place)),
+                    bool(split.labels[place] == split.labels[query]),
+                )
+                for place in retrieval.neighbors[row, :top]
+            ]
+            score = 100 * float(retrieval.average_precision[row])
+            models.append({"title": title, "score": score, "tiles": tiles})
+        tile = Tile(thumbnails(query), split.class_name(query))
+        found.append({"query": tile, "models": models})
+    return found
+
+
+def summarise(retrievals: Mapping[str, Retrieval]) -> dict[str, Any]:
+    """Numbers over all queries: MAP@R in percent of each model, and how many queries changed."""
+    scores = [retrieval.average_precision for retrieval in retrievals.values()]
+    facts: dict[str, Any] = {
+        "map_at_r": {
+            title: 100 * float(np.nanmean(score))
+            for title, score in zip(retrievals, scores, strict=True)
+        },
+        "queries": int((~np.isnan(scores[0])).sum()),
+    }
+    if len(scores) == 2:
+        gain = scores[1] - scores[0]
+        facts |= {"better": int((gain > 0).sum()), "worse": int((gain < 0).sum())}
+    return facts
+
+
+def render(**content: Any) -> str:
+    """Fills the template; every text is escaped.
+
+    Args:
+        **content: What `page.html` names; a missing one is an error.
+    """
+    environment = Environment(
+        loader=PackageLoader("slade_plugin.experiments.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(**content)

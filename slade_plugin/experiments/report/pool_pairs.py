@@ -1,0 +1,203 @@
+"""What a student's basis similarity knows of the pairs of D^u, in batches as training draws them.
+
+Poster, Sample mining: pairs that are alike are to be right. Here is counted which are, by true
+labels, and which of them L_rank(D^u) still has something to say about.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pytorch_metric_learning.losses import ContrastiveLoss
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.seeding import seed_everything
+from slade_plugin.experiments.report.saved_model import SavedModel, load_best
+from slade_plugin.host.api_parsers import APISladeStudent
+from slade_plugin.host.checkpoints.checkpoint_files import load_state
+from slade_plugin.method.functional import pairwise_cosine
+from slade_plugin.method.trainers import SladeStudent
+
+Values = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PoolPairs:
+    """The unordered pairs of B batches of D^u, E each.
+
+    Attributes:
+        similarity: (B, E) basis similarity, -1 to 1; larger = closer.
+        same_label: (B, E) whether a pair shares its pseudo label.
+        same_class: (B, E) whether it shares its true class.
+        has_loss: (B, E) whether its contrastive loss is above zero; None for other losses.
+        mu_pos: Running mean of the similarity of pairs of one pseudo label, T1 of the paper.
+        mu_neg: Of two, T2.
+        split_scheme: Split scheme of the student.
+        epoch: Its best epoch.
+    """
+
+    similarity: Values
+    same_label: Flags
+    same_class: Flags
+    has_loss: Flags | None
+    mu_pos: float
+    mu_neg: float
+    split_scheme: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some of the pairs.
+
+    Attributes:
+        title: Which.
+        pairs: How many a batch, in the mean.
+        one_class: Share of them of one class, 0 to 1; NaN if there is no pair.
+        with_loss: How many a batch have a loss above zero; NaN where not known.
+    """
+
+    title: str
+    pairs: float
+    one_class: float
+    with_loss: float
+
+
+def draw_pairs(
+    experiment: Path, split_scheme: str | None, dataset_root: str, batches: int, seed: int
+) -> PoolPairs:
+    """Draws batches as the student's training does and compares their pairs. Nothing is written.
+
+    The models are in training mode, so that the statistics of batch norms are those of the batch.
+
+    Args:
+        experiment: A trained student.
+        split_scheme: Name of the split scheme; the first if None.
+        dataset_root: As in `run.py`.
+        batches: B, at least 1.
+        seed: Of the batches and of their augmentation.
+
+    Raises:
+        SladeError: If the experiment is no student with a feature basis, if its files or data are
+            not there, or if the classes of its pool are not known.
+    """
+    saved = load_best(experiment, split_scheme, dataset_root, with_pool=True)
+    trainer, true_labels = _trainer(experiment, saved)
+    basis, loss = trainer.loss_funcs["basis_loss"], trainer.loss_funcs.get("unlabeled_metric_loss")
+    rows: dict[str, list[torch.Tensor]] = {}
+    seed_everything(seed)
+    trainer.initialize_dataloader()
+    trainer.set_to_train()
+    for _ in range(batches):
+        images, labels, unlabeled_images, pseudo_labels, pool_index = trainer.get_batch()
+        with torch.no_grad():
+            embeddings = trainer.embed_together(images, unlabeled_images)[len(labels) :]
+            similarity = pairwise_cosine(basis.centered_responses(embeddings))
+            first, second = torch.triu_indices(len(similarity), len(similarity), 1)
+            classes = true_labels[pool_index]
+            same_label = pseudo_labels[first] == pseudo_labels[second]
+            found = {
+                "similarity": similarity[first, second],
+                "same_label": same_label,
+                "same_class": classes[first] == classes[second],
+            }
+            if isinstance(loss, ContrastiveLoss):
+                distance = loss.distance(embeddings)[first, second]
+                positive, negative = (loss.get_per_pair_loss(distance, w) for w in ("pos", "neg"))
+                found["has_loss"] = torch.where(same_label.to(positive.device), positive, negative)
+        for name, value in found.items():
+            rows.setdefault(name, []).append(value.cpu())
+    stacked = {name: torch.stack(values).numpy() for name, values in rows.items()}
+    return PoolPairs(
+        similarity=stacked["similarity"],
+        same_label=stacked["same_label"],
+        same_class=stacked["same_class"],
+        has_loss=stacked["has_loss"] > 0 if "has_loss" in stacked else None,
+        mu_pos=basis.mu_pos,
+        mu_neg=basis.mu_neg,
+        split_scheme=saved.split_scheme,
+        epoch=int(saved.weights.suffix.removeprefix("best")),
+    )
+
+
+def _trainer(experiment: Path, saved: SavedModel) -> tuple[SladeStudent, torch.Tensor]:
+    """The student's trainer with the best model and its basis, and the classes of the pool."""
+    parser = saved.parser
+    if not isinstance(parser, APISladeStudent) or "basis_loss" not in parser.args.loss_funcs:
+        raise ExperimentError(
+            f"{experiment} is no student with a basis_loss; expected one, such as "
+            "--config_loss slade_basis trains, since the similarity is its basis's."
+        )
+    true_labels = parser.get_true_labels()
+    if true_labels is None:
+        raise ExperimentError(
+            f"the pool of {experiment} has no true labels; expected a data set that knows them "
+            "(unlabeled_dataset in config_dataset), since pairs are counted right or wrong by them."
+        )
+    parser.models = saved.models
+    parser.pseudo_labels = parser.get_pseudo_labels()
+    parser.sampler = parser.get_sampler()
+    parser.loss_funcs = parser.get_loss_funcs()
+    parser.mining_funcs = parser.get_mining_funcs()
+    created = parser.get_optimizers()
+    parser.optimizers, parser.lr_schedulers, parser.gradient_clippers = created
+    path = saved.weights.model_folder / f"basis_loss_{saved.weights.suffix}.pth"
+    load_state(parser.loss_funcs["basis_loss"], path, parser.device)
+    for loss in parser.loss_funcs.values():
+        loss.to(parser.device)
+    hooks = dict.fromkeys(["end_of_iteration_hook", "end_of_epoch_hook"])
+    return parser.get_trainer(**parser.nullify_kwargs(hooks)), torch.as_tensor(true_labels)
+
+
+def describe_pairs(pairs: PoolPairs) -> list[Group]:
+    """Counts the pairs of one pseudo label (P) and of two (N), and the most and least alike.
+
+    Args:
+        pairs: Of at least one batch.
+
+    Returns:
+        P, its most alike tenth, its more alike half, its least alike tenth, and its pairs that
+        reach mu_pos; N, its pairs with a loss where that is known, its most alike hundredth, and
+        its pairs that mu_neg reaches. Shares are of each batch, as quantiles of the miner are.
+    """
+    positive, negative = pairs.same_label, ~pairs.same_label
+    closest, furthest = -pairs.similarity, pairs.similarity
+    chosen: dict[str, Flags] = {
+        "one pseudo label": positive,
+        "... the most alike tenth": _first(closest, positive, 0.1),
+        "... the more alike half": _first(closest, positive, 0.5),
+        "... the least alike tenth": _first(furthest, positive, 0.1),
+        "... s >= mu+": positive & (pairs.similarity >= pairs.mu_pos),
+        "two pseudo labels": negative,
+    }
+    if pairs.has_loss is not None:
+        chosen["... with a loss"] = negative & pairs.has_loss
+    chosen["... the most alike hundredth"] = _first(closest, negative, 0.01)
+    chosen["... s <= mu-"] = negative & (pairs.similarity <= pairs.mu_neg)
+    return [_group(title, mask, pairs) for title, mask in chosen.items()]
+
+
+def _first(order: Values, among: Flags, share: float) -> Flags:
+    """(B, E): the `share` of each batch's pairs `among` that comes first, one pair at least."""
+    chosen = np.zeros_like(among)
+    for row, (values, allowed) in enumerate(zip(order, among, strict=True)):
+        places = np.flatnonzero(allowed)
+        wanted = max(1, round(share * len(places)))
+        chosen[row, places[np.argsort(values[places], kind="stable")[:wanted]]] = True
+    return chosen
+
+
+def _group(title: str, mask: Flags, pairs: PoolPairs) -> Group:
+    batches, number = len(mask), int(mask.sum())
+    return Group(
+        title=title,
+        pairs=number / batches,
+        one_class=int((mask & pairs.same_class).sum()) / number if number else math.nan,
+        with_loss=(
+            math.nan if pairs.has_loss is None else int((mask & pairs.has_loss).sum()) / batches
+        ),
+    )

@@ -1,0 +1,128 @@
+"""Which experiments a report shows, and which two of them it compares."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.config.experiment_folder import check_is_trained, is_pipeline_folder, saved_areas
+from slade_plugin.stages.stages import (
+    BASELINE,
+    STUDENT,
+    TEACHER,
+    later_students,
+    title_of_row,
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A trained experiment of the host.
+
+    Attributes:
+        title: What it is called in the report.
+        folder: Where it lies.
+    """
+
+    title: str
+    folder: Path
+
+
+def select_experiments(paths: Sequence[Path]) -> tuple[list[Experiment], list[Experiment]]:
+    """Finds what to show.
+
+    A folder of self-training stands for its stages, of which teacher and last student are compared;
+    beside a second folder, it stands for its last student. Any other folder is one experiment.
+
+    Args:
+        paths: One folder or two.
+
+    Returns:
+        The experiments whose training is shown, and the one or two whose retrieval is: before,
+        after.
+
+    Raises:
+        ExperimentError: If there are more than two folders, or equal ones, or one holds no trained
+            experiment.
+    """
+    if len(paths) > 2:
+        raise ExperimentError(f"{len(paths)} experiments are given; a report shows one or two.")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ExperimentError(f"{paths[0]} is given twice; expected one folder, or two others.")
+    stages = [_stages(path) for path in paths]
+    if len(paths) == 1:
+        shown = stages[0]
+        trained = [e for e in shown if e.title != title_of_row(BASELINE)]
+        compared = [trained[0], trained[-1]] if len(trained) > 1 else trained
+    else:
+        compared = [
+            Experiment(title, _last_student(found).folder)
+            for title, found in zip(_titles(paths), stages, strict=True)
+        ]
+        shown = compared
+    for experiment in shown:
+        saved_areas(experiment.folder)
+        check_is_trained(experiment.folder)
+    return shown, compared
+
+
+def last_student(path: Path) -> Path:
+    """The folder of the last student of self-training, or `path` itself if it is one experiment.
+
+    Raises:
+        ExperimentError: If there is none, or if it is not trained.
+    """
+    stages = _stages(path)
+    folder = _last_student(stages).folder
+    saved_areas(folder)
+    check_is_trained(folder)
+    return folder
+
+
+def _last_student(stages: Sequence[Experiment]) -> Experiment:
+    return ([e for e in stages if e.title.startswith(STUDENT)] or stages)[-1]
+
+
+def _titles(paths: Sequence[Path]) -> list[str]:
+    """The paths without the folders they share."""
+    resolved = [path.resolve() for path in paths]
+    shared = Path(os.path.commonpath(resolved))
+    if shared in resolved:
+        shared = shared.parent
+    return [str(path.relative_to(shared)) for path in resolved]
+
+
+def _stages(path: Path) -> list[Experiment]:
+    """Teacher, students and baseline of a folder of self-training; else the one experiment."""
+    if not is_pipeline_folder(path):
+        if not (path / "configs").is_dir():
+            raise ExperimentError(
+                f"{path} is no experiment; expected a folder that run.py made, with `configs` or "
+                "the stages of self-training in it (--root_experiment_folder says where)."
+            )
+        return [Experiment(path.resolve().name, path)]
+    later = later_students(path)
+    students = [path / STUDENT, *(later[number] for number in sorted(later))]
+    students = [folder for folder in students if (folder / "configs").is_dir()]
+    if not students:
+        raise ExperimentError(f"{path} holds no student yet; go on with --resume_training latest.")
+    found = [Experiment(title_of_row(TEACHER), teacher) for teacher in _teacher(path)]
+    for number, folder in enumerate(students, 1):
+        name = STUDENT if len(students) == 1 else f"{STUDENT}_round{number}"
+        found.append(Experiment(title_of_row(name), folder))
+    if (path / BASELINE / "configs").is_dir():
+        found.append(Experiment(title_of_row(BASELINE), path / BASELINE))
+    return found
+
+
+def _teacher(path: Path) -> list[Path]:
+    """The teacher trained there, else the one that was given, if it still lies where it was."""
+    general = yaml.safe_load(
+        (path / STUDENT / "configs" / "config_general.yaml").read_text("utf-8")
+    )
+    given = general.get("teacher_experiment")
+    candidates = [path / TEACHER, *([Path(given)] if given else [])]
+    return [folder for folder in candidates if (folder / "configs").is_dir()][:1]

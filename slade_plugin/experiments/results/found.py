@@ -1,0 +1,358 @@
+"""Finds experiments on disk, tells which of them are one method, and reads their scores."""
+
+import glob
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytorch_metric_learning.utils.common_functions as pml_cf
+import yaml
+from powerful_benchmarker.utils.constants import CONFIG_DIFF_BASE_FOLDER_NAME
+from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
+
+from slade_plugin.base.differences import differences
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.config.composition import AREAS_FILE
+from slade_plugin.config.experiment_folder import STATE_FILE, saved_areas
+from slade_plugin.experiments.results.ensemble import read_ensemble
+from slade_plugin.experiments.results.searches import is_search, note_on, tuned_experiments
+from slade_plugin.stages.stages import BASELINE, STUDENT, TEACHER
+from slade_plugin.stages.table import read_experiment
+
+SPLITS = ("val", "test")
+SEPARATED, CONCATENATED = "separated", "concatenated"
+
+# Where things lie, what is logged and which splits are looked at: no part of a method.
+_NO_METHOD = frozenset(
+    f"""{AREAS_FILE} brings pipeline seed teacher_experiment splits_to_eval log_data_to_tensorboard
+    save_figures_on_tensorboard save_lists_in_db skip_eval_if_already_done check_untrained_accuracy
+    skip_ensemble_eval_if_already_done override_required_compatible_factories""".split()
+)
+_WITH_FOLDER = ("pseudo_labels", "self_supervised")
+
+# split -> separated or concatenated -> metric -> split scheme -> percent
+Scores = dict[str, dict[str, dict[str, dict[str, float]]]]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment of the host: a plain one, or a stage of self-training.
+
+    Attributes:
+        folder: Where it lies.
+        config: Its saved config, all areas in one mapping.
+        stage: Which stage of self-training it is, such as `student`; empty for a plain one.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    stage: str = ""
+
+    @property
+    def seed(self) -> int | None:
+        """What it was seeded with; None for one of the host, which seeds nothing."""
+        return self.config.get("seed")
+
+    @property
+    def dataset(self) -> str:
+        """Class name of its data set."""
+        return first_key(self.config.get("dataset"))
+
+    @property
+    def schemes(self) -> list[Path]:
+        """Folders of its split schemes."""
+        folders = sorted(path.parent for path in self.folder.glob("*/saved_csvs"))
+        return [path for path in folders if path.name != META_LOGS]
+
+    @property
+    def dim(self) -> int | None:
+        """Size of an embedding; None where the config does not say it."""
+        embedder = (self.config.get("models") or {}).get("embedder") or {}
+        sizes = next(iter(embedder.values()), None) or {}
+        layers = sizes.get("layer_sizes") if isinstance(sizes, Mapping) else None
+        if layers or first_key(embedder) != "Identity":
+            return layers[-1] if layers else None
+        loss = next(iter((self.losses.get("metric_loss") or {}).values()), None) or {}
+        return loss.get("embedding_size")  # of the trunk's own output only a classifier tells it
+
+    @property
+    def loss(self) -> str:
+        """Name of its last loss config, or of its loss if that was given by hand."""
+        names = self.config.get(AREAS_FILE, {})
+        chosen = [
+            name
+            for area in ("config_loss", "config_loss_and_miners")
+            for name in names.get(area) or []
+            if name != "default"
+        ]
+        return chosen[-1] if chosen else first_key(self.losses.get("metric_loss"))
+
+    @property
+    def losses(self) -> Mapping[str, Any]:
+        """Its losses by key."""
+        return self.config.get("loss_funcs") or {}
+
+    @property
+    def title(self) -> str:
+        """For tables: its loss, and its stage unless it is the student of a single round."""
+        return self.loss if self.stage in ("", STUDENT) else f"{self.loss} ({self.stage})"
+
+    @property
+    def pipeline(self) -> Path | None:
+        """The folder of the run whose stage it is."""
+        return self.folder.parents[self.stage.count("/")] if self.stage else None
+
+    @cached_property
+    def state(self) -> Mapping[str, Any]:
+        """pipeline.json of the run whose stage it is; empty for a plain experiment."""
+        if self.pipeline is None:
+            return {}
+        state: Mapping[str, Any] = _read_state(self.pipeline / STATE_FILE)
+        return state
+
+    @cached_property
+    def method(self) -> dict[str, Any]:
+        """Its config without seed and places, with its teacher's: equal for one method."""
+        method = {key: value for key, value in self.config.items() if key not in _NO_METHOD}
+        for key in _WITH_FOLDER:
+            if isinstance(method.get(key), Mapping):
+                method[key] = {k: v for k, v in method[key].items() if k != "folder"}
+        given = self.config.get("teacher_experiment")
+        if given and "pseudo_labels" in self.config:
+            method[TEACHER] = self.teacher.method if self.teacher else given
+        return method
+
+    @cached_property
+    def teacher(self) -> "Experiment | None":
+        """A student's teacher where it was, or where it went if all was moved together."""
+        given = self.config.get("teacher_experiment")
+        if not given or "pseudo_labels" not in self.config:  # nothing but a student uses it
+            return None
+        parts = Path(given).parts
+        near = (p.joinpath(*parts[-n:]) for n in range(4, 0, -1) for p in self.folder.parents[:4])
+        for folder in (Path(given), *near):
+            if (folder / "configs" / f"{AREAS_FILE}.yaml").is_file():
+                return read_saved(folder)
+        return None
+
+    def why_unfinished(self) -> str | None:
+        """Why its scores are not final; None if they are."""
+        if self.state and not self.state["stages"].get(self.stage, {}).get("done"):
+            return "its run has not finished this stage"
+        epochs, interval = (self.config.get(k) for k in ("num_epochs_train", "save_interval"))
+        if self.config.get("patience") is not None or not isinstance(epochs, int):
+            return None
+        for scheme in self.schemes:
+            latest, _ = pml_cf.latest_version(str(scheme / "saved_models"))
+            if latest + (interval or 1) <= epochs:
+                return f"{scheme.name} is at epoch {latest} of {epochs}"
+        return None
+
+    @cached_property
+    def scores(self) -> Scores:
+        """What was evaluated, in percent; splits that were not are absent."""
+        scores: Scores = {}
+        for split in SPLITS:
+            found = {}
+            try:
+                found[SEPARATED] = read_experiment(self.folder, [split])[split]
+            except ExperimentError:
+                pass  # the caller says which split an experiment lacks
+            concatenated = read_ensemble(self.folder, split, first_key(self.config.get("ensemble")))
+            if concatenated:
+                found[CONCATENATED] = {m: {"all": value} for m, value in concatenated.items()}
+            if found:
+                scores[split] = found
+        return scores
+
+
+@dataclass
+class Group:
+    """Experiments of one method on one data set, which differ in their seeds.
+
+    Attributes:
+        title: For tables.
+        experiments: In the order of their seeds, one a seed.
+    """
+
+    title: str
+    experiments: list[Experiment] = field(default_factory=list)
+
+    @property
+    def first(self) -> Experiment:
+        """One of them, to read the config from."""
+        return self.experiments[0]
+
+
+def first_key(config: Any) -> str:
+    """The name in an entry of the host's form {NAME: {...}}; empty if there is none."""
+    return str(next(iter(config or {}), ""))
+
+
+def read_saved(folder: Path, stage: str = "") -> Experiment:
+    """Reads the saved config of an experiment.
+
+    Raises:
+        ExperimentError: If a config is missing or damaged.
+    """
+    config: dict[str, Any] = {}
+    files = [folder / "configs" / f"{name}.yaml" for name in saved_areas(folder)]
+    # What the host saves if training went on with other values.
+    files += sorted(folder.glob(f"configs/{CONFIG_DIFF_BASE_FOLDER_NAME}*/*.yaml"))
+    for path in files:
+        config |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    areas = folder / "configs" / f"{AREAS_FILE}.yaml"
+    config[AREAS_FILE] = yaml.safe_load(areas.read_text(encoding="utf-8"))
+    return Experiment(folder, config, stage)
+
+
+def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
+    """All experiments in and below some folders: plain ones, and the stages of pipelines.
+
+    Of a hyperparameter search only `tuned_experiments` count.
+
+    Args:
+        folders: What to look through; a folder that holds another one is no reason to count twice.
+
+    Raises:
+        ExperimentError: If a folder is missing, or one holds no experiment.
+    """
+    found: dict[Path, Experiment] = {}
+    for given in folders:
+        if not given.is_dir():
+            raise ExperimentError(f"there is no folder {given}; expected one with experiments.")
+        searches = find_searches([given])
+        roots = [given, *(folder for search in searches for folder in tuned_experiments(search))]
+        walked = (path for root in roots for path in _walk(root) if path not in searches)
+        here = {path.resolve(): path for path in walked}
+        if not here and searches:
+            raise ExperimentError(f"{'; '.join(map(note_on, searches))}. Expected a finished one.")
+        if not here:
+            raise ExperimentError(
+                f"{given} holds no experiment; expected a folder with configs/{AREAS_FILE}.yaml "
+                "in it or below it, as every run of the benchmarker leaves it."
+            )
+        for resolved, path in here.items():
+            found.setdefault(resolved, read_saved(path, _stage(resolved)))
+    return list(found.values())
+
+
+def find_searches(folders: Iterable[Path]) -> list[Path]:
+    """The folders of all hyperparameter searches in and below some folders."""
+    return [path for folder in folders for path in _walk(folder) if is_search(path)]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Experiments, and searches for all that is in them."""
+    for parent, names, _ in os.walk(folder):
+        names.sort()
+        path = Path(parent)
+        if (path / "configs" / f"{AREAS_FILE}.yaml").is_file() or is_search(path):
+            names.clear()  # an experiment holds no other one
+            yield path
+
+
+def _stage(folder: Path) -> str:
+    """The name of the stage that a folder is, empty if it is none."""
+    for pipeline in folder.parents[:2]:
+        if (pipeline / STATE_FILE).is_file():
+            return folder.relative_to(pipeline).as_posix()
+    return ""
+
+
+def _read_state(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExperimentError(
+            f"{path} cannot be read: {error}; expected the state of a pipeline. Restore it."
+        ) from error
+
+
+def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], list[str]]:
+    """Puts experiments of one method together.
+
+    Args:
+        experiments: What `find_experiments` gave.
+
+    Returns:
+        The groups, baselines and teachers before students, and notes: which experiments were left
+        out, and why.
+    """
+    groups: list[Group] = []
+    notes = []
+    for experiment in experiments:
+        reason = experiment.why_unfinished()
+        if reason or not experiment.scores:
+            reason = reason or "no split was evaluated at its best epoch"
+            notes.append(f"{experiment.folder} is left out: {reason}")
+            continue
+        group = next((g for g in groups if g.first.method == experiment.method), None)
+        if group is None:
+            groups.append(Group(experiment.title, [experiment]))
+            continue
+        same = [e for e in group.experiments if e.seed == experiment.seed is not None]
+        if same:
+            notes.append(
+                f"{experiment.folder} is left out: it is {same[0].folder} once more, with the "
+                "same seed"
+            )
+            continue
+        group.experiments.append(experiment)
+    for group in groups:
+        group.experiments.sort(key=lambda e: (e.seed is None, e.seed or 0))
+    order = {BASELINE: 0, TEACHER: 1, "": 2}
+    groups.sort(key=lambda g: (g.first.dataset, order.get(g.first.stage, 3)))
+    _tell_apart(groups)
+    return groups, notes
+
+
+def read_method(pattern: str) -> Group:
+    """The runs of one method.
+
+    Args:
+        pattern: The folder of an experiment, or a pattern (``*``) for its runs.
+
+    Raises:
+        ExperimentError: If it fits nothing, several methods, or only part of what it fits counts.
+    """
+    folders = sorted(Path(path) for path in glob.glob(pattern))
+    if not folders:
+        raise ExperimentError(f"nothing is named {pattern}; expected an experiment or a pattern.")
+    groups, notes = group_experiments(find_experiments(folders))
+    if len(groups) > 1:
+        named = ", ".join(f"{group.title} ({group.first.folder})" for group in groups)
+        raise ExperimentError(
+            f"{pattern} holds {len(groups)} methods: {named}; expected one. Name the folder of one "
+            "experiment, or in quotes a pattern that only fits runs of one method."
+        )
+    if notes:
+        raise ExperimentError(f"{'; '.join(notes)}. Expected runs that all count.")
+    return groups[0]
+
+
+def _tell_apart(groups: list[Group]) -> None:
+    """Adds to equal titles what differs, at most three values."""
+    by_title: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        by_title.setdefault((group.first.dataset, group.title), []).append(group)
+    for same in by_title.values():
+        methods = [group.first.method for group in same]
+        keys = dict.fromkeys(k for other in methods for k, *_ in differences(methods[0], other))
+        for group in same if keys else ():
+            values = ((k.rpartition("/")[2], _at(group.first.method, k)) for k in keys)
+            texts = [f"{k}={'{...}' if isinstance(v, Mapping) else v}" for k, v in values]
+            shown = list(dict.fromkeys(texts))  # a student's and its teacher's are often the same
+            group.title += f" [{', '.join(shown[:3])}{', ...' if len(shown) > 3 else ''}]"
+
+
+def _at(config: Any, where: str) -> Any:
+    for key in where.split("/"):
+        if not isinstance(config, Mapping) or key not in config:
+            return "absent"
+        config = config[key]
+    return config

@@ -1,0 +1,202 @@
+"""A method as a record for a leaderboard: scores, and all that others need to make them again."""
+
+import csv
+import io
+import json
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_metric_learning.utils.common_functions as pml_cf
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.files import atomic_write, sha256_of_file, write_manifest
+from slade_plugin.base.provenance import ENVIRONMENT_FILE
+from slade_plugin.experiments.results.found import (
+    CONCATENATED,
+    SEPARATED,
+    Experiment,
+    Group,
+    first_key,
+)
+from slade_plugin.experiments.results.protocol import protocol
+from slade_plugin.experiments.results.summary import summarise
+from slade_plugin.method.pseudo_labels.record import pool_fingerprint, record_paths
+from slade_plugin.stages.stages import STUDENT, TEACHER
+from slade_plugin.stages.table import METRICS
+
+FORMAT = 1
+RECORD, RESULTS, SCHEMA = "record.json", "results.csv", "record.schema.json"
+SCHEMA_PATH = Path(__file__).with_name("leaderboard_record.schema.json")
+
+_ROW = ("split", "embedding", "dim", "seeds", "split_schemes", "over", "metrics")
+
+
+def write_record(group: Group, folder: Path, dataset_root: Path) -> dict[str, Any]:
+    """Writes the folder of a record.
+
+    Args:
+        group: Runs of one method, finished and evaluated on test.
+        folder: Where to; it must not exist yet.
+        dataset_root: Where the data lie; read only for hashes that are not on record.
+
+    Returns:
+        The record.
+
+    Raises:
+        ExperimentError: If the folder exists, a run was not evaluated on test, or something that
+            belongs to it is missing.
+    """
+    if folder.exists():
+        raise ExperimentError(f"{folder} exists; expected a new folder for the record.")
+    lacking = [e.folder for e in group.experiments if SEPARATED not in e.scores.get("test", {})]
+    if lacking:
+        raise ExperimentError(
+            f"{lacking[0]} was not evaluated on test; expected test scores of every run. Make "
+            "them: run.py --experiment_name <name> --evaluate --splits_to_eval [test]"
+        )
+    data = [_data(experiment, dataset_root) for experiment in group.experiments]
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    runs = []
+    for number, experiment in enumerate(group.experiments):
+        seed = experiment.seed
+        place = f"experiments/{f'seed{seed}' if seed is not None else f'run{number}'}"
+        _copy_inputs(experiment, temporary / place)
+        runs.append(
+            {
+                "seed": seed,
+                "folder": place,
+                "scores": experiment.scores,
+                "weights": {scheme.name: _weights(scheme) for scheme in experiment.schemes},
+                "data": data[number],
+                "environment": _environment(experiment),
+                "reproduce": _commands(experiment, place, f"<NAME>_{Path(place).name}"),
+            }
+        )
+    rows = summarise([group])
+    shutil.copyfile(SCHEMA_PATH, temporary / SCHEMA)
+    with atomic_write(temporary / RESULTS) as file:
+        file.write(benchmark_columns(group.title, group.first.dataset, rows).encode())
+    files = sorted(path for path in temporary.rglob("*") if path.is_file())
+    record = {
+        "format": FORMAT,
+        "method": group.title,
+        "poster_row": rows[0]["poster_row"],
+        "dataset": group.first.dataset,
+        "protocol": protocol(group.first),
+        "results": [{key: row[key] for key in _ROW} for row in rows],
+        "runs": runs,
+        "files": {p.relative_to(temporary).as_posix(): sha256_of_file(p) for p in files},
+    }
+    write_manifest(temporary / RECORD, record)
+    temporary.rename(folder)
+    return record
+
+
+def benchmark_columns(method: str, dataset: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Test scores in the columns of the tables of "A Metric Learning Reality Check", as CSV.
+
+    Args:
+        method: Title.
+        dataset: Name.
+        rows: What `summarise` gave.
+    """
+    line = {"Method": method, "Data set": dataset}
+    for kind in (CONCATENATED, SEPARATED):
+        row = next((r for r in rows if (r["split"], r["embedding"]) == ("test", kind)), None)
+        dim = f" ({row['dim']}-dim)" if row and row["dim"] else ""
+        for metric in reversed(METRICS):
+            numbers = (row or {"metrics": {}})["metrics"].get(metric)
+            half = f" ± {numbers['interval95']:.2f}" if numbers and "interval95" in numbers else ""
+            text = f"{numbers['mean']:.2f}{half}" if numbers else ""
+            line[f"{kind.capitalize()}{dim} {METRICS[metric]}"] = text
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, line, lineterminator="\n")
+    writer.writeheader()
+    writer.writerow(line)
+    return buffer.getvalue()
+
+
+def _copy_inputs(experiment: Experiment, place: Path) -> None:
+    """What --reproduce_results reads, with the pseudo labels and the same of its teacher."""
+    shutil.copytree(experiment.folder / "configs", place / "configs")
+    if "pseudo_labels" in experiment.config:
+        (place / "pseudo_labels").mkdir()
+        for scheme in experiment.schemes:
+            for path in record_paths(scheme, scheme.name):
+                if not path.is_file():
+                    raise ExperimentError(
+                        f"{path} is missing; expected the pseudo labels that the student was "
+                        "trained on. Restore them."
+                    )
+                shutil.copyfile(path, place / "pseudo_labels" / path.name)
+    if experiment.teacher is not None:
+        _copy_inputs(experiment.teacher, place / TEACHER)
+
+
+def _commands(experiment: Experiment, place: str, name: str) -> list[str]:
+    """The commands that make an experiment again, its teacher first.
+
+    With a self-supervised stage it is the command of the whole run: its trunks are not exported.
+    """
+    if experiment.config.get("self_supervised"):
+        return [shlex.join(["python", *e["command"]]) for e in _environment(experiment)[:1]]
+    commands, flags = [], ""
+    if experiment.teacher is not None:
+        teacher = f"{name}/{TEACHER}"
+        commands = _commands(experiment.teacher, f"{place}/{TEACHER}", teacher)
+        name += f"/{STUDENT}"
+        flags = (
+            f" --merge_argparse_when_resuming --teacher_experiment experiments/{teacher}"
+            f" --pseudo_labels {{folder: <RECORD>/{place}/pseudo_labels}}"
+        )
+    start = f"python run.py --experiment_name {name}"
+    return [
+        *commands,
+        f"{start} --reproduce_results <RECORD>/{place}{flags}",
+        f"{start} --evaluate --splits_to_eval [val, test]",
+    ]
+
+
+def _weights(scheme: Path) -> dict[str, str]:
+    models = scheme / "saved_models"
+    epoch, _ = pml_cf.latest_version(str(models), best=True)
+    return {path.name: sha256_of_file(path) for path in sorted(models.glob(f"*_best{epoch}.pth"))}
+
+
+def _environment(experiment: Experiment) -> list[Any]:
+    if experiment.state:
+        return list(experiment.state["environment"])
+    path = experiment.folder / ENVIRONMENT_FILE
+    if not path.is_file():
+        return []  # the host itself records none
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ExperimentError(
+            f"{path} is damaged: {error}; expected JSON. Restore it or remove it."
+        ) from error
+
+
+def _data(experiment: Experiment, dataset_root: Path) -> dict[str, str]:
+    """Hashes of the data: those on record, or those of the data as they are now."""
+    if experiment.state:
+        return dict(experiment.state["data"])
+    from slade_plugin.runner import SladeRunner
+
+    entry = experiment.config["dataset"]
+    dataset_class, params = SladeRunner().pytorch_getter.get(
+        "dataset", yaml_dict=entry, return_uninitialized=True
+    )
+    try:
+        dataset = dataset_class(root=str(dataset_root), transform=None, download=False, **params)
+    except Exception as error:
+        raise ExperimentError(
+            f"the data of {experiment.folder} cannot be read for their hash: {first_key(entry)} "
+            f"in {dataset_root}: {error}; expected --dataset_root with the data it was trained on."
+        ) from error
+    return {"labeled": pool_fingerprint(dataset)}

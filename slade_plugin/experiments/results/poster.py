@@ -1,0 +1,154 @@
+"""The numbers of the SLADE poster (CVPR 2021), and which row of its main table an experiment is.
+
+poster_main_table.csv and poster_ablations.csv hold them to the letter, percent, of the test half of
+the classes.
+"""
+
+import csv
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.experiments.results.found import Experiment, first_key
+from slade_plugin.stages.stages import STUDENT, TEACHER
+
+_DATASETS = {"CUB200": "cub", "Cars196": "cars"}
+_ABLATED = {"CUB200": "CUB-200", "Cars196": "Cars-196"}
+_ABLATED_DIM = 512
+_METRICS = {
+    "mean_average_precision_at_r": "map_at_r",
+    "r_precision": "rp",
+    "precision_at_1": "p_at_1",
+}
+_LOSSES = {
+    "ContrastiveLoss": "Contrastive",
+    "TripletMarginLoss": "Triplet",
+    "ProxyNCALoss": "ProxyNCA",
+    "NormalizedSoftmaxLoss": "N. Softmax",
+    "CosFaceLoss": "CosFace",
+    "FastAPLoss": "FastAP",
+    "MultiSimilarityLoss": "MS",
+    "ProxyAnchorLoss": "Proxy-Anchor (2)",
+    "SmoothedCrossEntropyLoss": "Mutual-Info",
+}
+_RESNET50 = "ResNet-50"
+# (loss, weights) of a ResNet-50 -> name of its row, for teachers and for students
+_TEACHERS = {
+    ("Contrastive", "ImageNet"): "Contrastive (T1)",
+    ("Contrastive", "SwAV"): "Contrastive (T2)",
+    ("MS", "ImageNet"): "MS (T3)",
+    ("MS", "SwAV"): "MS (T4)",
+}
+_STUDENTS = {
+    ("Contrastive", "ImageNet"): "SLADE (S1)",
+    ("Contrastive", "SwAV"): "SLADE (S2)",
+    ("MS", "ImageNet"): "SLADE (S3)",
+    ("MS", "SwAV"): "SLADE (S4)",
+}
+
+
+@cache
+def poster_rows() -> dict[str, dict[str, str]]:
+    """The rows of the table by their method."""
+    path = Path(__file__).with_name("poster_main_table.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["method"]: row for row in csv.DictReader(file)}
+
+
+@cache
+def _ablations() -> dict[tuple[int, str, str], dict[str, str]]:
+    """(ablation, setting, data set) to the row; of ablation 4 the data set without its pool."""
+    path = Path(__file__).with_name("poster_ablations.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        return {
+            (int(row["ablation"]), row["setting"], row["dataset"].partition(" (")[0]): row
+            for row in csv.DictReader(file)
+        }
+
+
+def ablation_settings(ablation: int) -> list[str]:
+    """Names of the settings of an ablation in their order; none if there is no such ablation."""
+    return list(dict.fromkeys(name for number, name, _ in _ablations() if number == ablation))
+
+
+def published_ablation(
+    ablation: int, setting: str, dataset: str, metric: str, dim: int | None
+) -> float | None:
+    """The poster's number of a setting of an ablation, percent, on test.
+
+    Args:
+        ablation: 1 to 4.
+        setting: One of `ablation_settings`.
+        dataset: Class name of a data set.
+        metric: Name of the host.
+        dim: Size of the embedding that was evaluated; the poster's have 512.
+
+    Returns:
+        The number; None if the poster has none.
+    """
+    name = _ABLATED.get(dataset.removesuffix("Files"), "")
+    row = _ablations().get((ablation, setting, name), {})
+    text = row.get(_METRICS.get(metric, ""))
+    return float(text) if text and dim == _ABLATED_DIM else None
+
+
+def find_row(experiment: Experiment) -> str | None:
+    """The poster's row that an experiment is; None if it is none of them.
+
+    Data set, trunk and its weights, loss, and for students the miner are compared. Values of
+    hyperparameters and lengths of training are not: the poster does not tell them all.
+    """
+    if experiment.dataset.removesuffix("Files") not in _DATASETS:
+        return None
+    if experiment.stage not in ("", TEACHER, STUDENT):
+        return None  # a baseline is trained longer, a later round has another teacher
+    arch, init = _trunk(experiment.config)
+    loss = _LOSSES.get(first_key(experiment.losses.get("metric_loss")), "")
+    miners = experiment.config.get("mining_funcs") or {}
+    if "pseudo_labels" in experiment.config:
+        mined = first_key(miners.get("unlabeled_tuple_miner")) == "BasisSimilarityMiner"
+        return _STUDENTS.get((loss, init)) if mined and arch == _RESNET50 else None
+    name = _TEACHERS.get((loss, init), loss) if arch == _RESNET50 else loss
+    if arch == "BN-Inception" and loss == "MS":
+        name = "MS+Miner" if miners else ""
+    elif arch == _RESNET50 and loss == "ProxyNCA":
+        trunk = next(iter(experiment.config["models"]["trunk"].values()))
+        name = "ProxyNCA++" if trunk.get("pooling") == "max" else ""
+    row = poster_rows().get(name)
+    return name if row and (row["arch"], row["init"]) == (arch, init) else None
+
+
+def published(experiment: Experiment, metric: str, dim: int | None) -> float | None:
+    """The poster's number for an experiment, percent.
+
+    Args:
+        experiment: Of any kind.
+        metric: Name of the host.
+        dim: Size of the embedding that was evaluated; that of the poster's row is asked for.
+
+    Returns:
+        The number on test; None if the poster has none.
+    """
+    name = find_row(experiment)
+    if name is None or metric not in _METRICS:
+        return None
+    row = poster_rows()[name]
+    dataset = _DATASETS[experiment.dataset.removesuffix("Files")]
+    text = row[f"{dataset}_{_METRICS[metric]}"]
+    return float(text) if text and str(dim) == row["dim"] else None
+
+
+def _trunk(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Architecture and start of a trunk in the poster's words, empty where it has none."""
+    trunk = (config.get("models") or {}).get("trunk")
+    name = first_key(trunk)
+    settings = (trunk or {}).get(name) or {}
+    arch = str(settings.get("architecture", name))
+    weights = str(settings.get("weights") or settings.get("pretrained") or "").lower()
+    init = ""
+    if "swav" in weights:  # the poster's are fine-tuned; without, it is a row of its ablation 1
+        init = "SwAV" if config.get("self_supervised") else ""
+    elif "imagenet" in weights or weights == "true":
+        init = "" if config.get("self_supervised") else "ImageNet"
+    return {"bninception": "BN-Inception", "resnet50": _RESNET50}.get(arch, ""), init

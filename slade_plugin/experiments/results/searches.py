@@ -1,0 +1,53 @@
+"""Hyperparameter searches on disk: which of their experiments are runs of one method.
+
+The trials of a search differ in what is searched; the best one and its repetitions differ in their
+seeds alone.
+"""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.stages.stages import TEACHER
+
+SEARCH_FILE = "search.json"
+_MARKS = (SEARCH_FILE, "bayes_opt_ax_logs")  # of ours, and of the host's own
+_BEST = "best_parameters.yaml"
+
+
+def is_search(folder: Path) -> bool:
+    """Whether a folder is that of a search."""
+    return any((folder / mark).exists() for mark in _MARKS)
+
+
+def tuned_experiments(search: Path) -> list[Path]:
+    """The best trial, its repetitions, and the teacher if all trials share that of the first.
+
+    Args:
+        search: Its folder.
+
+    Returns:
+        Folders of experiments and pipelines; none if the search has not chosen its best trial yet.
+    """
+    if not (search / _BEST).is_file():
+        return []
+    best = yaml.safe_load((search / _BEST).read_text(encoding="utf-8"))["best_sub_experiment_name"]
+    found = [search / best, *sorted(search.glob(f"{best}_reproduction*"))]
+    state = search / best / STATE_FILE
+    if state.is_file() and not (search / best / TEACHER).exists():
+        given = Path(json.loads(state.read_text(encoding="utf-8"))["teacher_experiment"])
+        found.append(search / given.parent.name / given.name)  # also where all was moved
+    return [folder for folder in found if folder.is_dir()]
+
+
+def note_on(search: Path) -> str:
+    """What of a search is shown."""
+    tuned = tuned_experiments(search)
+    if not tuned:
+        return f"{search} is a search that is not finished; nothing of it is shown"
+    return (
+        f"{search} is a search; its best trial {tuned[0].name} and the repetitions of that are "
+        "shown, another trial if its own folder is named"
+    )

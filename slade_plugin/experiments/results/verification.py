@@ -1,0 +1,158 @@
+"""Checks a record of `experiments.results.leaderboard`, and compares it with a second run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file
+from slade_plugin.experiments.results.found import Group
+from slade_plugin.experiments.results.leaderboard import (
+    RECORD,
+    RESULTS,
+    SCHEMA_PATH,
+    benchmark_columns,
+)
+from slade_plugin.experiments.results.summary import numbers_of
+
+_SAME = 1e-9  # percent: what rounding in another order may change of a mean
+
+# (what was checked, what is wrong with it)
+Checks = list[tuple[str, list[str]]]
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Reads the record of a folder.
+
+    Raises:
+        ExperimentError: If there is none, or it is no JSON object.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExperimentError(
+            f"{path} cannot be read: {error}; expected a folder that slade-bench export wrote."
+        ) from error
+    if not isinstance(record, dict):
+        raise ExperimentError(f"{path} holds no record; expected one of slade-bench export.")
+    return record
+
+
+def verify_record(folder: Path) -> Checks:
+    """Checks everything that can be checked without training.
+
+    Args:
+        folder: What `slade-bench export` wrote.
+
+    Returns:
+        Each check with what it found wrong. Behind a record that does not fit the schema nothing
+        more is checked.
+
+    Raises:
+        ExperimentError: If there is no record.
+    """
+    record = read_record(folder)
+    schema = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    errors = jsonschema.Draft7Validator(schema).iter_errors(record)
+    problems = [f"{'/'.join(map(str, e.absolute_path)) or 'record'}: {e.message}" for e in errors]
+    checks = [(f"{RECORD} fits its schema", problems)]
+    if problems:
+        return checks
+    same = record[MANIFEST_HASH] == manifest_hash(record)
+    checks.append((f"{RECORD} is unchanged", [] if same else ["its content has another hash"]))
+    checks.append(("files are whole", _check_files(folder, record["files"])))
+    checks.append(("means and errors follow from the scores", _check_numbers(record)))
+    columns = benchmark_columns(record["method"], record["dataset"], record["results"])
+    path = folder / RESULTS
+    same = path.is_file() and path.read_text(encoding="utf-8") == columns
+    checks.append((f"{RESULTS} says the same", [] if same else ["it differs from the record"]))
+    checks.append(("configs are those of the runs", _check_configs(folder, record)))
+    return checks
+
+
+def compare_runs(record: Mapping[str, Any], group: Group, tolerance: float = 0.0) -> Checks:
+    """Compares the scores of a record with those of a second run, seed by seed.
+
+    Args:
+        record: What `read_record` gave.
+        group: The second run.
+        tolerance: Percent points that a score may differ.
+    """
+    checks: Checks = []
+    by_seed = {e.seed: e for e in group.experiments}
+    for run in record["runs"]:
+        if run["seed"] not in by_seed:
+            checks.append((f"seed {run['seed']} again", ["there is no second run with this seed"]))
+            continue
+        again = by_seed[run["seed"]]
+        old, new = _flat(run["scores"]), _flat(again.scores)
+        # The second run may lack what was evaluated on request, but not the main scores.
+        places = [p for p in old if p in new or p.startswith("test/separated")]
+        wrong = [
+            f"{place}: {old[place]} on record, {new.get(place)} now"
+            for place in places
+            if place not in new or abs(old[place] - new[place]) > tolerance
+        ]
+        checks.append((f"seed {run['seed']} again, {len(places)} scores ({again.folder})", wrong))
+    return checks
+
+
+def _check_files(folder: Path, files: Mapping[str, str]) -> list[str]:
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {RECORD}
+    problems = [f"{name} is missing" for name in sorted({*files} - found)]
+    problems += [f"{name} is not on record" for name in sorted(found - {*files})]
+    for name in sorted(found & {*files}):
+        if sha256_of_file(folder / name) != files[name]:
+            problems.append(f"{name} has changed")
+    return problems
+
+
+def _check_numbers(record: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for row in record["results"]:
+        split, kind = row["split"], row["embedding"]
+        for metric, numbers in row["metrics"].items():
+            runs = [
+                run["scores"][split][kind][metric]
+                for run in record["runs"]
+                if metric in run["scores"].get(split, {}).get(kind, {})
+            ]
+            expected = numbers_of(runs) if runs else {}
+            for key in ("mean", "standard_error", "interval95"):
+                given, right = numbers.get(key), expected.get(key)
+                if (given is None) != (right is None) or (
+                    given is not None and right is not None and abs(given - right) > _SAME
+                ):
+                    problems.append(f"{split} {kind} {metric}: {key} is {given}, not {right}")
+    return problems
+
+
+def _check_configs(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for run in record["runs"]:
+        saved: dict[str, Any] = {}
+        for path in sorted((folder / run["folder"] / "configs").glob("*.yaml")):
+            try:
+                saved |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            except (yaml.YAMLError, TypeError) as error:
+                problems.append(f"{path.relative_to(folder)} cannot be read: {error}")
+        dataset = next(iter(saved.get("dataset") or {}), None)
+        if (dataset, saved.get("seed")) != (record["dataset"], run["seed"]):
+            problems.append(
+                f"{run['folder']}/configs say {dataset} and seed {saved.get('seed')}, the record "
+                f"{record['dataset']} and {run['seed']}"
+            )
+    return problems
+
+
+def _flat(scores: Mapping[str, Any], where: str = "") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for key, value in scores.items():
+        place = f"{where}/{key}".lstrip("/")
+        flat |= _flat(value, place) if isinstance(value, Mapping) else {place: value}
+    return flat

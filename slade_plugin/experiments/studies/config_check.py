@@ -1,0 +1,131 @@
+"""The configs of a study, read as run.py reads them, before hours are spent on one with a mistake.
+
+Equal flags need not be an equal config: a default may have changed since a run was made. That is
+noted, not forbidden: whether it matters is for the reader to say.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from slade_plugin.base.differences import differences
+from slade_plugin.base.errors import ConfigError, SladeError
+from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.host.validation import check_args
+from slade_plugin.stages.pipeline import Pipeline
+from slade_plugin.stages.stages import BASELINE, TEACHER
+
+T = TypeVar("T")
+
+PLAIN = "experiment"  # the one experiment of a run that is no self-training
+
+# What differs between runs of one setting by design.
+_OF_ONE_RUN = ("seed", "teacher_experiment", "folder", "last_folder")
+
+
+def check_configs(runs: Iterable[Run]) -> list[str]:
+    """Reads the config of every setting and compares it with what its runs were made with.
+
+    The baseline of a given teacher has that teacher's config, as the host saved it, and is not
+    compared: the run that trained the teacher is.
+
+    Args:
+        runs: Of the study.
+
+    Returns:
+        A note for each setting on each data set of which a run on disk has another config.
+
+    Raises:
+        ConfigError: If run.py would refuse a setting.
+    """
+    runs = list(dict.fromkeys(runs))
+    plans = read_each(runs, read_plan)
+    notes: dict[str, str] = {}
+    for run in runs:
+        state = run.experiment / STATE_FILE
+        saved = json.loads(state.read_text(encoding="utf-8"))["plan"] if state.is_file() else {}
+        now = plans[run.flags]
+        found = [
+            f"{where} was {old!r} and is now {new!r}"
+            for stage in saved
+            if stage in now and not (stage == BASELINE and TEACHER not in saved)
+            for where, old, new in differences(_of_setting(saved[stage]), now[stage], stage)
+        ]
+        if found:
+            notes.setdefault(
+                f"{run.dataset} {run.setting}",
+                f"{run.dataset} {run.setting} was made with another config than today's: "
+                + "; ".join(found),
+            )
+    return list(notes.values())
+
+
+def read_each(runs: Iterable[Run], read: Callable[[Run], T]) -> dict[tuple[str, ...], T]:
+    """Flags to what is read of their runs, each once.
+
+    Args:
+        runs: Of a study or a table.
+        read: `read_plan` or `read_stages`.
+
+    Raises:
+        ConfigError: If run.py would refuse one.
+    """
+    found: dict[tuple[str, ...], T] = {}
+    for run in runs:
+        if run.flags not in found:
+            try:
+                found[run.flags] = read(run)
+            except SladeError as error:
+                raise ConfigError(f"{run.setting} on {run.dataset}: {error}") from error
+    return found
+
+
+def read_plan(run: Run) -> dict[str, Any]:
+    """The merged and checked config of the stages of a run, as if it trained its own teacher.
+
+    Raises:
+        SladeError: If run.py would refuse it, or it is no self-training.
+    """
+    plan = read_stages(run)
+    if PLAIN in plan:
+        raise ConfigError(
+            f"{' '.join(run.flags)} is no self-training; expected a config of the student, "
+            "such as --config_loss slade."
+        )
+    return {name: _of_setting(args.dict_of_yamls) for name, args in plan.items()}
+
+
+def read_stages(run: Run) -> dict[str, Any]:
+    """The merged and checked args of each experiment of a run; of a plain one under `PLAIN`.
+
+    Raises:
+        SladeError: If run.py would refuse it.
+    """
+    from slade_plugin import compat
+    from slade_plugin.runner import SladeRunner
+
+    before = sys.argv
+    sys.argv = ["run.py", *run.flags, *run.places, "--seed", str(run.seed)]
+    try:
+        compat.apply()
+        runner = SladeRunner()
+        runner.set_YR()
+        reader = runner.reader_for(runner.YR)
+        args = runner.read(reader)
+        plan = Pipeline(runner, reader).args if vars(args).get("pipeline") else {PLAIN: args}
+        for args in plan.values():
+            check_args(args, runner.pytorch_getter)
+    finally:
+        sys.argv = before
+    return plan
+
+
+def _of_setting(config: Any) -> Any:
+    """A config as JSON has it, without what belongs to one run."""
+    if isinstance(config, Mapping):
+        return {str(k): _of_setting(v) for k, v in config.items() if k not in _OF_ONE_RUN}
+    if isinstance(config, list | tuple):
+        return [_of_setting(value) for value in config]
+    return json.loads(json.dumps(config, default=str))

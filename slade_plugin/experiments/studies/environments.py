@@ -1,0 +1,62 @@
+"""What the runs of a study noted of themselves: versions, commits, threads and machines."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.experiments.studies.markdown import markdown_table
+from slade_plugin.experiments.studies.plan import Run
+
+COMMIT, THREADS = "commit", "threads a run"
+_DIGITS = 10  # of a commit, to read
+
+# what is noted -> its values, each once
+Environment = dict[str, list[str]]
+
+
+def describe_runs(runs: Sequence[Run]) -> Environment:
+    """Versions, commits, threads and machines of the processes of runs.
+
+    Args:
+        runs: Those that were started; what an older one did not note is left out.
+    """
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        state = json.loads((run.experiment / STATE_FILE).read_text(encoding="utf-8"))
+        for entry in state["environment"]:
+            machine = entry["machine"]
+            cpu = f" ({machine['cpu']})" if machine.get("cpu") else ""
+            for name, value in {
+                "slade-plugin": entry["slade_plugin"],
+                COMMIT: entry["git_commit"],
+                "Python": entry["python"],
+                **entry["packages"],
+                THREADS: machine["torch_threads"],
+                "machine": f"{machine['cores']} cores {machine['processor']}{cpu}, "
+                f"GPU {machine['gpu']}",
+            }.items():
+                if value is not None:  # such as a package that is not installed
+                    found.setdefault(name, set()).add(str(value))
+    return {name: sorted(values) for name, values in found.items()}
+
+
+def settings_to_markdown(flags: Mapping[str, str], found: Mapping[str, Environment]) -> str:
+    """A table with a row a setting: its flags, the commits of its runs, threads if they differ.
+
+    Args:
+        flags: Setting to its flags of run.py.
+        found: Setting to what `describe_runs` gave for its runs that are finished.
+    """
+    threads = {value for of_setting in found.values() for value in of_setting.get(THREADS, [])}
+    noted = [COMMIT, THREADS] if len(threads) > 1 else [COMMIT]
+    rows = []
+    for name, words in flags.items():
+        cells = [[_short(value) for value in found[name].get(key, [])] for key in noted]
+        rows.append([name, f"`{words}`", *(", ".join(values) for values in cells)])
+    return markdown_table(["setting", "flags of run.py", *noted], rows)
+
+
+def _short(value: str) -> str:
+    """A commit to read; shorter values as they are."""
+    commit, plus, changes = value.partition("+")
+    return f"{commit[:_DIGITS]}{plus}{changes}"

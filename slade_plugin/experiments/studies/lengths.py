@@ -1,0 +1,51 @@
+"""How long what a run holds was trained, since a gain is one over an equally long baseline."""
+
+import json
+import math
+
+from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.stages.stages import BASELINE, STUDENT, TEACHER, list_stages
+
+
+def row_lengths(run: Run) -> dict[str, int]:
+    """Row of a run's table to its length in epochs of the teacher.
+
+    A student is as long as its teacher and the students up to its round together. Epochs of another
+    number of steps are converted and rounded up, as the pipeline does for the baseline.
+
+    Args:
+        run: A run that was started; the length of a given teacher is read from the run that trained
+            it.
+
+    Returns:
+        `teacher`, `student`, `baseline`, `student_round1`, ... to 1 or more; empty if the plans of
+        the runs do not say it.
+    """
+    try:
+        steps = _planned_steps(run)
+        if run.teacher:
+            steps[TEACHER] = _planned_steps(run.teacher)[TEACHER]
+        total, per_epoch = steps[TEACHER]
+    except (FileNotFoundError, KeyError, TypeError):
+        return {}
+    rounds = sum(name.rpartition("/")[2] == STUDENT for name in steps)
+    lengths = {TEACHER: total}
+    for stage in list_stages(rounds, teacher=False, baseline=BASELINE in steps):
+        if stage.kind == STUDENT:
+            total += steps[stage.name][0]
+            lengths[stage.row] = total
+        elif stage.kind == BASELINE:
+            lengths[stage.row] = steps[stage.name][0]
+    return {row: math.ceil(length / per_epoch) for row, length in lengths.items()}
+
+
+def _planned_steps(run: Run) -> dict[str, tuple[int, int]]:
+    """Experiment of a run to its steps and to the steps of one epoch."""
+    state = json.loads((run.experiment / STATE_FILE).read_text(encoding="utf-8"))
+    found = {}
+    for name, areas in state["plan"].items():
+        config = {key: value for area in areas.values() for key, value in area.items()}
+        per_epoch = next(iter(config["trainer"].values()))["iterations_per_epoch"]
+        found[name] = (config["num_epochs_train"] * per_epoch, per_epoch)
+    return found

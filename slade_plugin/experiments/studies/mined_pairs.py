@@ -1,0 +1,127 @@
+"""Which pairs of D^u the students were trained on, over the course of training.
+
+Read from the records of the students' miners (`PairPrecisionRecords`); true labels are needed, and
+a student without pairs of D^u has none.
+"""
+
+import math
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.stages.stages import STUDENT, later_students
+
+# Column -> the count that its share is one of; recall is averaged over steps.
+COLUMNS: Mapping[str, str | None] = {
+    "positive_precision": "num_pos_pairs",
+    "positive_recall": None,
+    "negative_precision": "num_neg_pairs",
+    "negative_recall": None,
+    "num_pos_pairs": None,
+    "num_neg_pairs": None,
+}
+TITLES = {
+    "positive_precision": "precision of P",
+    "positive_recall": "recall of P",
+    "negative_precision": "precision of N",
+    "negative_recall": "recall of N",
+    "num_pos_pairs": "pairs in P",
+    "num_neg_pairs": "pairs in N",
+}
+TENTHS = {"first": (0.0, 0.1), "middle": (0.45, 0.55), "last": (0.9, 1.0)}
+_MINER = "unlabeled_tuple_miner_"
+
+# column -> value of each step, NaN where unknown
+Records = dict[str, np.ndarray]
+# column -> value of each part of training, percent or a count
+Parts = dict[str, list[float]]
+
+
+def read_records(experiment: Path) -> list[Records]:
+    """Reads what the miner of D^u recorded.
+
+    Args:
+        experiment: A student, as the host leaves it.
+
+    Returns:
+        One entry a split scheme that has such records.
+    """
+    found = []
+    for path in sorted(experiment.glob("*/saved_csvs/logs.db")):
+        with closing(sqlite3.connect(path)) as database:
+            database.row_factory = sqlite3.Row
+            names = database.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
+            tables = [row["name"] for row in names if row["name"].startswith(_MINER)]
+            for table in tables:
+                rows = database.execute(f'SELECT * FROM "{table}" ORDER BY id').fetchall()
+                known = [column for column in COLUMNS if rows and column in rows[0].keys()]
+                found.append({c: np.array([row[c] for row in rows], dtype=float) for c in known})
+    return found
+
+
+def share(records: Records, column: str, start: float, end: float) -> float:
+    """The value of a column in a part of training.
+
+    A precision is that of all pairs chosen in this part, so that a step with many pairs counts for
+    more; other columns are averaged over steps.
+
+    Args:
+        records: Of one split scheme.
+        column: Key of COLUMNS.
+        start: Where the part begins, 0 to 1.
+        end: Where it ends; at least one step is taken.
+
+    Returns:
+        The value, NaN if there is none.
+    """
+    values = records[column]
+    first = math.floor(start * len(values) + 1e-9)
+    part = slice(first, max(first + 1, math.ceil(end * len(values) - 1e-9)))
+    values = values[part]
+    counts = COLUMNS[column]
+    weights = np.ones_like(values) if counts is None else records[counts][part]
+    weights = np.where(np.isnan(values), 0, weights)
+    if not weights.any():
+        return math.nan
+    return float((np.nan_to_num(values) * weights).sum() / weights.sum())
+
+
+def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Parts:
+    """Values of parts of training, each the mean over seeds and split schemes that have one.
+
+    Args:
+        runs: Those of one setting.
+        parts: Start and end of each part, 0 to 1.
+
+    Returns:
+        Column to one value a part: shares in percent, pairs a step (both directions of a pair
+        counted, as the host does). Columns without any value are left out.
+    """
+    students = [_last_student(run.experiment) for run in runs]
+    schemes = [records for student in students for records in read_records(student)]
+    found: Parts = {}
+    for column in COLUMNS:
+        scale = 1 if column.startswith("num_") else 100
+        rows = [[scale * share(r, column, *part) for part in parts] for r in schemes if column in r]
+        known = [
+            [value for value in values if not math.isnan(value)]
+            for values in zip(*rows, strict=True)
+        ]
+        if any(known):
+            found[column] = [sum(k) / len(k) if k else math.nan for k in known]
+    return found
+
+
+def has_rounds(runs: Iterable[Run]) -> bool:
+    """Whether a run trained more than one student, of which the last one's pairs are read."""
+    return any(later_students(run.experiment) for run in runs)
+
+
+def _last_student(experiment: Path) -> Path:
+    """That of the last round."""
+    by_round = later_students(experiment)
+    return by_round[max(by_round)] if by_round else experiment / STUDENT

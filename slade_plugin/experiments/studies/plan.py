@@ -1,0 +1,483 @@
+"""What a study compares, read from YAML, and the runs it takes.
+
+Runs are keyed by their flags: two settings, of one study or of several, that run the same command
+share one folder and so one run.
+"""
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.stages.stages import BASELINE, TEACHER
+
+# Where things lie, not what is run: no part of a run's key or of a reported command.
+PLACES = ("--dataset_root", "--pytorch_home", "--debug")
+# What the study itself says to run.py.
+RESERVED = (
+    "--seed", "--experiment_name", "--root_experiment_folder", "--resume_training",
+    "--teacher_experiment", "--evaluate", "--evaluate_ensemble", "--reproduce_results",
+)  # fmt: skip
+_KEYS = ("datasets", "first", "settings", "controls", "reference", "poster", "flags")
+_NAME = re.compile(r"\w[\w.+=-]*")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the table: flags of run.py under a name.
+
+    Attributes:
+        name: In tables and on the command line.
+        flags: Words of run.py's command line.
+        own_teacher: Whether it trains a teacher of its own rather than taking that of `first`.
+        own_baseline: Whether it trains a baseline of its own, as long as its teacher and students.
+        control: Whether it is no rung: listed last, not compared with the row above.
+        baseline_of: Name of the setting whose baseline it is compared with, where that is equally
+            long; empty for its own. The next choice is that of `first`.
+    """
+
+    name: str
+    flags: tuple[str, ...] = ()
+    own_teacher: bool = False
+    own_baseline: bool = False
+    control: bool = False
+    baseline_of: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study compares.
+
+    Attributes:
+        name: Name of its file.
+        datasets: Name to flags.
+        first: The setting that trains teacher and baseline of each data set and seed.
+        settings: All settings in the order of the table, controls last.
+        flags: For every run.
+        ablation: Number of the poster's ablation that it is; 0 if it is none.
+        reference: The setting that all others are compared with; empty for `first`.
+        poster: Row of the report (a setting or `teacher`) to its name in that ablation.
+    """
+
+    name: str
+    datasets: Mapping[str, tuple[str, ...]]
+    first: str
+    settings: tuple[Setting, ...]
+    flags: tuple[str, ...] = ()
+    ablation: int = 0
+    reference: str = ""
+    poster: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def compared_with(self) -> str:
+        """Name of the setting that all others are compared with."""
+        return self.reference or self.first
+
+    @classmethod
+    def load(cls, path: Path) -> "Study":
+        """Reads a study file.
+
+        Raises:
+            ConfigError: If it is missing or malformed.
+        """
+        if not path.is_file():
+            names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+            raise ConfigError(
+                f"there is no study {path.stem!r} in {path.parent}; expected one of: {names}."
+            )
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is no YAML: {error}; expected keys and values.") from error
+        try:
+            return cls._read(path.stem, content)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    @classmethod
+    def _read(cls, name: str, content: Any) -> "Study":
+        content = _mapping("the study", content, _KEYS)
+        datasets = _named("datasets", content.get("datasets"))
+        first = content.get("first")
+        settings = _settings("settings", content.get("settings"), first)
+        if content.get("controls"):
+            settings += _settings("controls", content["controls"])
+        names = [setting.name for setting in settings]
+        twice = sorted({n for n in names if names.count(n) > 1} | {BASELINE, TEACHER} & {*names})
+        if twice:
+            raise ConfigError(
+                f"{', '.join(twice)} names more than one row; expected each name of settings and "
+                "controls once, and neither baseline nor teacher."
+            )
+        rungs = [setting.name for setting in settings if not setting.control]
+        if first not in rungs:
+            raise ConfigError(f"first is {first!r}; expected one of settings: {', '.join(rungs)}.")
+        with_baseline = [setting.name for setting in settings if setting.own_baseline]
+        for setting in settings:
+            if setting.baseline_of and setting.baseline_of not in with_baseline:
+                raise ConfigError(
+                    f"{setting.name} has baseline {setting.baseline_of!r}; expected true, false or "
+                    f"a setting that trains one: {', '.join(with_baseline) or 'there is none'}."
+                )
+        reference = content.get("reference", "")
+        if "reference" in content and reference not in names:
+            raise ConfigError(
+                f"reference is {reference!r}; expected one of settings or controls: "
+                f"{', '.join(names)}."
+            )
+        return cls(
+            name=name,
+            datasets={k: _words(f"datasets: {k}", v) for k, v in datasets.items()},
+            first=first,
+            settings=tuple(settings),
+            reference=reference,
+            flags=_words("flags", content.get("flags")),
+            **_poster(content.get("poster"), [*names, TEACHER]),
+        )
+
+    def selected(
+        self,
+        datasets: Sequence[str] = (),
+        only: Sequence[str] = (),
+        without: Sequence[str] = (),
+    ) -> "Study":
+        """The study on some data sets and with some settings; `first` stays in any case.
+
+        Args:
+            datasets: Names; empty for all.
+            only: Settings to keep; empty for all.
+            without: Settings to leave out.
+
+        Raises:
+            ConfigError: If a name is unknown, or `first` is to be left out.
+        """
+        names = [setting.name for setting in self.settings]
+        free = [name for name in names if name != self.first]
+        for flag, given, known in (
+            ("--datasets", datasets, list(self.datasets)),
+            ("--only", only, names),
+            ("--without", without, free),
+        ):
+            unknown = [name for name in given if name not in known]
+            if unknown:
+                why = f"; {self.first} trains the teacher of the others" if known is free else ""
+                raise ConfigError(
+                    f"{flag} {', '.join(unknown)}: expected of study {self.name}: "
+                    f"{', '.join(known)}{why}."
+                )
+        kept = {self.first, *(only or names)} - {*without}
+        return replace(
+            self,
+            datasets={k: v for k, v in self.datasets.items() if k in (datasets or self.datasets)},
+            settings=tuple(s for s in self.settings if s.name in kept),
+        )
+
+    def setting(self, name: str) -> Setting:
+        """The setting of that name."""
+        return next(s for s in self.settings if s.name == name)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.py: a setting on a data set with a seed.
+
+    Attributes:
+        folder: Its own, named after its flags; `experiment` in it is what run.py makes.
+        dataset: Name.
+        seed: Of the run.
+        setting: Name of the setting, the first one where several share the run.
+        flags: What decides the outcome, besides the seed and the teacher.
+        places: Flags that only say where things lie.
+        teacher: The run whose teacher is taken; None if it trains its own.
+    """
+
+    folder: Path
+    dataset: str
+    seed: int
+    setting: str
+    flags: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    teacher: "Run | None" = None
+
+    @property
+    def experiment(self) -> Path:
+        """The folder that run.py makes."""
+        return self.folder / "experiment"
+
+    @property
+    def log(self) -> Path:
+        """What run.py printed."""
+        return self.folder / "log.txt"
+
+    @property
+    def table(self) -> Path:
+        """Its scores; there once it is finished."""
+        return self.experiment / "results" / "table.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is done."""
+        return self.table.is_file()
+
+    @property
+    def title(self) -> str:
+        """For messages."""
+        return f"{self.dataset} seed{self.seed} {self.setting}"
+
+    def command(self) -> list[str]:
+        """Words of run.py's command line; goes on with the run if it was stopped."""
+        words = [*self.flags, *self.places, "--seed", str(self.seed)]
+        words += ["--root_experiment_folder", str(self.folder)]
+        words += ["--experiment_name", self.experiment.name]
+        if self.teacher:
+            words += ["--teacher_experiment", str(self.teacher.experiment / TEACHER)]
+        if (self.experiment / STATE_FILE).is_file():
+            words += ["--resume_training", "latest"]
+        return words
+
+    def description(self) -> dict[str, Any]:
+        """What the run is, for the file beside it."""
+        return {
+            "dataset": self.dataset,
+            "seed": self.seed,
+            "flags": shlex.join(self.flags),
+            "teacher": self.teacher.folder.name if self.teacher else None,
+        }
+
+
+def plan_runs(
+    study: Study,
+    folder: Path,
+    seeds: Iterable[int],
+    extra: Sequence[str] = (),
+    kind: type[Run] = Run,
+) -> dict[tuple[str, int, str], Run]:
+    """All runs of a study, in the order in which they are to be started.
+
+    Seed by seed, so that an interrupted study has whole seeds; `first` before those that take its
+    teacher.
+
+    Args:
+        study: The study.
+        folder: Where runs go: `folder/DATASET/seedN/KEY`. Studies of one folder share runs.
+        seeds: Seeds of the runs.
+        extra: Further flags for every run. Of flags of study, data set, setting and `extra` with
+            one name mappings are merged; of other values the last one counts.
+        kind: Class of the runs.
+
+    Returns:
+        (data set, seed, setting) to its run; several of them may share one.
+
+    Raises:
+        ConfigError: If a flag of `extra` cannot be read or is the study's own.
+    """
+    order = [study.setting(study.first), *(s for s in study.settings if s.name != study.first)]
+    runs: dict[tuple[str, int, str], Run] = {}
+    for seed in seeds:
+        for dataset, of_dataset in study.datasets.items():
+            shared: dict[Path, Run] = {}
+            first: Run | None = None
+            for setting in order:
+                teacher = None if setting.own_teacher else first
+                flags = _joined(setting, [study.flags, of_dataset, setting.flags, extra], teacher)
+                places = tuple(w for k, ws in flags.items() if k in PLACES for w in (k, *ws))
+                own = tuple(w for k, ws in flags.items() if k not in PLACES for w in (k, *ws))
+                path = folder / dataset / f"seed{seed}" / _key(own, teacher)
+                run = kind(path, dataset, seed, setting.name, own, places, teacher)
+                run = shared.setdefault(path, run)
+                runs[dataset, seed, setting.name] = run
+                first = first or run
+    return runs
+
+
+def _joined(
+    setting: Setting, sources: Iterable[Sequence[str]], teacher: Run | None
+) -> dict[str, tuple[str, ...]]:
+    """Flag to its words, as `plan_runs` says; sorted, so that equal flags have one key."""
+    flags: dict[str, Any] = {}
+    for source in sources:
+        for flag, value in _values(source).items():
+            if teacher and flag.startswith("--teacher.") and source is not setting.flags:
+                continue  # said to the run that trained it; run.py refuses it beside a given one
+            flags[flag] = _merged(flags.get(flag), value)
+    if not setting.own_baseline:
+        given = flags.setdefault("--pipeline", {})
+        if not isinstance(given, dict):
+            raise ConfigError(f"{setting.name}: --pipeline is {given}; expected {{KEY: VALUE}}.")
+        flags["--pipeline"] = {**given, BASELINE: False}
+    # The host's keywords (KEY~APPLY~2) may depend on order among flags of one key.
+    ordered = sorted(flags.items(), key=lambda item: item[0].partition("~")[0])
+    return {flag: tuple(_text(value).split()) for flag, value in ordered}
+
+
+def merge_flags(sources: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Flags of several sources as those of one: mappings are merged, else the last value counts.
+
+    Args:
+        sources: Words of run.py's command line.
+
+    Raises:
+        ConfigError: If one cannot be read or is the study's own.
+    """
+    flags: dict[str, Any] = {}
+    for source in sources:
+        for flag, value in _values(source).items():
+            flags[flag] = _merged(flags.get(flag), value)
+    return tuple(word for flag, value in flags.items() for word in (flag, *_text(value).split()))
+
+
+def read_words(where: str, value: Any) -> tuple[str, ...]:
+    """Flags of a YAML file, from one text or from a list of words.
+
+    Raises:
+        ConfigError: If they cannot be read.
+    """
+    return _words(where, value)
+
+
+def _values(words: Sequence[str]) -> dict[str, Any]:
+    """Flag to its value: what YAML reads in braces, otherwise the text as it is."""
+    texts: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for word in (w for text in words for w in text.split()):  # as run.py does
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            if flag in RESERVED:
+                raise ConfigError(f"{flag}: the study itself says this; expected other flags.")
+            if flag in texts:
+                raise ConfigError(f"{flag} is given twice; expected it once.")
+            current = texts[flag] = [value] if equals else []
+        elif current is not None:
+            current.append(word)
+        else:
+            raise ConfigError(f"{word!r} follows no flag; expected --FLAG before it.")
+    return {flag: _value(flag, " ".join(parts)) for flag, parts in texts.items()}
+
+
+def _value(flag: str, text: str) -> Any:
+    if not text.startswith("{"):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{flag} is {text!r}: {error}; expected {{KEY: VALUE}} with a space after each colon."
+        ) from error
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
+
+
+def _key(flags: Sequence[str], teacher: Run | None) -> str:
+    """Name of a run's folder: a word to read and a hash of what decides its outcome."""
+    content = json.dumps([flags, teacher.folder.name if teacher else None])
+    digest = hashlib.sha256(content.encode()).hexdigest()[:10]
+    loss = _values(flags).get("--config_loss", "run")
+    return f"{re.sub(r'[^a-zA-Z0-9_]+', '-', loss).strip('-')}-{digest}"
+
+
+def _mapping(where: str, value: Any, known: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} is {value!r}; expected the keys {', '.join(known)}.")
+    unknown = [str(key) for key in value if key not in known]
+    if unknown:
+        raise ConfigError(f"{where} holds {', '.join(unknown)}; expected {', '.join(known)}.")
+    return value
+
+
+def _named(where: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        raise ConfigError(f"{where} is {value!r}; expected at least one NAME: FLAGS.")
+    names = {str(key): content for key, content in value.items()}
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"{where} holds the name {name!r}; expected letters, digits and any of _.+=-"
+            )
+    return names
+
+
+def _words(where: str, value: Any) -> tuple[str, ...]:
+    """Flags from one text or from a list of words."""
+    if isinstance(value, str):
+        try:
+            words = shlex.split(value)
+        except ValueError as error:
+            raise ConfigError(f"{where} is {value!r}: {error}; expected paired quotes.") from error
+    elif value is None or isinstance(value, list):
+        words = [str(word) for word in value or ()]
+        if any(isinstance(word, dict | list) for word in value or ()):
+            raise ConfigError(
+                f"{where} is {value!r}; expected words, so a value in braces in quotes: "
+                '"{key: value}".'
+            )
+    else:
+        raise ConfigError(f"{where} is {value!r}; expected flags of run.py, one text or a list.")
+    try:
+        _values(words)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return tuple(words)
+
+
+def _settings(area: str, value: Any, first: Any = None) -> list[Setting]:
+    settings = []
+    for name, content in _named(area, value).items():
+        where = f"{area}: {name}"
+        if not isinstance(content, dict):
+            content = {"flags": content}
+        content = _mapping(where, content, ("flags", "teacher", "baseline"))
+        own = name == first
+        teacher = "own" if own else content.get("teacher", "first")
+        baseline = content.get("baseline", own)
+        if teacher not in ("first", "own") or not isinstance(baseline, bool | str):
+            raise ConfigError(
+                f"{where} has teacher {teacher!r} and baseline {baseline!r}; expected first or "
+                "own, and true, false or the name of a setting that trains one."
+            )
+        flags = _words(where, content.get("flags"))
+        named = baseline if isinstance(baseline, str) else ""
+        control = area == "controls"
+        settings.append(Setting(name, flags, teacher == "own", baseline is True, control, named))
+    return settings
+
+
+def _poster(value: Any, rows: Sequence[str]) -> dict[str, Any]:
+    """The study's `ablation` and `poster`."""
+    if value is None:
+        return {}
+    # Here, since it imports torch, and Ray's workers import this module only to do a run.
+    from slade_plugin.experiments.results.poster import ablation_settings
+
+    content = _mapping("poster", value, ("ablation", "rows"))
+    ablation, names = content.get("ablation", 0), content.get("rows")
+    known = ablation_settings(ablation)
+    if not known or not isinstance(names, dict) or not {*names} <= {*rows} or not names:
+        raise ConfigError(
+            f"poster has ablation {ablation!r} and rows {names!r}; expected 1 to 4, and ROW: NAME "
+            f"IN THE POSTER with rows of {', '.join(rows)}."
+        )
+    wrong = [str(name) for name in names.values() if name not in known]
+    if wrong:
+        raise ConfigError(
+            f"poster: rows names {', '.join(wrong)}; expected of {', '.join(known)} (ablation "
+            f"{ablation})."
+        )
+    return {"ablation": ablation, "poster": names}

@@ -1,0 +1,82 @@
+"""The plan of runs, printed before they are started: commands and estimated hours."""
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slade_plugin import compat
+from slade_plugin.experiments.studies.config_check import read_each, read_stages
+from slade_plugin.experiments.studies.estimate import Probe, count_images, run_hours
+from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.experiments.studies.shell import typed
+from slade_plugin.stages.stages import TEACHER
+
+
+def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
+    """Prints each run with its command and its hours.
+
+    Args:
+        titles: Runs in their order to what each is called.
+        probe: Whether to estimate the hours.
+
+    Returns:
+        Estimated hours of each run; empty without probe.
+
+    Raises:
+        ConfigError: If run.py would refuse one of them.
+    """
+    from slade_plugin.runner import SladeRunner
+
+    compat.apply()
+    getter = SladeRunner().pytorch_getter
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    unit, machine = "core hours", f"of {platform.machine()}; GPU hours where there is a GPU"
+    if device == "cuda":
+        unit, machine = "GPU hours", f"of {torch.cuda.get_device_name()}"
+    timed = Probe(getter, device)  # each model once
+    configs = read_each(titles, read_stages)
+    hours: dict[Run, float] = {}
+    for run, title in titles.items():
+        # a given teacher is another run's
+        stages = {k: v for k, v in configs[run.flags].items() if not (run.teacher and k == TEACHER)}
+        cost = "done" if run.finished else ""
+        if probe and not run.finished:
+            images = count_images(next(iter(stages.values())), getter)
+            cost = "unknown hours, since it is not known how many images its data sets have"
+            if images:
+                hours[run] = run_hours(stages, images, timed)
+                cost = f"{_bound(stages)} {_number(hours[run])} {unit}"
+        print(f"{title}{': ' if cost else ''}{cost}", flush=True)
+        print(f"    {_command(run)}")
+    if hours:
+        total = f"{_number(sum(hours.values()))} {unit} ({machine})"
+        print(
+            f"All: {total}. Estimated from training steps on random images; decoding, k-means and "
+            "the search of neighbours are not counted."
+        )
+    return hours
+
+
+def _number(hours: float) -> str:
+    """Two digits, more an estimate does not hold."""
+    return f"{float(f'{hours:.2g}'):,.10g}"
+
+
+def _bound(stages: Mapping[str, Any]) -> str:
+    stops_early = any(getattr(args, "patience", None) is not None for args in stages.values())
+    return "at most" if stops_early else "about"
+
+
+def _command(run: Run) -> str:
+    """The line that does the run, where and as the study would, from this working directory."""
+    return f"python run.py {typed(_relative(word) for word in run.command())}"
+
+
+def _relative(word: str) -> str:
+    """A path below the working directory without it; other words as they are."""
+    here = Path.cwd()
+    below = Path(word).is_relative_to(here)
+    return str(Path(word).relative_to(here)) if below else word

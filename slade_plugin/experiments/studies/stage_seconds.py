@@ -1,0 +1,55 @@
+"""What each stage of the runs of a setting took, and its share of the whole."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.experiments.studies.markdown import markdown_table
+from slade_plugin.experiments.studies.plan import Run
+
+StageSeconds = dict[str, float]
+
+
+def stage_seconds(runs: Sequence[Run]) -> StageSeconds:
+    """Stage to its CPU seconds, mean over the finished runs.
+
+    CPU seconds of all threads and worker processes: on a shared machine the time on the clock says
+    what else ran. A stage that all runs were given, such as a teacher, is not among them.
+
+    Args:
+        runs: Those of one setting.
+
+    Returns:
+        Stages in the order in which they were run; empty if no run noted such seconds.
+    """
+    noted: dict[str, list[float]] = {}
+    for run in runs:
+        state = json.loads((run.experiment / STATE_FILE).read_text(encoding="utf-8"))
+        for stage, entry in state.get("stages", {}).items():
+            if "cpu_seconds" in entry:
+                noted.setdefault(stage, []).append(entry["cpu_seconds"])
+    return {stage: sum(values) / len(values) for stage, values in noted.items()}
+
+
+def seconds_to_markdown(seconds: Mapping[str, StageSeconds]) -> str:
+    """A table of `stage_seconds`: a row a setting, a column a stage.
+
+    Args:
+        seconds: Setting to its stages.
+    """
+    # From the setting with most stages: others lack those that they were given.
+    longest_first = sorted(seconds.values(), key=len, reverse=True)
+    stages = list(dict.fromkeys(stage for of_setting in longest_first for stage in of_setting))
+    rows = []
+    for setting, of_setting in seconds.items():
+        total = sum(of_setting.values())
+        cells = [
+            f"{of_setting[s]:.0f} ({of_setting[s] / total:.0%})" if of_setting.get(s) else ""
+            for s in stages
+        ]
+        rows.append([setting, *cells, f"{total:.0f}"])
+    table = markdown_table(["setting", *stages, "all"], rows)
+    return (
+        "CPU seconds of each stage, and their share of the run; mean over seeds, all split schemes "
+        f"together, evaluation on val included.\n\n{table}"
+    )

@@ -1,0 +1,225 @@
+"""The report of a study: Markdown to read, two figures, JSON with every score."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.experiments.results import layouts
+from slade_plugin.experiments.studies.beside_poster import beside_poster
+from slade_plugin.experiments.studies.environments import (
+    COMMIT,
+    describe_runs,
+    settings_to_markdown,
+)
+from slade_plugin.experiments.studies.markdown import markdown_table
+from slade_plugin.experiments.studies.mined_pairs import (
+    TENTHS,
+    TITLES,
+    Parts,
+    has_rounds,
+    pair_parts,
+)
+from slade_plugin.experiments.studies.plan import Run, Study
+from slade_plugin.experiments.studies.plot import plot_pairs, plot_scores, save_png
+from slade_plugin.experiments.studies.pseudo_label_quality import label_quality, quality_to_markdown
+from slade_plugin.experiments.studies.scores import ORACLE, read_scores, summarise
+from slade_plugin.experiments.studies.shell import typed
+from slade_plugin.experiments.studies.stage_seconds import seconds_to_markdown, stage_seconds
+from slade_plugin.stages.table import METRICS
+
+T = TypeVar("T")
+
+MAIN_METRIC = "mean_average_precision_at_r"
+_CURVE = [(i / 20, (i + 1) / 20) for i in range(20)]
+
+
+def write_report(
+    study: Study,
+    runs: Mapping[tuple[str, int, str], Run],
+    out: Path,
+    command: str,
+    notes: Sequence[str] = (),
+) -> str:
+    """Writes NAME.md, NAME.png, NAME_pairs.png and NAME.json from the runs that are finished.
+
+    Args:
+        study: The study.
+        runs: What `plan_runs` gave.
+        out: Folder.
+        command: What makes these numbers, for the reader.
+        notes: What the reader has to know.
+
+    Returns:
+        The Markdown.
+
+    Raises:
+        ExperimentError: If no setting is finished.
+    """
+    scores = {dataset: read_scores(study, runs, dataset) for dataset in study.datasets}
+    if not any(s.rungs or s.controls for s in scores.values()):
+        raise ExperimentError(
+            f"study {study.name} has no setting with all seeds finished; expected one. Run it "
+            "without --report, or with fewer --seeds."
+        )
+    used = {key: run for key, run in runs.items() if key[2] not in scores[key[0]].unfinished}
+    environment = describe_runs(list(used.values()))
+    flags = {s.name: typed((*study.flags, *s.flags)) for s in study.settings}
+    of_settings = {
+        name: describe_runs([run for (_, _, n), run in used.items() if n == name]) for name in flags
+    }
+    summary = {
+        dataset: {
+            split: {
+                metric: summarise(found, study.compared_with, split, metric) for metric in METRICS
+            }
+            for split in ("test", "val")
+        }
+        for dataset, found in scores.items()
+    }
+    tenths, curves = (
+        _by_setting(study, used, partial(pair_parts, parts=parts))
+        for parts in (list(TENTHS.values()), _CURVE)
+    )
+    seconds = _by_setting(study, used, stage_seconds)
+    quality = _by_setting(study, used, label_quality)
+    beside = {dataset: beside_poster(study, used, dataset) for dataset in study.datasets}
+
+    out.mkdir(parents=True, exist_ok=True)
+    main = {dataset: of["test"][MAIN_METRIC] for dataset, of in summary.items()}
+    figures = {study.name: plot_scores({d: rows for d, rows in main.items() if rows}, MAIN_METRIC)}
+    # Those of the oracle are all right, and would press the others together.
+    drawn = {d: {k: v for k, v in of.items() if not k.endswith(ORACLE)} for d, of in curves.items()}
+    if any(drawn.values()):
+        figures[f"{study.name}_pairs"] = plot_pairs({d: of for d, of in drawn.items() if of})
+    for name, figure in figures.items():
+        with atomic_write(out / f"{name}.png") as file:
+            save_png(figure, file)
+
+    parts = [
+        f"# Study: {study.name}",
+        f"`{command}`",
+        "; ".join(f"{k}: {', '.join(v)}" for k, v in environment.items() if k != COMMIT) + ".",
+        f"Percent; mean over {len({seed for _, seed, _ in runs})} seeds of the mean over split "
+        "schemes, ± half width of the 95 % interval (Student's t). Differences, relative gains and "
+        "shares are taken seed by seed. A student is compared with a baseline that is as long as "
+        "its teacher and students together, and its gap is that to an oracle of this length. The "
+        "row above the first student is `teacher`.",
+        *(f"Note: {note}." for note in notes),
+        *(f"![{name}]({name}.png)" for name in figures),
+        f"## Settings\n\n{settings_to_markdown(flags, of_settings)}",
+    ]
+    for dataset, found in scores.items():
+        parts.append(f"## {dataset}")
+        if found.unfinished:
+            parts.append(f"Not finished and left out: {', '.join(found.unfinished)}.")
+        for split, by_metric in summary[dataset].items():
+            for metric, rows in by_metric.items():
+                if rows:
+                    table = to_markdown(rows, metric, study)
+                    parts.append(f"### {METRICS[metric]} on {split}\n\n{table}")
+        if beside[dataset]:
+            parts.append(f"### Beside the poster\n\n{layouts.to_markdown(beside[dataset]).strip()}")
+        if dataset in tenths:
+            text = pairs_to_markdown(tenths[dataset], has_rounds(used.values()))
+            parts.append(f"### Selected pairs\n\n{text}")
+        if dataset in quality:
+            parts.append(f"### Pseudo labels\n\n{quality_to_markdown(quality[dataset])}")
+        if dataset in seconds:
+            parts.append(f"### Cost\n\n{seconds_to_markdown(seconds[dataset])}")
+    text = "\n\n".join(parts) + "\n"
+    with atomic_write(out / f"{study.name}.md") as file:
+        file.write(text.encode())
+    content = {
+        "command": command,
+        "environment": environment,
+        "notes": list(notes),
+        "datasets": {name: typed(flags) for name, flags in study.datasets.items()},
+        "settings": flags,
+        "unfinished": {dataset: found.unfinished for dataset, found in scores.items()},
+        "summary": summary,
+        "beside_poster": beside,
+        "baselines": {dataset: found.baselines for dataset, found in scores.items()},
+        "scores": {d: {**found.rungs, **found.controls} for d, found in scores.items()},
+        "pairs": {"tenths": tenths, "twentieths": curves},
+        "pseudo_labels": quality,
+        "cpu_seconds": seconds,
+    }
+    write_json(out / f"{study.name}.json", content)
+    return text
+
+
+def _by_setting(
+    study: Study, runs: Mapping[tuple[str, int, str], Run], read: Callable[[list[Run]], T]
+) -> dict[str, dict[str, T]]:
+    """Data set to setting to what is read from its runs, where there is anything."""
+    found: dict[str, dict[str, T]] = {}
+    for dataset in study.datasets:
+        for name in (setting.name for setting in study.settings):
+            values = read([run for (d, _, n), run in runs.items() if (d, n) == (dataset, name)])
+            if values:
+                found.setdefault(dataset, {})[name] = values
+    return found
+
+
+def pairs_to_markdown(pairs: Mapping[str, Parts], rounds: bool = False) -> str:
+    """A table of `pair_parts` in the tenths of training.
+
+    Args:
+        pairs: Setting to its parts.
+        rounds: Whether some have several rounds.
+    """
+    columns = [c for c in TITLES if any(c in parts for parts in pairs.values())]
+    rows = [
+        [name, *(" / ".join(map(_share_cell, parts.get(c, []))) for c in columns)]
+        for name, parts in pairs.items()
+    ]
+    table = markdown_table(["setting", *(TITLES[c] for c in columns)], rows)
+    last = " Of several rounds, those of the last one's student." if rounds else ""
+    return (
+        "Pairs of D^u in the first / middle / last tenth of training, mean over seeds and split "
+        "schemes. Precision: share of the chosen pairs that are right by the true labels; recall: "
+        "share of the batch's right pairs that are chosen; %. Pairs a step, both directions "
+        f"counted.{last}\n\n{table}"
+    )
+
+
+def _share_cell(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
+
+
+def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str, study: Study) -> str:
+    """The tables of `summarise`'s rows: rungs, then controls."""
+    columns = {"mean": METRICS[metric]}
+    if any("to_baseline" in row for row in rows):
+        columns["to_baseline"] = "minus baseline"
+        if metric == MAIN_METRIC:
+            columns["gain"] = "relative to it"
+    tables = []
+    for control in (False, True):
+        chosen = [row for row in rows if row["control"] == control]
+        if not chosen:
+            continue
+        shown = dict(columns)
+        if not control:
+            shown["to_previous"] = "minus the row above"
+        if any("to_reference" in row for row in chosen):
+            shown["to_reference"] = f"minus {study.compared_with}"
+        if metric == MAIN_METRIC and any("gap_closed" in row for row in rows):
+            shown["gap_closed"] = "of the gap to the oracle"
+        cells = [[row["setting"], *(_cell(row, key) for key in shown)] for row in chosen]
+        tables.append(markdown_table(["setting", *shown.values()], cells))
+    return "\n\n".join(tables)
+
+
+def _cell(row: Mapping[str, Any], key: str) -> str:
+    if key not in row:
+        return ""
+    digits, unit = (1, " %") if key in ("gain", "gap_closed") else (2, "")
+    sign = "" if key in ("mean", "gap_closed") else "+"
+    half = row.get(f"{key}_interval95")
+    interval = "" if half is None else f" ± {half:.{digits}f}"
+    return f"{row[key]:{sign}.{digits}f}{interval}{unit}"

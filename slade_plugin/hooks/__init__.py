@@ -1,5 +1,0 @@
-"""Hooks: what happens around the trainer's iterations and epochs, on the host's base class."""
-
-from slade_plugin.hooks.checkpointed_hook_container import CheckpointedHookContainer
-
-__all__ = ["CheckpointedHookContainer"]

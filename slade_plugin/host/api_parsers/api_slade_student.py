@@ -1,0 +1,169 @@
+"""A student is an ordinary experiment of the host with a pool, pseudo labels and a basis."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from powerful_benchmarker.api_parsers import BaseAPIParser
+
+from slade_plugin.base.errors import ConfigError, ExperimentError
+from slade_plugin.data.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
+from slade_plugin.host.api_parsers.training_length import TrainingLength
+from slade_plugin.host.checkpoints.teacher import Teacher
+from slade_plugin.host.factories.slade_split_manager_factory import SladeSplitManagerFactory
+from slade_plugin.method.pseudo_labels.clustering import ClusteringSettings, check_num_clusters
+from slade_plugin.method.pseudo_labels.record import (
+    PseudoLabels,
+    load_pseudo_labels,
+    pool_fingerprint,
+    record_paths,
+)
+from slade_plugin.method.pseudo_labels.true_labels import (
+    TRUE_LABELS,
+    label_source,
+    record_true_labels,
+)
+
+STUDENT_INITIALIZATIONS = ("pretrained", "teacher")
+
+
+class APISladeStudent(TrainingLength, BaseAPIParser):
+    """Builds a student; the trainer named `SladeStudent` finds it by its name.
+
+    Besides the host's entries the config holds `unlabeled_dataset`, `unlabeled_sampler`,
+    `pseudo_labels` (with `folder`, where the pseudo-label stage left its records) and
+    `student_initialization`. The record of each split scheme is copied into the experiment at its
+    start, so a student can be resumed, evaluated and reproduced from its own folder.
+    """
+
+    def required_compatible_factories(self) -> dict[str, Any]:
+        """A split manager with a pool beside it needs our factory."""
+        return {"split_manager": SladeSplitManagerFactory(getter=self.pytorch_getter)}
+
+    def default_kwargs_split_manager(self) -> dict[str, Any]:
+        """The host's entries and the pool's class with its parameters."""
+        config = getattr(self.args, "unlabeled_dataset", None)
+        if not config:
+            raise ConfigError(
+                "there is no unlabeled_dataset; expected one in config_dataset, for example "
+                "unlabeled_dataset: {Glyphs: {subset: unlabeled}}."
+            )
+        pool_class, pool_params = self.pytorch_getter.get(
+            "dataset", yaml_dict=config, return_uninitialized=True
+        )
+        return {
+            **super().default_kwargs_split_manager(),
+            "unlabeled_dataset": lambda: pool_class,
+            "unlabeled_dataset_params": lambda: pool_params,
+            "leakage": lambda: getattr(self.args, "leakage", None),
+        }
+
+    def default_kwargs_trainer(self) -> dict[str, Any]:
+        """The host's entries and what the student needs besides."""
+        return {
+            **super().default_kwargs_trainer(),
+            "unlabeled_dataset": self.get_pseudo_labeled_dataset,
+            "unlabeled_sampler": self.get_unlabeled_sampler,
+            "num_classes": lambda: self.split_manager.get_num_labels("train", "train"),
+            "true_labels": self.get_true_labels,
+            "num_epochs": self._num_epochs,
+        }
+
+    def set_models_optimizers_losses(self) -> None:
+        """The host's order, with this scheme's pseudo labels read first."""
+        self.pseudo_labels = self.get_pseudo_labels()
+        super().set_models_optimizers_losses()
+        if self.is_training() and self.epoch == 1:
+            self.initialize_student()
+
+    def get_pseudo_labels(self) -> PseudoLabels:
+        """The record of the current split scheme, copied here first if the experiment is new."""
+        scheme = self.split_manager.curr_split_scheme_name
+        own_folder = Path(self.experiment_folder) / scheme
+        if not record_paths(own_folder, scheme)[1].exists():
+            source = self.args.pseudo_labels.get("folder")
+            if not source:
+                raise ConfigError(
+                    "pseudo_labels: folder is null; expected the folder of a pseudo-label stage "
+                    "in config_general. run.py --config_loss slade fills it in by itself."
+                )
+            load_pseudo_labels(Path(source), scheme)
+            own_folder.mkdir(parents=True, exist_ok=True)
+            for path in record_paths(Path(source), scheme):
+                shutil.copyfile(path, own_folder / (path.name + ".part"))
+                (own_folder / (path.name + ".part")).replace(own_folder / path.name)
+        pool = self.split_manager.get_unlabeled_dataset("train")
+        return load_pseudo_labels(
+            own_folder, scheme, {"pool_sha256": pool_fingerprint(pool), "num_images": len(pool)}
+        )
+
+    def stand_in_pseudo_labels(self) -> PseudoLabels:
+        """Pseudo labels to try the parts of a student with, before there are any.
+
+        Raises:
+            ConfigError: If k does not fit the pool, or the pool lacks the labels asked for.
+            DataError: If the pool is empty.
+        """
+        pool_size = len(self.split_manager.get_unlabeled_dataset("train"))
+        settings = ClusteringSettings.from_config(self.args.pseudo_labels, pool_size)
+        is_oracle = label_source(self.args.pseudo_labels) == TRUE_LABELS
+        check_num_clusters(1 if is_oracle else settings.num_clusters, pool_size)
+        if is_oracle:
+            return record_true_labels(self.get_true_labels(), settings.min_cluster_size)
+        manifest = {"num_clusters": settings.num_clusters, "min_cluster_size": 1}
+        return PseudoLabels(np.arange(pool_size) % settings.num_clusters, manifest)
+
+    def get_pseudo_labeled_dataset(self) -> PseudoLabeledDataset:
+        """The pool's training images with pseudo labels from c to c + k - 1."""
+        num_classes = self.split_manager.get_num_labels("train", "train")
+        pool_index, labels = self.pseudo_labels.for_training(num_classes)
+        pool = self.split_manager.get_unlabeled_dataset("train")
+        self.pseudo_labeled_dataset = PseudoLabeledDataset(pool, pool_index, labels)
+        return self.pseudo_labeled_dataset
+
+    def get_unlabeled_sampler(self) -> Any:
+        """The sampler named by `unlabeled_sampler`, over pseudo labels."""
+        dataset = getattr(self, "pseudo_labeled_dataset", None) or self.get_pseudo_labeled_dataset()
+        kwargs = {"labels": dataset.labels, "length_before_new_iter": len(dataset)}
+        return self.factories["sampler"].create(self.args.unlabeled_sampler, kwargs=kwargs)
+
+    def get_true_labels(self) -> np.ndarray | None:
+        """True labels of the pool where it knows them; for measuring, and for the oracle.
+
+        Labels that are all equal, as those of unlabeled `FolderImages`, tell nothing apart.
+        """
+        labels = getattr(self.split_manager.get_unlabeled_dataset("train"), "labels", None)
+        return None if labels is None or len(np.unique(labels)) < 2 else np.asarray(labels)
+
+    def initialize_student(self) -> None:
+        """Starts from where the trunk factory starts (`pretrained`) or from the teacher.
+
+        Raises:
+            ConfigError: If the option is unknown.
+            ExperimentError: If the teacher's weights are asked for and it is not given.
+        """
+        choice = self.args.student_initialization
+        if choice not in STUDENT_INITIALIZATIONS:
+            raise ConfigError(
+                f"student_initialization is {choice!r}; expected one of "
+                f"{', '.join(STUDENT_INITIALIZATIONS)}. Change it in config_general."
+            )
+        if choice == "teacher":
+            folder = getattr(self.args, "teacher_experiment", None)
+            if not folder:
+                raise ExperimentError(
+                    "student_initialization is teacher, but teacher_experiment is null; expected "
+                    "the teacher's experiment folder in config_general."
+                )
+            Teacher(Path(folder), self.split_manager.curr_split_scheme_name).load_into(
+                {k: self.models[k].module for k in ("trunk", "embedder")}, self.device
+            )
+
+    def list_of_old_objects_to_delete(self) -> list[str]:
+        """What the host forgets after a split scheme, and what is ours."""
+        return [
+            *super().list_of_old_objects_to_delete(),
+            "pseudo_labels",
+            "pseudo_labeled_dataset",
+        ]

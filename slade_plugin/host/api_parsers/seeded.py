@@ -1,0 +1,94 @@
+"""What our runner adds to whichever API parser the host picks, for baselines and SLADE alike.
+
+A class is made from the host's (or our) API parser by `seeded`; nothing of the host is edited.
+"""
+
+from typing import Any
+
+from slade_plugin.base.errors import DivergenceError, ExperimentError
+from slade_plugin.base.seeding import derive_seed, seed_everything
+from slade_plugin.host.api_parsers.growing_records import let_records_grow
+from slade_plugin.host.api_parsers.starting_trunk import record_start, start_trunks
+from slade_plugin.host.api_parsers.training_length import TrainingLength
+from slade_plugin.host.checkpoints.training_state import TrainingState
+
+
+class _Seeded(TrainingLength):
+    """Seeds split schemes, makes them resumable, starts trunks; records grow, errors keep text."""
+
+    args: Any
+    epoch: int
+    curr_split_count: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """The host's, which makes an unseeded generator, and then a seeded one.
+
+        Splits that are drawn at random and untrained models of an ensemble come before the first
+        split scheme is set up.
+        """
+        super().__init__(*args, **kwargs)
+        seed_everything(self.args.seed)
+
+    def set_models_optimizers_losses(self) -> None:
+        """Seeds before anything of a split scheme draws, so that each scheme stands alone.
+
+        A scheme that is resumed from a checkpoint without generator states gets a stream of its
+        own: the first epoch's batches must not come again.
+        """
+        trunk_file = start_trunks(self)
+        seed_everything((self.args.seed + self.curr_split_count) % 2**32)
+        super().set_models_optimizers_losses()  # type: ignore[misc]
+        record_start(self, trunk_file)
+        epoch = getattr(self, "epoch", 1)
+        if epoch > 1:
+            seed_everything(derive_seed(self.args.seed, self.curr_split_count, epoch))
+
+    def get_trainer(self, **kwargs: Any) -> Any:
+        """The host's, with all that a checkpoint needs besides models and optimizers."""
+        trainer = super().get_trainer(**kwargs)  # type: ignore[misc]
+        trainer.training_state = TrainingState(trainer)
+        return trainer
+
+    def should_train(self, num_epochs: int, split_scheme_name: str) -> bool:
+        """The host's, which counts patience from the epoch to come when a run is resumed.
+
+        The run without interruption counts it from the epoch that is done.
+        """
+        resumed = self.epoch > 1
+        self.epoch -= resumed
+        try:
+            should: bool = super().should_train(num_epochs, split_scheme_name)  # type: ignore[misc]
+        finally:
+            self.epoch += resumed
+        return should
+
+    def get_record_keeper(self, **kwargs: Any) -> Any:
+        """The host's, which otherwise dies of a series that begins later than others."""
+        keeper = super().get_record_keeper(**kwargs)  # type: ignore[misc]
+        let_records_grow(keeper)
+        return keeper
+
+    def run_for_each_split_scheme(self) -> None:
+        """The host's; a ValueError ends the run with its text.
+
+        The host would raise it again without text or, if the text holds "NaN", report an accuracy
+        of 0 as if the run had gone well.
+        """
+        try:
+            super().run_for_each_split_scheme()  # type: ignore[misc]
+        except ValueError as error:
+            # The host tells these from others by this text, too.
+            kind = DivergenceError if "NaN" in str(error) else ExperimentError
+            raise kind(
+                f"the run stopped: {error}; expected finite numbers all the way. Training may have "
+                "diverged: try a lower learning rate (config_optimizers), or see --debug."
+            ) from error
+
+
+def seeded(api_parser: type) -> type:
+    """A subclass of an API parser that seeds every split scheme and keeps error texts.
+
+    Args:
+        api_parser: A class on the host's `BaseAPIParser`.
+    """
+    return type(api_parser.__name__, (_Seeded, api_parser), {"__doc__": api_parser.__doc__})

@@ -1,0 +1,184 @@
+"""Where trunks start: from the file of the SwAV stage, and with which published weights.
+
+Every trunk that the host makes for a split scheme starts from that scheme's file: for training, for
+the evaluation of the untrained trunk, and for a student whose start is `pretrained`. The evaluation
+of a trained one does without the file. Where the config has no entry `self_supervised`, or that has
+no `folder`, no trunk starts elsewhere. Each experiment records the file and the weights.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.files import write_json
+from slade_plugin.base.warning import warn_once
+from slade_plugin.config.experiment_folder import is_pipeline_folder
+from slade_plugin.config.lookup import resolve
+from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.method.models.weight_files import (
+    LoadedWeights,
+    loaded_by_library,
+    name_in_library,
+)
+from slade_plugin.method.pseudo_labels.record import pool_fingerprint
+from slade_plugin.method.self_supervised.settings import PLACE
+from slade_plugin.method.self_supervised.trunk_file import TrunkFile, load_trunk, train_split_sha256
+
+RECORD = "trunk_start.json"
+
+
+def trunk_folder(args: Any) -> str | None:
+    """Folder of the SwAV stage that a config names, if it does."""
+    return (getattr(args, "self_supervised", None) or {}).get(PLACE)
+
+
+def find_trunk(parser: Any) -> TrunkFile | None:
+    """The file of the parser's current split scheme, or None if the config names no folder.
+
+    Raises:
+        SladeError: If the file is missing, damaged, of other labeled images or, where the
+            experiment has a pool, of another pool.
+    """
+    folder = trunk_folder(parser.args)
+    if not folder:
+        return None
+    split_manager = parser.split_manager
+    expected = {"labeled_sha256": train_split_sha256(split_manager, "train")}
+    if isinstance(split_manager, UnlabeledPoolSplitManager):
+        pool = split_manager.get_unlabeled_dataset("train")
+        expected["pool_sha256"] = pool_fingerprint(pool)
+    return load_trunk(Path(folder), split_manager.curr_split_scheme_name, expected)
+
+
+def check_trunks(parser: Any) -> None:
+    """Tries the files of all split schemes on the parser's trunk, which is changed.
+
+    Args:
+        parser: With split manager and models made.
+
+    Raises:
+        SladeError: If a file is missing, damaged, of other images or another trunk.
+    """
+    # The first one last: what is tried afterwards is tried on it.
+    for name in reversed(parser.split_manager.split_scheme_names):
+        parser.split_manager.set_curr_split_scheme(name)
+        trunk_file = find_trunk(parser)
+        if trunk_file is not None:
+            trunk_file.load_into(parser.models["trunk"])
+
+
+def start_trunks(parser: Any) -> TrunkFile | None:
+    """Lets the parser's model factory start each trunk from the file of the current split scheme.
+
+    The random numbers of a fresh trunk are drawn all the same, so what is drawn after it does not
+    depend on the stage. Weights that a library has loaded are noted before.
+
+    Args:
+        parser: An API parser of the host or ours; its factory object is changed, not the class.
+
+    Returns:
+        The file, or None if the config names no folder or no trunk will start.
+
+    Raises:
+        SladeError: If the file is missing, damaged or of other images.
+    """
+    training, trunk_file = parser.is_training(), None
+    if trunk_folder(parser.args) and (training or parser.args.check_untrained_accuracy):
+        trunk_file = find_trunk(parser)
+        warn_of_unseen_pool(parser)
+    name = name_of_weights(parser) if training else None
+    if trunk_file is not None or name is not None:
+        factory = parser.factories["model"]
+        create = functools.partial(type(factory).create_trunk, factory)
+        factory.create_trunk = functools.partial(_create_trunk, create, trunk_file, name)
+    return trunk_file
+
+
+def warn_of_unseen_pool(parser: Any) -> None:
+    """Warns of a stage whose pool cannot be compared, since the experiment has none.
+
+    Args:
+        parser: Of an experiment that starts from a stage. Where it is one of several in a pipeline,
+            the student has compared the pools.
+    """
+    has_pool = isinstance(parser.split_manager, UnlabeledPoolSplitManager)
+    if not has_pool and not is_pipeline_folder(Path(parser.experiment_folder).parent):
+        warn_once(
+            f"the trunk starts from {trunk_folder(parser.args)}, which was trained on a pool too; "
+            "this experiment has none to compare with, so images of its val and test splits may "
+            "have been in it. Expected a stage whose pool was compared with the same data set "
+            "(self_supervised: folder, config_self_supervised)."
+        )
+
+
+def name_of_weights(parser: Any) -> str | None:
+    """What the weights are called that a library gives the trunk of a config; None if none."""
+    where = "models: trunk (config_models)"
+    return name_in_library(
+        *resolve(parser.pytorch_getter, "model", parser.args.models["trunk"], where)
+    )
+
+
+def trunk_weights(trunk: Any, name: str | None) -> LoadedWeights | None:
+    """The published weights that a fresh trunk has: on its own record, or a library's.
+
+    Args:
+        trunk: As the model factory made it.
+        name: What `name_of_weights` gave.
+    """
+    own: LoadedWeights | None = getattr(trunk, "loaded_weights", None)
+    return own or (loaded_by_library(trunk, name) if name else None)
+
+
+def record_start(parser: Any, trunk_file: TrunkFile | None) -> None:
+    """Writes what a split scheme's trunk started from, and compares when training goes on.
+
+    Args:
+        parser: With its models made.
+        trunk_file: What `start_trunks` gave.
+
+    Raises:
+        ExperimentError: If the scheme was trained from another file.
+    """
+    if not parser.is_training():
+        return
+    weights = getattr(parser.models["trunk"].module, "loaded_weights", None)
+    if trunk_file is None and weights is None:
+        return
+    start = {
+        "self_supervised_sha256": trunk_file and trunk_file.sha256,
+        "weights": weights and weights.as_dict(),
+    }
+    scheme = parser.split_manager.curr_split_scheme_name
+    path = Path(parser.experiment_folder) / scheme / RECORD
+    if not path.is_file():
+        write_json(path, start)
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExperimentError(
+            f"{path} cannot be read: {error}; expected what the trunk started from. Restore it."
+        ) from error
+    if before != start:
+        raise ExperimentError(
+            f"{path} says that this experiment's trunk started from {before}; now it would start "
+            f"from {start}. Restore those files (config_models, self_supervised: folder)."
+        )
+
+
+def _create_trunk(
+    create: Callable[..., Any],
+    trunk_file: TrunkFile | None,
+    name: str | None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    trunk = create(*args, **kwargs)
+    trunk.loaded_weights = trunk_weights(trunk, name)  # before anything else is loaded into it
+    if trunk_file is not None:
+        trunk_file.load_into(trunk)
+    return trunk

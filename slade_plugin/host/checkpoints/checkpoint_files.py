@@ -1,0 +1,347 @@
+"""The files of checkpoints: written whole or not at all, found, checked, loaded and removed.
+
+A checkpoint is committed by its ``trunk`` file. Every file is written under a temporary name; then
+come, by rename, a manifest of SHA-256 sums, the other files, and ``trunk``. The host finds
+checkpoints by ``trunk_*.pth``, which also fits ``trunk_optimizer_2.pth``: such files are renamed
+after ``trunk``, and a run that is stopped in between is finished when it is resumed. Removal is the
+same in reverse. So neither the host nor we ever see half of a checkpoint. Names and contents of the
+files are the host's.
+
+The manifest is a file of its own, ``checkpoint_<suffix>.json``, which also says where the records
+of iterations end. It may be missing: checkpoints of the plain host load as well.
+"""
+
+import json
+import logging
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slade_plugin.base.errors import CheckpointError
+from slade_plugin.base.files import sha256_of_file
+
+logger = logging.getLogger(__name__)
+
+UNTRAINED_EPOCH = 0
+COMMIT_KEY = "trunk"  # the file whose presence means that the checkpoint is complete
+COMPANION_PREFIX = f"{COMMIT_KEY}_"  # names which the host takes for a trunk as well
+MANIFEST_FORMAT = 1
+TEMPORARY = ".part"
+
+_SUFFIX = re.compile(r"(?:best)?\d+")
+_COMMITTED = re.compile(rf"{COMMIT_KEY}_({_SUFFIX.pattern})\.pth")
+
+# What torch.load raises for files that are cut short, overwritten or no checkpoints at all.
+_UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    pickle.UnpicklingError,
+)
+
+
+def path_of(folder: Path, name: str, suffix: str) -> Path:
+    """Path of one part of a checkpoint, by the host's naming."""
+    return folder / f"{name}_{suffix}.pth"
+
+
+def _manifest_path(folder: Path, suffix: str) -> Path:
+    return folder / f"checkpoint_{suffix}.json"
+
+
+def committed_suffixes(folder: Path) -> list[str]:
+    """Suffixes of complete checkpoints."""
+    matches = (_COMMITTED.fullmatch(p.name) for p in folder.glob(f"{COMMIT_KEY}_*.pth"))
+    return sorted(match[1] for match in matches if match)
+
+
+def numbered_epochs(folder: Path) -> list[int]:
+    """Epochs of the complete checkpoints that are not best ones."""
+    return [int(suffix) for suffix in committed_suffixes(folder) if suffix.isdigit()]
+
+
+def find_checkpoint(folder: Path, best: bool) -> tuple[str, int] | None:
+    """Suffix and epoch of the checkpoint to load, or None in a folder without any.
+
+    Without numbered checkpoints "latest" means the newest best one: that is the case before the
+    first evaluation, and after a run that went on from its best model was stopped.
+
+    Raises:
+        CheckpointError: If `best` is wanted and there is none.
+    """
+    suffixes = committed_suffixes(folder)
+    best_epochs = [int(s.removeprefix("best")) for s in suffixes if s.startswith("best")]
+    epochs = numbered_epochs(folder)
+    if not suffixes:
+        return None
+    if best and not best_epochs:
+        raise CheckpointError(
+            f"{folder} holds no best model ({COMMIT_KEY}_best<epoch>.pth), got only epoch "
+            f"{max(epochs)}; resume from it with --resume_training latest"
+        )
+    if best or not epochs:
+        return f"best{max(best_epochs)}", max(best_epochs)
+    return str(max(epochs)), max(epochs)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Waits until a file, or the names in a folder, survive a power cut."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":  # Windows cannot open folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwrapped(entry: Any) -> Any:
+    """The model inside ``DataParallel``, which is what the host saves."""
+    wrappers = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    return entry.module if isinstance(entry, wrappers) else entry
+
+
+def save_state(entry: Any, path: Path) -> None:
+    """Writes one state dict, in the host's format."""
+    # Through a stream of our own, since torch reports a full disk as one only then.
+    with path.open("wb") as stream:
+        torch.save(_unwrapped(entry).state_dict(), stream)
+
+
+def write(
+    folder: Path,
+    suffix: str,
+    writers: Mapping[str, Callable[[Path], object]],
+    ends_of_records: Mapping[str, Mapping[str, int]] | None,
+) -> None:
+    """Writes all files under temporary names, then commits them by renaming.
+
+    Args:
+        folder: Of the checkpoints; made if missing.
+        suffix: Epoch, or "best" with an epoch.
+        writers: Name of a part to what writes its file; `COMMIT_KEY` is among them.
+        ends_of_records: Kept in the manifest for `ends_of_records`; None if not known.
+
+    Raises:
+        CheckpointError: If a file cannot be written. Other checkpoints are untouched.
+    """
+    manifest = _manifest_path(folder, suffix)
+    targets = {name: path_of(folder, name, suffix) for name in writers}
+    commit = targets[COMMIT_KEY]
+    companions = [path for name, path in targets.items() if name.startswith(COMPANION_PREFIX)]
+    others = [path for path in targets.values() if path != commit and path not in companions]
+    order = [manifest, *others, commit, *companions]
+    placed: list[Path] = []
+    path = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sums = {}
+        for name, path in targets.items():
+            writers[name](_temporary(path))
+            flush_to_disk(_temporary(path))
+            sums[path.name] = sha256_of_file(_temporary(path))
+        path = manifest
+        content = {"format": MANIFEST_FORMAT, "suffix": suffix, "sha256": sums}
+        if ends_of_records is not None:
+            content["records"] = ends_of_records
+        _temporary(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        flush_to_disk(_temporary(path))
+        # Only the untrained model is ever written twice; it is whole or absent as well.
+        for path in (commit, *companions):
+            path.unlink(missing_ok=True)
+        for path in order:
+            os.replace(_temporary(path), path)
+            placed.append(path)
+        flush_to_disk(folder)
+    except OSError as error:
+        # In reverse: if the commit itself was reached, it is taken back first.
+        for leftover in [*reversed(placed), *map(_temporary, order)]:
+            with suppress(OSError):
+                leftover.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path} could not be written: {error.strerror or error}; expected room and permission "
+            "to write. The checkpoint before it is untouched: mend that, then go on with "
+            "--resume_training latest"
+        ) from error
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + TEMPORARY)
+
+
+def finish_interrupted(folder: Path, suffix: str) -> None:
+    """Renames what a stopped run left under temporary names after committing a checkpoint."""
+    for temporary in folder.glob(f"{COMPANION_PREFIX}*_{suffix}.pth{TEMPORARY}"):
+        target = temporary.with_name(temporary.name.removesuffix(TEMPORARY))
+        if not target.exists():
+            os.replace(temporary, target)
+
+
+def delete(folder: Path, suffix: str, names: Iterable[str]) -> None:
+    """Removes a checkpoint in the reverse order of writing, the manifest last.
+
+    Raises:
+        CheckpointError: If a file cannot be removed.
+    """
+    parts = {*(path_of(folder, name, suffix) for name in names), *_listed_files(folder, suffix)}
+    path = commit = path_of(folder, COMMIT_KEY, suffix)
+    companions = sorted(p for p in parts - {commit} if p.name.startswith(COMPANION_PREFIX))
+    try:
+        for path in companions:
+            if path.exists():
+                os.replace(path, _temporary(path))
+        others = sorted(parts - {commit, *companions})
+        for path in [commit, *map(_temporary, companions), *others, _manifest_path(folder, suffix)]:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} of an outdated checkpoint could not be removed: {error.strerror or error}; "
+            "expected permission to change its folder. Mend that, then go on with "
+            "--resume_training latest"
+        ) from error
+
+
+def _listed_files(folder: Path, suffix: str) -> list[Path]:
+    """Files named by a manifest; none if it is missing or unreadable."""
+    try:
+        content = json.loads(_manifest_path(folder, suffix).read_text(encoding="utf-8"))
+        return [folder / Path(name).name for name in content["sha256"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def ends_of_records(folder: Path, suffix: str) -> dict[str, dict[str, int]] | None:
+    """What a checkpoint that was verified says of the records of iterations; None if nothing."""
+    path = _manifest_path(folder, suffix)
+    if not path.exists():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content.get("records")
+
+
+def sweep(folder: Path, loaded: str) -> None:
+    """Removes what a stopped run left.
+
+    That is temporary files, files without the one that commits them, and predecessors of the
+    checkpoint that was just loaded. The untrained model stays, and so does what the host wrote.
+    """
+    committed = committed_suffixes(folder)
+    for path in folder.glob(f"*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+    for manifest in folder.glob("checkpoint_*.json"):
+        suffix = manifest.stem.removeprefix("checkpoint_")
+        ours = _SUFFIX.fullmatch(suffix)
+        if ours and (suffix not in committed or _precedes(suffix, loaded)):
+            delete(folder, suffix, ())
+
+
+def _precedes(suffix: str, other: str) -> bool:
+    """Whether a checkpoint is an earlier one of the same kind, other than the untrained model."""
+    if suffix.startswith("best") != other.startswith("best"):
+        return False
+    epoch, other_epoch = (int(s.removeprefix("best")) for s in (suffix, other))
+    return UNTRAINED_EPOCH < epoch < other_epoch
+
+
+def _remedy(suffix: str) -> str:
+    if suffix.startswith("best"):
+        return (
+            "resume from the latest checkpoint instead (--resume_training latest), restore the "
+            "file from a copy, or start the experiment anew"
+        )
+    return (
+        "resume from the best checkpoint instead (--resume_training best), restore the file from "
+        "a copy, or start the experiment anew"
+    )
+
+
+def verify(folder: Path, suffix: str) -> None:
+    """Compares every file with the manifest, if there is one.
+
+    Raises:
+        CheckpointError: Naming the first file that is damaged or missing.
+    """
+    manifest = _manifest_path(folder, suffix)
+    if not manifest.exists():
+        logger.info("%s has no manifest (written by the plain host); it is not verified", suffix)
+        return
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        sums = dict(content["sha256"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(
+            f"{manifest} is damaged ({type(error).__name__}), expected the SHA-256 sums of the "
+            f"checkpoint; {_remedy(suffix)}"
+        ) from error
+    for name, expected in sums.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path} is missing, expected it by {manifest.name}; {_remedy(suffix)}"
+            )
+        found = sha256_of_file(path)
+        if found != expected:
+            raise CheckpointError(
+                f"{path} is damaged: SHA-256 {found}, expected {expected} by {manifest.name}; "
+                f"{_remedy(suffix)}"
+            )
+
+
+def load_state(entry: Any, path: Path, device: torch.device) -> None:
+    """Loads one state dict into a model, optimizer, scheduler, loss or miner.
+
+    Raises:
+        CheckpointError: If the file is missing or unreadable, or made by other parts.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is missing: the checkpoint was made without this part of the trainer, or it "
+            "was removed; resume with the config of the saved experiment, or start a new one"
+        )
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except _UNREADABLE as error:
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint: {type(error).__name__}: {_first_line(error)}; "
+            "restore the file from a copy or start the experiment anew"
+        ) from error
+    target = _unwrapped(entry)
+    try:
+        target.load_state_dict(state)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        mismatch = _first_mismatch(target, state) or _first_line(error)
+        raise CheckpointError(
+            f"{path} does not fit {type(target).__name__}: {mismatch}; the checkpoint belongs to "
+            "another configuration: resume with the config of the saved experiment, or start a "
+            "new one"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "no text")
+
+
+def _first_mismatch(target: Any, state: object) -> str | None:
+    """Describes the first entry in which a module and a state dict differ; None if unknown."""
+    if not isinstance(target, torch.nn.Module) or not isinstance(state, Mapping):
+        return None
+    own = target.state_dict()
+    for key, value in own.items():
+        if key not in state:
+            return f"{key!r} is not in the file"
+        expected = tuple(getattr(value, "shape", ()))
+        found = tuple(getattr(state[key], "shape", ()))
+        if found != expected:
+            return f"{key!r} has shape {found} in the file, expected {expected}"
+    extra = next((key for key in state if key not in own), None)
+    return None if extra is None else f"{extra!r} of the file is unknown to the model"

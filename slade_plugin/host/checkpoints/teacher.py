@@ -1,0 +1,96 @@
+"""A trained teacher on disk: the best model of one split scheme of a host experiment."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_metric_learning.utils.common_functions as pml_cf
+import torch
+
+from slade_plugin.base.errors import CheckpointError, ExperimentError
+from slade_plugin.base.files import sha256_of_file
+
+_PARTS = ("trunk", "embedder")
+
+
+class Teacher:
+    """The best model of one split scheme.
+
+    Args:
+        experiment: Folder of a host experiment.
+        split_scheme: Name of the split scheme, the folder of the host inside it.
+
+    Raises:
+        ExperimentError: If the experiment or its split scheme is missing or holds no best model.
+    """
+
+    def __init__(self, experiment: Path, split_scheme: str) -> None:
+        self.experiment = experiment.resolve()
+        self.split_scheme = split_scheme
+        self.model_folder = self.experiment / split_scheme / "saved_models"
+        if not self.experiment.is_dir():
+            raise ExperimentError(
+                f"there is no teacher experiment {self.experiment}; expected the folder of a "
+                "trained host experiment (--teacher_experiment)."
+            )
+        if not self.model_folder.is_dir():
+            # With a model in it: the host makes the same folders for its logs over all schemes.
+            trunks = self.experiment.glob("*/saved_models/trunk_*.pth")
+            found = sorted({p.parents[1].name for p in trunks})
+            raise ExperimentError(
+                f"the teacher {self.experiment} has no split scheme {split_scheme}; it has "
+                f"{', '.join(found) or 'none'}. Teacher and student need the same split_manager "
+                "(config_dataset)."
+            )
+        epoch, suffix = 0, None
+        if any(self.model_folder.glob("trunk_best*.pth")):
+            epoch, suffix = pml_cf.latest_version(str(self.model_folder), best=True)
+        if epoch == 0:
+            raise ExperimentError(
+                f"{self.model_folder} holds no trained best model; expected trunk_best<epoch>.pth. "
+                "Train the teacher first, or resume it."
+            )
+        self.suffix = str(suffix)
+        self.paths = {part: self.model_folder / f"{part}_{suffix}.pth" for part in _PARTS}
+
+    def sha256(self) -> str:
+        """One hash over the files of the best model.
+
+        Raises:
+            CheckpointError: If a file is missing.
+        """
+        digest = hashlib.sha256()
+        for part in _PARTS:
+            try:
+                digest.update(sha256_of_file(self.paths[part]).encode())
+            except OSError as error:
+                raise CheckpointError(
+                    f"the teacher's {part} cannot be read: {error}; expected {self.paths[part]}."
+                ) from error
+        return digest.hexdigest()
+
+    def load_into(self, models: Mapping[str, torch.nn.Module], device: Any) -> None:
+        """Copies the weights into models of the same architecture.
+
+        Args:
+            models: Entries "trunk" and "embedder".
+            device: Where the tensors are mapped to.
+
+        Raises:
+            CheckpointError: If a file is damaged or of another architecture.
+        """
+        for part in _PARTS:
+            try:
+                state = torch.load(self.paths[part], map_location=device, weights_only=True)
+            except Exception as error:
+                raise CheckpointError(
+                    f"the teacher's {part} {self.paths[part]} is damaged: {error}"
+                ) from error
+            try:
+                models[part].load_state_dict(state)
+            except (RuntimeError, TypeError) as error:
+                raise CheckpointError(
+                    f"the teacher's {part} {self.paths[part]} is of another architecture than the "
+                    f"student's: {error}. Teacher and student need the same config_models."
+                ) from error

@@ -1,0 +1,115 @@
+"""Records that were written after a checkpoint, which a resumed run would write a second time.
+
+The host writes a record as soon as it has one and a checkpoint later. Tables and CSV files of
+epochs have a column ``epoch``; those of iterations have none, so a checkpoint notes where they end.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.base.files import atomic_write
+
+
+def remove_records_after(
+    record_keeper: Any, epoch: int, ends: Mapping[str, Mapping[str, int]] | None
+) -> None:
+    """Removes records that were written after a checkpoint.
+
+    Tables and files with a column ``epoch`` lose later epochs, those of iterations what lies
+    behind the given ends. Only in the run's own database and CSV files: in a global database the
+    rows of several splits cannot be told apart.
+
+    Args:
+        record_keeper: The host's record keeper, or None if nothing is recorded.
+        epoch: The last epoch to keep.
+        ends: What `find_ends_of_records` found at the checkpoint; None leaves iterations alone.
+    """
+    database = own_database(record_keeper)
+    if database is None:
+        return
+    folder = Path(record_keeper.record_writer.folder)
+    by_epoch = tables_with(database, "epoch")
+    for table in tables_with(database, "id"):
+        if table in by_epoch:
+            database.execute(f"DELETE FROM [{table}] WHERE epoch > ?", (epoch,))
+        elif ends is not None:
+            end = ends.get(table, {"row": 0, "byte": 0})
+            database.execute(f"DELETE FROM [{table}] WHERE id > ?", (end["row"],))
+            _cut(folder / f"{table}.csv", end["byte"])
+        last = f"(SELECT COALESCE(MAX(id), 0) FROM [{table}])"
+        database.execute(f"UPDATE sqlite_sequence SET seq = {last} WHERE name = ?", (table,))
+    for path in sorted(folder.glob("*.csv")):
+        remove_csv_rows_after(path, epoch)
+
+
+def find_ends_of_records(record_keeper: Any) -> dict[str, dict[str, int]]:
+    """The last row in the database and the size of the CSV file, by table of iterations."""
+    database = own_database(record_keeper)
+    if database is None:
+        return {}
+    folder = Path(record_keeper.record_writer.folder)
+    ends = {}
+    for table in set(tables_with(database, "id")) - set(tables_with(database, "epoch")):
+        (row,) = database.query(f"SELECT COALESCE(MAX(id), 0) AS last FROM [{table}]")
+        path = folder / f"{table}.csv"
+        ends[table] = {"row": row["last"], "byte": path.stat().st_size if path.exists() else 0}
+    return dict(sorted(ends.items()))
+
+
+def own_database(record_keeper: Any) -> Any:
+    """The run's own database of records; None if nothing has been recorded."""
+    writer = getattr(record_keeper, "record_writer", None)
+    return writer.local_db if writer and Path(writer.local_db.db_path).is_file() else None
+
+
+def tables_with(database: Any, column: str) -> list[str]:
+    """Tables of a record-keeper database that have a column."""
+    rows = database.query("SELECT name FROM sqlite_master WHERE type='table'")
+    tables = [row["name"] for row in rows if not row["name"].startswith("sqlite_")]
+    return [
+        table
+        for table in tables
+        if any(row["name"] == column for row in database.query(f"PRAGMA table_info([{table}])"))
+    ]
+
+
+def _cut(path: Path, size: int) -> None:
+    """Cuts a file off behind its first bytes; without any it is removed."""
+    if size == 0:
+        path.unlink(missing_ok=True)
+    elif path.is_file() and path.stat().st_size > size:
+        os.truncate(path, size)
+
+
+def remove_csv_rows_after(path: Path, epoch: int) -> None:
+    """Rewrites one CSV file of records without the rows of later epochs.
+
+    The host starts a new header line inside the file when columns change.
+    """
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))
+    column: int | None = None
+    kept = []
+    for row in rows:
+        if "epoch" in row:
+            column = row.index("epoch")
+        elif column is not None and column < len(row) and _is_later(row[column], epoch):
+            continue
+        kept.append(row)
+    if len(kept) == len(rows):
+        return
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(kept)
+    with atomic_write(path) as stream:
+        stream.write(text.getvalue().encode("utf-8"))
+
+
+def _is_later(cell: str, epoch: int) -> bool:
+    try:
+        return float(cell) > epoch
+    except ValueError:
+        return False

@@ -1,0 +1,83 @@
+"""The host's evaluation, and the same forward pass for a pool that has no labels.
+
+Metrics, selection of queries and references and record names are the host's own code: a record of
+this tester stands in the same table as one of ``GlobalEmbeddingSpaceTester``.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_metric_learning.utils.common_functions as pml_cf
+import torch
+import tqdm
+from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
+from sklearn.preprocessing import normalize
+
+from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE
+
+
+class SladeTester(GlobalEmbeddingSpaceTester):
+    """`GlobalEmbeddingSpaceTester`, which also writes a pool's embeddings to disk."""
+
+    def description_suffixes(self, base_name: str) -> str:
+        """The host's record name, so that students and baselines share one table."""
+        name = super().description_suffixes(base_name)
+        return name.replace(type(self).__name__, GlobalEmbeddingSpaceTester.__name__)
+
+    def embed_pool(
+        self, pool: Any, trunk: torch.nn.Module, embedder: torch.nn.Module, path: Path
+    ) -> np.ndarray:
+        """Embeds a pool exactly as images are embedded for evaluation, into an array on disk.
+
+        Memory stays bounded by one batch. Models are set to eval mode; no gradient flows.
+
+        Args:
+            pool: N items that are dicts with an entry "data"; the eval transform is the pool's.
+            trunk: Maps images (B, C, H, W) to features.
+            embedder: Maps features to embeddings (B, D).
+            path: File to write (a .npy array, memory-mapped).
+
+        Returns:
+            (N, D) float32, unit length if the tester normalises embeddings; memory-mapped.
+
+        Raises:
+            ConfigError: If the tester is set to PCA, which needs all embeddings at once.
+            DataError: If an embedding is not finite or the number of images is wrong.
+        """
+        if self.pca:
+            raise ConfigError(
+                f"tester: pca is {self.pca}, but pseudo labels come from the embeddings as they "
+                "are; set pca: null in config_eval."
+            )
+        trunk.eval()
+        embedder.eval()
+        loader = pml_cf.get_eval_dataloader(
+            pool, self.batch_size, self.dataloader_num_workers, None
+        )
+        array: Any = None
+        start = 0
+        with torch.no_grad():
+            for batch in tqdm.tqdm(loader, desc="embedding the pool", unit="batch"):
+                output = self.get_embeddings_for_eval(trunk, embedder, batch[IMAGE])
+                embeddings = output.float().cpu().numpy()
+                # First, since normalize itself meets NaN with a ValueError.
+                if not np.isfinite(embeddings).all():
+                    raise DataError(
+                        f"the teacher's embeddings of pool images {start} to "
+                        f"{start + len(embeddings) - 1} are not finite; expected numbers. The "
+                        "teacher has diverged or an image is damaged."
+                    )
+                if self.normalize_embeddings:
+                    embeddings = normalize(embeddings)
+                if array is None:
+                    array = np.lib.format.open_memmap(
+                        path, mode="w+", dtype=np.float32, shape=(len(pool), embeddings.shape[1])
+                    )
+                array[start : start + len(embeddings)] = embeddings
+                start += len(embeddings)
+        if array is None or start != len(pool):
+            raise DataError(f"the pool gave {start} images; expected {len(pool)}, at least 1.")
+        array.flush()
+        return array

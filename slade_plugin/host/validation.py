@@ -1,0 +1,436 @@
+"""Everything wrong with a config, at once, before anything is trained.
+
+The host takes unknown keys silently and meets wrong values in the middle of a run. What only shows
+when the parts are built is left to `slade_plugin.stages.preflight`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.suggestions import nearest
+from slade_plugin.config.keys import (
+    HOST_KEYS,
+    OUR_KEYS,
+    SELF_TRAINING_KEYS,
+    STAGE_PREFIXES,
+    plain_key,
+)
+from slade_plugin.config.lookup import check_arguments, find_class, resolve
+from slade_plugin.data.datasets import FolderImages
+from slade_plugin.data.leakage import LeakageSettings
+from slade_plugin.host.api_parsers.api_slade_student import STUDENT_INITIALIZATIONS, APISladeStudent
+from slade_plugin.method.pseudo_labels.clustering import ClusteringSettings
+from slade_plugin.method.pseudo_labels.true_labels import label_source
+from slade_plugin.method.self_supervised.settings import PLACE, SwAVSettings
+
+# Those of `pipeline` are read with the teacher's config.
+_READ_HERE = (HOST_KEYS | OUR_KEYS) - {"pipeline"}
+
+_RUN_FLAGS = frozenset(
+    """pytorch_home dataset_root root_experiment_folder root_config_folder global_db_path
+    merge_argparse_when_resuming bayes_opt_iters reproductions list debug""".split()
+)
+_SWITCHES = (
+    "check_untrained_accuracy",
+    "skip_eval_if_already_done",
+    "skip_ensemble_eval_if_already_done",
+    "log_data_to_tensorboard",
+    "save_figures_on_tensorboard",
+    "save_lists_in_db",
+    "override_required_compatible_factories",
+)
+_EXPECTED = "expected ~OVERRIDE~, ~DELETE~, ~APPLY~2 or ~SWAP~1"
+
+# What the program itself gives to a constructor, by kind, and where the config names its class.
+_PROVIDED: dict[str, tuple[str, list[str]]] = {
+    "dataset": ("config_dataset", ["root", "transform", "download"]),
+    "unlabeled_dataset": ("config_dataset", ["root", "transform"]),
+    "split_manager": ("config_dataset", []),
+    "trainer": ("config_general", [
+        "models", "optimizers", "sampler", "collate_fn", "loss_funcs", "mining_funcs", "dataset",
+        "data_device", "lr_schedulers", "gradient_clippers", "data_and_label_getter",
+        "dataset_labels", "end_of_iteration_hook", "end_of_epoch_hook", "unlabeled_dataset",
+        "unlabeled_sampler", "num_classes", "true_labels", "embedding_sizes", "transforms",
+        "data_and_label_setter",
+    ]),
+    "api_parser": ("config_general", ["args", "pytorch_getter", "global_db_path"]),
+    "sampler": ("config_loss", ["labels"]),
+    "unlabeled_sampler": ("config_loss", ["labels"]),
+    "tester": ("config_eval", []),
+    "hook_container": ("config_eval", ["record_keeper", "record_group_name_prefix"]),
+    "aggregator": ("config_eval", []),
+    "ensemble": ("config_eval", []),
+}  # fmt: skip
+_OPTIONAL = {"api_parser", "unlabeled_dataset", "unlabeled_sampler"}
+_KIND = {"unlabeled_dataset": "dataset", "unlabeled_sampler": "sampler"}
+
+# key -> argument of its class -> least value
+_LEAST: dict[str, dict[str, int]] = {
+    "trainer": {"batch_size": 1, "iterations_per_epoch": 1, "dataloader_num_workers": 0},
+    "tester": {"batch_size": 1, "dataloader_num_workers": 0},
+    "sampler": {"m": 1},
+    "unlabeled_sampler": {"m": 1},
+}
+_REFERENCE_SETS = ("compared_to_self", "compared_to_sets_combined", "compared_to_training_set")
+_MAY_BE_NULL = {"iterations_per_epoch"}
+
+
+def check_command_line(unknown_args: Iterable[str], areas: Iterable[str]) -> None:
+    """Checks the flags that the argument parser passed on as config keys.
+
+    Args:
+        unknown_args: The words that the argument parser left over.
+        areas: Areas of the config root.
+
+    Raises:
+        ConfigError: Naming every flag that is no key of any config, with the nearest one.
+    """
+    keys = (HOST_KEYS | OUR_KEYS | set(areas)) - {"brings"}
+    problems = []
+    for flag in (a for a in unknown_args if re.match("--[a-zA-Z]", a)):
+        key = plain_key(flag[2:])
+        if "~" in key:
+            problems.append(f"{flag} holds a keyword the benchmarker does not know: {_EXPECTED}")
+            continue
+        prefix = next((p for p in STAGE_PREFIXES if key.startswith(p)), "")
+        known = keys if prefix else keys | _RUN_FLAGS | {"config_foldernames"}
+        if key.removeprefix(prefix) not in known:
+            hint = nearest(key.removeprefix(prefix), known)
+            problems.append(f"{flag} is no flag and no key of a config{hint}")
+    if problems:
+        raise ConfigError("; ".join(problems) + ". run.py --list prints the configs.")
+
+
+def check_args(args: Any, getter: Any) -> None:
+    """Checks a merged config: keys, types, ranges, class names and their arguments.
+
+    Args:
+        args: The namespace the host makes of YAML files and command line.
+        getter: The runner's `pytorch_getter`, which knows every registered class.
+
+    Raises:
+        ConfigError: Naming everything that is wrong.
+    """
+    config = vars(args)
+    problems = [
+        *_unknown_keys(config),
+        *_keys_without_effect(config, getter),
+        *_keywords({k: config[k] for k in config if plain_key(k) in _READ_HERE}),
+        *_numbers(config),
+        *_schedules(config),
+        *_evaluation(config),
+        *_classes(config, getter),
+        *_named_parts(config, getter),
+        *_self_training(config),
+        *_self_supervised(config),
+        *_leakage(config),
+    ]
+    if problems:
+        raise ConfigError("\n  ".join(["the config is wrong:", *problems]))
+
+
+def _unknown_keys(config: Mapping[str, Any]) -> list[str]:
+    known = HOST_KEYS | OUR_KEYS
+    loaded = {k for area in (config.get("dict_of_yamls") or {}).values() for k in area}
+    areas = set(config.get("config_foldernames") or ())
+    return [
+        f"{key} is no key of a config{nearest(key, known)}"
+        for key in sorted(map(plain_key, loaded))
+        if key not in known | areas | {"config_foldernames"}
+    ]
+
+
+def _keys_without_effect(config: Mapping[str, Any], getter: Any) -> list[str]:
+    trainer, _ = _only_class(config, "trainer") or ("", {})
+    name, _ = _only_class(config, "api_parser") or (f"API{trainer}", {})
+    try:
+        parser: Any = find_class(getter, "api_parser", name)
+        if issubclass(parser, APISladeStudent):
+            return []
+    except ConfigError:
+        return []  # named by _classes
+    given = sorted(key for key in SELF_TRAINING_KEYS & config.keys() if not _is_null(config[key]))
+    if config.get("pipeline", {}) and set(config["pipeline"]) == {"rounds"}:
+        given[given.index("pipeline")] = "--rounds"
+    given += sorted(k for k in config if k.startswith(STAGE_PREFIXES))
+    return [
+        f"{key} has no effect here; expected it only with a config of self-training, such as "
+        "--config_loss slade"
+        for key in given
+    ]
+
+
+def _is_null(value: Any) -> bool:
+    """Whether an entry asks for nothing, as `pseudo_labels: {num_clusters: null}` of a data set."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(map(_is_null, value.values()))
+    return value is None
+
+
+def _keywords(content: Any, where: str = "") -> Iterator[str]:
+    """Keys that still hold a keyword: misspelt, or below a key that no file has."""
+    if not isinstance(content, Mapping):
+        return
+    for key, value in content.items():
+        path = f"{where}.{key}".lstrip(".")
+        if "BAYESIAN~" in str(key):
+            yield (
+                f"{path} is a search space; expected a value, or --bayes_opt_iters N to search it"
+            )
+        elif "~" in str(key):
+            yield (
+                f"{path} holds a keyword the benchmarker does not read here; {_EXPECTED}, each "
+                "behind a key that exists"
+            )
+        yield from _keywords(value, path)
+
+
+def _only_class(config: Mapping[str, Any], key: str) -> tuple[str, Mapping[str, Any]] | None:
+    """Name and arguments of an entry `{ClassName: arguments}`; None if it is anything else."""
+    spec = config.get(key)
+    if not isinstance(spec, Mapping) or len(spec) != 1:
+        return None
+    ((name, params),) = spec.items()
+    return (str(name), params or {}) if isinstance(params, Mapping | None) else None
+
+
+def _is_integer(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _numbers(config: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for name, least in {"num_epochs_train": 1, "save_interval": 1, "patience": 0}.items():
+        value = config.get(name, least)
+        if value is None and name == "patience":
+            continue
+        # The host itself makes a number for each split scheme when it reproduces a resumed run.
+        by_scheme = isinstance(value, Mapping) and name == "num_epochs_train"
+        if not all(_is_integer(v, least) for v in (value.values() if by_scheme else [value])):
+            problems.append(f"{name} is {value!r}; expected an integer >= {least} (config_general)")
+    seed = config.get("seed", 0)
+    if not _is_integer(seed, 0) or seed >= 2**32:
+        problems.append(f"seed is {seed!r}; expected 0 to {2**32 - 1} (--seed)")
+    epochs, interval = (config.get(k, 1) for k in ("num_epochs_train", "save_interval"))
+    if not problems and isinstance(epochs, int) and interval > epochs:
+        problems.append(
+            f"save_interval is {interval}, above num_epochs_train {epochs}: no epoch would be "
+            f"evaluated; expected 1 to {epochs} (config_general)"
+        )
+    problems += [
+        f"{name} is {config[name]!r}; expected True or False (config_general)"
+        for name in _SWITCHES
+        if not isinstance(config.get(name, True), bool)
+    ]
+    for key, leasts in _LEAST.items():
+        name, params = _only_class(config, key) or ("", {})
+        for argument, least in leasts.items():
+            value = params.get(argument, least)
+            if not (_is_integer(value, least) or (value is None and argument in _MAY_BE_NULL)):
+                problems.append(
+                    f"{key}.{name}.{argument} is {value!r}; expected an integer >= {least} "
+                    f"({_PROVIDED[key][0]})"
+                )
+    return problems
+
+
+def _schedules(config: Mapping[str, Any]) -> list[str]:
+    """Arguments beside schedulers, and half a cosine that is over before the training is."""
+    problems = []
+    epochs = config.get("num_epochs_train")
+    for name, optimizer in _mapping(config, "optimizers", []).items():
+        entries = optimizer.items() if isinstance(optimizer, Mapping) else ()
+        schedulers = {
+            key: value
+            for key, value in entries
+            if key.startswith("scheduler_by_") and isinstance(value, Mapping)
+        }
+        problems += [
+            f"optimizers.{name}.{key} holds {argument!r} beside its scheduler, where ~APPLY~3 puts "
+            "it; expected it below a class, as in --optimizers~APPLY~2 "
+            f"{{Adam: {{{argument}: {scheduler[argument]}}}}}"
+            for key, scheduler in schedulers.items()
+            for argument in scheduler
+            if len(scheduler) > 1 and not argument[:1].isupper()
+        ]
+        cosine = schedulers.get("scheduler_by_epoch", {}).get("CosineAnnealingLR")
+        length = cosine.get("T_max") if isinstance(cosine, Mapping) else None
+        if isinstance(length, int) and isinstance(epochs, int) and length < epochs:
+            problems.append(
+                f"optimizers.{name}: T_max of CosineAnnealingLR is {length}, below "
+                f"num_epochs_train {epochs}: the rate would rise again; expected {epochs} "
+                "(config_optimizers)"
+            )
+    return problems
+
+
+def _evaluation(config: Mapping[str, Any]) -> list[str]:
+    splits = config.get("splits_to_eval")
+    known = ["train", "val", "test"]
+    if not isinstance(splits, list) or not splits:
+        return [f"splits_to_eval is {splits!r}; expected a list such as [val] (config_dataset)"]
+    problems = [
+        f"splits_to_eval holds {s!r}{nearest(str(s), known)}; expected train, val or test"
+        for s in splits
+        if s not in known
+    ]
+    training = not (config.get("evaluate") or config.get("evaluate_ensemble"))
+    _, hooks = _only_class(config, "hook_container") or ("", {})
+    validation = hooks.get("validation_split_name", "val")
+    if training and validation not in splits:
+        problems.append(
+            f"splits_to_eval is {splits}, without {validation}: the best model could not be "
+            f"chosen; expected {validation} among them (config_dataset)"
+        )
+    _, tester = _only_class(config, "tester") or ("", {})
+    reference = tester.get("reference_set", _REFERENCE_SETS[0])
+    if reference not in _REFERENCE_SETS:
+        problems.append(
+            f"tester: reference_set is {reference!r}{nearest(str(reference), _REFERENCE_SETS)}; "
+            f"expected one of {', '.join(_REFERENCE_SETS)} (config_eval)"
+        )
+    elif reference == "compared_to_training_set" and "train" not in splits:
+        problems.append(
+            f"tester: reference_set is {reference}, but splits_to_eval is {splits}; expected train "
+            "among them (config_dataset)"
+        )
+    return problems
+
+
+def _classes(config: Mapping[str, Any], getter: Any) -> list[str]:
+    """Class names and their arguments, where the host would only fail while building them."""
+    problems = []
+    for key, (area, given) in _PROVIDED.items():
+        spec = config.get(key)
+        if spec is None and key in _OPTIONAL:
+            continue
+        where = f"{key} in {area}"
+        if not isinstance(spec, Mapping) or len(spec) != 1:
+            names = [str(name) for name in spec] if isinstance(spec, Mapping) else [repr(spec)]
+            hint = (
+                "--labeled and --unlabeled go with --config_dataset folders or folders_small"
+                if FolderImages.__name__ in names
+                else "a second one is added where ~SWAP~1 or ~OVERRIDE~ is left out"
+            )
+            problems.append(
+                f"{where} names {', '.join(names) or 'nothing'}; expected exactly one class "
+                f"({hint})"
+            )
+            continue
+        try:
+            cls, params = resolve(getter, _KIND.get(key, key), spec, where)
+            check_arguments(cls, params, where, given)
+        except ConfigError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _named_parts(config: Mapping[str, Any], getter: Any) -> list[str]:
+    """Entries that hold several parts by name, each part one class."""
+    problems: list[str] = []
+    for key, kind in {"models": "model", "factories": "factory"}.items():
+        for name, spec in _mapping(config, key, problems).items():
+            try:
+                resolve(getter, kind, spec, f"{key}.{name}")
+            except ConfigError as error:
+                problems.append(str(error))
+    for name, transforms in _mapping(config, "transforms", problems).items():
+        for transform in _mapping({name: transforms}, name, problems):
+            try:
+                find_class(getter, "transform", transform, f"transforms.{name}")
+            except ConfigError as error:
+                problems.append(str(error))
+    for key in ("loss_funcs", "mining_funcs", "optimizers"):
+        _mapping(config, key, problems)  # the factories check what is in them
+    return problems
+
+
+def _is_area(name: Any) -> bool:
+    return str(name).startswith("config_")
+
+
+def _mapping(config: Mapping[str, Any], key: str, problems: list[str]) -> Mapping[str, Any]:
+    """An entry that is a mapping or empty; anything else is added to the problems."""
+    value = config.get(key) or {}
+    if isinstance(value, Mapping):
+        return value
+    problems.append(f"{key} is {value!r}; expected keys and values")
+    return {}
+
+
+def _self_training(config: Mapping[str, Any]) -> list[str]:
+    problems: list[str] = []
+    choice = config.get("student_initialization", STUDENT_INITIALIZATIONS[0])
+    if choice not in STUDENT_INITIALIZATIONS:
+        problems.append(
+            f"student_initialization is {choice!r}{nearest(str(choice), STUDENT_INITIALIZATIONS)}; "
+            f"expected {' or '.join(STUDENT_INITIALIZATIONS)} (config_general)"
+        )
+    settings = [f.name for f in fields(ClusteringSettings)] + ["folder", "last_folder", "source"]
+    pipeline = _mapping(config, "pipeline", problems)
+    stages = ["teacher", "baseline", "rounds"]
+    for key, known in {"pseudo_labels": settings, "pipeline": stages}.items():
+        problems += [
+            f"{key} has no entry {name!r}{nearest(str(name), known)}; expected "
+            f"{', '.join(known)} (config_general)"
+            for name in _mapping(config, key, [] if key == "pipeline" else problems)
+            if name not in known
+        ]
+    try:
+        label_source(_mapping(config, "pseudo_labels", []))
+    except ConfigError as error:
+        problems.append(str(error))
+    if not isinstance(pipeline.get("baseline", True), bool):
+        problems.append(
+            f"pipeline.baseline is {pipeline['baseline']!r}; expected True or False "
+            "(config_general)"
+        )
+    if not _is_integer(pipeline.get("rounds", 1), 1):
+        problems.append(
+            f"pipeline.rounds is {pipeline['rounds']!r}; expected an integer >= 1 (--rounds, "
+            "config_general)"
+        )
+    teacher = _mapping(pipeline, "teacher", problems)
+    areas = set(config.get("config_foldernames") or filter(_is_area, teacher))
+    ours = {"brings", "leakage", "seed", "unlabeled_dataset"}
+    known = sorted((HOST_KEYS | ours | areas) - {"api_parser"})
+    problems += [
+        f"pipeline.teacher.{name} is no key of a config{nearest(plain_key(str(name)), known)}"
+        for name in teacher
+        if plain_key(str(name)) not in known
+    ]
+    return problems
+
+
+def _self_supervised(config: Mapping[str, Any]) -> list[str]:
+    problems: list[str] = []
+    entry = _mapping(config, "self_supervised", problems)
+    try:
+        SwAVSettings.from_config(entry)
+    except ConfigError as error:
+        problems.append(str(error))
+    if entry and not entry.get(PLACE) and not config.get("pipeline"):
+        problems.append(
+            "self_supervised has no effect here; expected it with a config of self-training, such "
+            f"as --config_loss slade, or with {PLACE}: the folder of a finished stage "
+            "(config_self_supervised)"
+        )
+    untrained = config.get("check_untrained_accuracy") and entry.get(PLACE)
+    if config.get("evaluate_ensemble") and untrained:
+        problems.append(
+            "check_untrained_accuracy is True, but the host makes the untrained trunks of an "
+            "ensemble all alike and here each split scheme has its own start; expected "
+            "--check_untrained_accuracy False"
+        )
+    return problems
+
+
+def _leakage(config: Mapping[str, Any]) -> list[str]:
+    try:
+        LeakageSettings.from_config(config.get("leakage"))
+    except ConfigError as error:
+        return [str(error)]
+    return []

@@ -1,5 +1,0 @@
-"""Images and classes of the unlabeled pool that are also evaluated on."""
-
-from slade_plugin.leakage.check import LeakageReport, LeakageSettings, find_leaks
-
-__all__ = ["LeakageReport", "LeakageSettings", "find_leaks"]

@@ -1,5 +1,0 @@
-"""Schedulers of learning rates that know how long the training is."""
-
-from slade_plugin.lr_schedulers.final_step_lr import FinalStepLR
-
-__all__ = ["FinalStepLR"]

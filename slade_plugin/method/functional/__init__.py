@@ -1,0 +1,51 @@
+"""The equations of SLADE: tensors in, tensors out, torch only.
+
+Nothing here knows the host, so the mathematics can be tested and used without it.
+"""
+
+from slade_plugin.method.functional.basis_cross_entropy import basis_cross_entropy
+from slade_plugin.method.functional.basis_similarity import basis_responses, pairwise_cosine
+from slade_plugin.method.functional.pair_gaussians import (
+    GRADIENT_MODES,
+    Moments,
+    PairMoments,
+    pair_moments,
+    running_update,
+    running_with_gradient,
+    similarities_by_label,
+)
+from slade_plugin.method.functional.pair_mining import (
+    PairIndices,
+    mine_by_similarity,
+    pair_precision,
+    pair_quantile,
+    pair_recall,
+    pairs_by_label,
+    thresholds_apart,
+)
+from slade_plugin.method.functional.pairwise_cross_entropy import pairwise_cross_entropy
+from slade_plugin.method.functional.precision import at_least_float32
+from slade_plugin.method.functional.similarity_distribution import similarity_distribution_loss
+
+__all__ = [
+    "GRADIENT_MODES",
+    "Moments",
+    "PairIndices",
+    "PairMoments",
+    "at_least_float32",
+    "basis_cross_entropy",
+    "basis_responses",
+    "mine_by_similarity",
+    "pair_moments",
+    "pair_precision",
+    "pair_quantile",
+    "pair_recall",
+    "pairs_by_label",
+    "pairwise_cosine",
+    "pairwise_cross_entropy",
+    "running_update",
+    "running_with_gradient",
+    "similarities_by_label",
+    "similarity_distribution_loss",
+    "thresholds_apart",
+]

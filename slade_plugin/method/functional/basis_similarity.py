@@ -1,0 +1,80 @@
+"""Responses of the feature basis and the similarity of two images through it.
+
+SLADE (arXiv 2011.10269), Sec. 3.3 and Eq. 4: ``r = W_a f`` and ``s(i, j) = cos(r_i, r_j)``.
+
+Differs from the paper: an optional common vector is subtracted from the responses before the
+cosine. All responses share a large common direction, which makes every cosine large and drowns
+the difference between two classes. Off unless asked for.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from slade_plugin.base.errors import ShapeError
+from slade_plugin.method.functional.precision import at_least_float32
+
+
+def basis_responses(embeddings: Tensor, basis: Tensor, normalize: bool = True) -> Tensor:
+    """Project embeddings on the basis vectors: ``r = W_a f / |f|``, or ``r = W_a f``.
+
+    Computed in float32 or wider, outside autocast. Gradients flow to both arguments.
+
+    Args:
+        embeddings: (N, D), any length.
+        basis: (c, D), the basis vectors W_a as rows, used as they are.
+        normalize: whether embeddings are brought to unit length first; a zero row stays zero.
+
+    Returns:
+        (N, c) responses; larger = closer to that basis vector. Also the bias-free class logits.
+
+    Raises:
+        ShapeError: if a tensor is not 2-dimensional or D differs.
+
+    Source: SLADE, Sec. 3.3 (r = W_a f).
+    """
+    if embeddings.dim() != 2 or basis.dim() != 2 or embeddings.shape[1] != basis.shape[1]:
+        raise ShapeError(
+            f"embeddings have shape {tuple(embeddings.shape)} and the basis "
+            f"{tuple(basis.shape)}; expected (N, D) and (c, D) with one D (embedding_size)."
+        )
+    with torch.autocast(device_type=embeddings.device.type, enabled=False):
+        f = at_least_float32(embeddings)
+        if normalize:
+            f = functional.normalize(f, dim=1)
+        rows = at_least_float32(basis)
+        dtype = torch.promote_types(f.dtype, rows.dtype)
+        return f.to(dtype) @ rows.to(dtype).t()  # (N, c)
+
+
+def pairwise_cosine(responses: Tensor, center: Tensor | None = None) -> Tensor:
+    """Cosine of every two responses, ``s(i, j) = cos(r_i - center, r_j - center)``.
+
+    Computed in float32 or wider, outside autocast. Gradients flow to ``responses`` only.
+
+    Args:
+        responses: (N, c).
+        center: (c,) subtracted from each response first, detached; None subtracts nothing.
+
+    Returns:
+        (N, N) in [-1, 1] up to rounding; larger = closer. Zero where a (centred) response is
+        the zero vector, NaN in the rows and columns of a NaN response.
+
+    Raises:
+        ShapeError: if ``responses`` is not 2-dimensional or ``center`` has not c entries.
+
+    Source: SLADE, Eq. 4; the centring is ours.
+    """
+    if responses.dim() != 2:
+        raise ShapeError(f"responses have shape {tuple(responses.shape)}; expected (N, c).")
+    with torch.autocast(device_type=responses.device.type, enabled=False):
+        directions = at_least_float32(responses)
+        if center is not None:
+            if center.shape != directions.shape[1:]:
+                raise ShapeError(
+                    f"center has shape {tuple(center.shape)}; expected "
+                    f"({directions.shape[1]},), one entry for each basis vector."
+                )
+            directions = directions - center.detach()
+        directions = functional.normalize(directions, dim=1)
+        return directions @ directions.t()  # (N, N)

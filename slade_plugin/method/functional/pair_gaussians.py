@@ -1,0 +1,135 @@
+"""Mean and variance of the similarities of positive and of negative pairs.
+
+SLADE (arXiv 2011.10269), Sec. 3.3: the similarities of the pairs of D^u are described by two
+Gaussians, one for equal and one for different pseudo labels, which are global: exponential
+moving averages over the batches (Eq. 6).
+
+Differs from the paper: taken literally, Eq. 6 damps the gradient of the batch by 1 - beta (0.01
+with the paper's beta). The default here takes the value from the moving average and the gradient
+from the batch at full strength; the literal reading stays as gradient mode "running".
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from slade_plugin.base.errors import ConfigError, ShapeError
+from slade_plugin.method.functional.precision import at_least_float32
+
+GRADIENT_MODES = ("batch", "running")
+
+
+class Moments(NamedTuple):
+    """Mean and population variance, each a scalar tensor with gradient, over ``num_pairs``."""
+
+    mean: Tensor
+    variance: Tensor
+    num_pairs: int
+
+
+class PairMoments(NamedTuple):
+    """Moments of the positive and the negative pairs of a batch; None where it holds none."""
+
+    positive: Moments | None
+    negative: Moments | None
+
+
+def pair_moments(similarity: Tensor, labels: Tensor) -> PairMoments:
+    """Mean and variance of the similarities over unordered pairs i < j, by equal label or not.
+
+    Gradients flow to ``similarity``. The diagonal and the lower triangle are not read.
+
+    Args:
+        similarity: (N, N), larger = closer; half precision is widened to float32.
+        labels: (N,), a pair is positive where they are equal.
+
+    Returns:
+        The population variance (divided by the number of pairs, so 0 for a single one).
+
+    Raises:
+        ShapeError: if the shapes are not (N, N) and (N,).
+
+    Source: SLADE, Sec. 3.3, the two Gaussians of Eq. 5.
+    """
+    return PairMoments(*(_moments(values) for values in similarities_by_label(similarity, labels)))
+
+
+def similarities_by_label(similarity: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The similarities of the unordered pairs i < j: those of equal labels, then the others.
+
+    Args:
+        similarity: (N, N), larger = closer. Gradients flow; the diagonal and the lower triangle
+            are not read.
+        labels: (N,).
+
+    Returns:
+        Two 1-dimensional tensors, float32 or wider, N (N - 1) / 2 values together.
+
+    Raises:
+        ShapeError: if the shapes are not (N, N) and (N,).
+    """
+    size = labels.shape[0] if labels.dim() == 1 else -1
+    if similarity.shape != (size, size):
+        raise ShapeError(
+            f"similarity has shape {tuple(similarity.shape)} and labels {tuple(labels.shape)}; "
+            "expected (N, N) and (N,)."
+        )
+    first, second = torch.triu_indices(size, size, offset=1, device=similarity.device)
+    values = at_least_float32(similarity)[first, second]
+    is_positive = labels[first] == labels[second]
+    return values[is_positive], values[~is_positive]
+
+
+def _moments(values: Tensor) -> Moments | None:
+    if len(values) == 0:
+        return None
+    mean = values.mean()
+    return Moments(mean, (values - mean).square().mean(), len(values))
+
+
+def running_update(running: Tensor, batch: Tensor, momentum: float, is_first: bool) -> Tensor:
+    """Move a running statistic towards the batch: ``(1 - beta) * batch + beta * running``.
+
+    Args:
+        running: the statistic so far; not read when ``is_first``. Gradients flow.
+        batch: the statistic of this batch, of the same shape. Gradients flow.
+        momentum: beta in [0, 1); 0 forgets the past.
+        is_first: whether this is the first observation, which then is the result: a start
+            from zero would need about 1 / (1 - beta) batches to be forgotten.
+
+    Source: SLADE, Eq. 6; the start is ours.
+    """
+    if is_first:
+        return batch
+    return (1.0 - momentum) * batch + momentum * running
+
+
+def running_with_gradient(
+    running: Tensor, batch: Tensor, momentum: float, is_first: bool, gradient_mode: str
+) -> Tensor:
+    """Running statistic after this batch, with the gradient that ``gradient_mode`` asks for.
+
+    Both modes have the same value, that of ``running_update``; no gradient flows to ``running``.
+
+    Args:
+        running: the statistic so far; not read when ``is_first``.
+        batch: the statistic of this batch.
+        momentum: beta in [0, 1).
+        is_first: whether this is the first observation.
+        gradient_mode: "batch": the gradient of the batch statistic at full strength;
+            "running": that of the literal Eq. 6, damped by 1 - beta (by 1 when ``is_first``).
+
+    Raises:
+        ConfigError: if ``gradient_mode`` is neither.
+
+    Source: SLADE, Eq. 6.
+    """
+    if gradient_mode not in GRADIENT_MODES:
+        raise ConfigError(
+            f"gradient_mode is {gradient_mode!r}; expected one of {', '.join(GRADIENT_MODES)}."
+        )
+    updated = running_update(running.detach(), batch, momentum, is_first)
+    if gradient_mode == "running":
+        return updated
+    return updated.detach() + (batch - batch.detach())

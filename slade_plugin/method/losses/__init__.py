@@ -1,0 +1,6 @@
+"""Losses on the host's base class: thin modules with state around ``method.functional``."""
+
+from slade_plugin.method.losses.feature_basis_loss import FeatureBasisLoss
+from slade_plugin.method.losses.smoothed_cross_entropy_loss import SmoothedCrossEntropyLoss
+
+__all__ = ["FeatureBasisLoss", "SmoothedCrossEntropyLoss"]

@@ -1,0 +1,37 @@
+"""How far the pseudo labels of one round are from those of the round before."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import normalized_mutual_info_score
+
+from slade_plugin.base.errors import DataError
+
+
+def compare_with_last_round(cluster_ids: np.ndarray, last_ids: np.ndarray) -> dict[str, float]:
+    """Compares two clusterings of the same images, whose ids mean nothing to each other.
+
+    Args:
+        cluster_ids: (N,) int >= 0, of this round.
+        last_ids: (N,) int >= 0, of the last round.
+
+    Returns:
+        NMI (arithmetic mean; 1 = equal up to renaming) and `moved`, 0 to 1. For the latter each
+        cluster of this round is matched to at most one of the last round and the other way round,
+        so that as many images as possible lie in matched clusters (Hungarian method); the others
+        have moved, whose share of all images this is.
+
+    Raises:
+        DataError: If the lengths differ.
+    """
+    if len(cluster_ids) != len(last_ids):
+        raise DataError(
+            f"{len(cluster_ids)} images have pseudo labels, {len(last_ids)} had some in the last "
+            "round; expected the same pool. Check unlabeled_dataset in config_dataset."
+        )
+    table = np.zeros((int(cluster_ids.max()) + 1, int(last_ids.max()) + 1), dtype=np.int64)
+    np.add.at(table, (cluster_ids, last_ids), 1)
+    stayed = table[linear_sum_assignment(table, maximize=True)].sum()
+    return {
+        "NMI": float(normalized_mutual_info_score(last_ids, cluster_ids)),
+        "moved": float(1 - stayed / len(cluster_ids)),
+    }

@@ -1,0 +1,160 @@
+"""Pseudo labels as a small checked record on disk: ids in a .npy file, the rest in a manifest.
+
+The manifest is written last and holds the hash of the ids and its own, so that neither half a
+record nor a damaged one is ever read.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slade_plugin.base.errors import PseudoLabelError
+from slade_plugin.base.files import (
+    MANIFEST_HASH,
+    atomic_write,
+    manifest_hash,
+    sha256_of_file,
+    write_manifest,
+)
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Cluster ids of one split scheme's pool.
+
+    Attributes:
+        cluster_ids: (N,) int64, 0 to num_clusters - 1, one an image of the pool.
+        manifest: Where the ids come from: teacher and pool hashes, settings, sizes, agreement.
+    """
+
+    cluster_ids: np.ndarray
+    manifest: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Checks the ids.
+
+        Raises:
+            PseudoLabelError: If an id is negative or not below the number of clusters.
+        """
+        ids, k = self.cluster_ids, self.num_clusters
+        if ids.ndim != 1 or len(ids) == 0 or ids.min() < 0 or ids.max() >= k:
+            found = f"{ids.min()} to {ids.max()}" if ids.size else "none"
+            raise PseudoLabelError(
+                f"cluster ids are {found} in an array of shape {ids.shape}; expected a flat array "
+                f"of ids from 0 to {k - 1}."
+            )
+
+    @property
+    def num_clusters(self) -> int:
+        """k, counting empty clusters."""
+        return int(self.manifest["num_clusters"])
+
+    def for_training(self, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+        """What the student trains on: clusters large enough, ids shifted past the real classes.
+
+        Args:
+            num_classes: c, number of labeled training classes.
+
+        Returns:
+            (M,) places in the pool and (M,) pseudo labels from c to c + k - 1.
+
+        Raises:
+            PseudoLabelError: If no cluster is large enough.
+        """
+        sizes = np.bincount(self.cluster_ids, minlength=self.num_clusters)
+        keep = np.flatnonzero(sizes[self.cluster_ids] >= self.manifest["min_cluster_size"])
+        if len(np.unique(self.cluster_ids[keep])) < 2:
+            raise PseudoLabelError(
+                f"fewer than two clusters hold {self.manifest['min_cluster_size']} images or more; "
+                "lower pseudo_labels: num_clusters or min_cluster_size in config_general."
+            )
+        return keep, self.cluster_ids[keep] + num_classes
+
+
+def record_paths(folder: Path, split_scheme: str) -> tuple[Path, Path]:
+    """Paths of the ids and of the manifest of one split scheme."""
+    return folder / f"{split_scheme}.npy", folder / f"{split_scheme}.json"
+
+
+def save_pseudo_labels(pseudo_labels: PseudoLabels, folder: Path, split_scheme: str) -> None:
+    """Writes a record atomically: a reader finds the whole of it or nothing.
+
+    Raises:
+        ExperimentError: If the folder cannot be written.
+    """
+    ids_path, manifest_path = record_paths(folder, split_scheme)
+    with atomic_write(ids_path) as file:
+        np.save(file, pseudo_labels.cluster_ids)
+    manifest = {
+        **pseudo_labels.manifest,
+        "format": _FORMAT,
+        "split_scheme": split_scheme,
+        "num_images": len(pseudo_labels.cluster_ids),
+        "ids_sha256": sha256_of_file(ids_path),
+    }
+    write_manifest(manifest_path, manifest)
+
+
+def load_pseudo_labels(
+    folder: Path, split_scheme: str, expected: Mapping[str, Any] | None = None
+) -> PseudoLabels:
+    """Reads and checks a record.
+
+    Args:
+        folder: Where the record lies.
+        split_scheme: Name of the split scheme it was made for.
+        expected: Entries the manifest must have, such as the hashes of teacher and pool.
+
+    Raises:
+        PseudoLabelError: If the record is missing, damaged or belongs to something else.
+    """
+    ids_path, manifest_path = record_paths(folder, split_scheme)
+    remedy = f"Remove {manifest_path} and run again to make the pseudo labels anew."
+    try:
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        digest = sha256_of_file(ids_path)
+    except FileNotFoundError as error:
+        raise PseudoLabelError(
+            f"pseudo labels for split scheme {split_scheme} are missing: {error.filename}; "
+            "expected a record made by the pseudo-label stage (run.py --config_loss slade)."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise PseudoLabelError(f"{manifest_path} cannot be read: {error}. {remedy}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+        raise PseudoLabelError(f"{manifest_path} is not a pseudo-label manifest. {remedy}")
+    # A record of an early version has no hash of its own.
+    if manifest.get(MANIFEST_HASH) not in (None, manifest_hash(manifest)):
+        raise PseudoLabelError(
+            f"{manifest_path} is damaged: its content does not match its own hash. {remedy}"
+        )
+    if digest != manifest.get("ids_sha256"):
+        raise PseudoLabelError(
+            f"{ids_path} is damaged: its hash is {digest[:12]}, the manifest says "
+            f"{str(manifest.get('ids_sha256'))[:12]}. {remedy}"
+        )
+    for key, value in {"split_scheme": split_scheme, **(expected or {})}.items():
+        if manifest.get(key) != value:
+            raise PseudoLabelError(
+                f"{manifest_path} was made for {key} {manifest.get(key)!r}; expected {value!r}. "
+                f"{remedy}"
+            )
+    return PseudoLabels(np.load(ids_path), manifest)
+
+
+def pool_fingerprint(pool: Any) -> str:
+    """A hash that changes with the pool: its own `fingerprint`, else class, length and labels."""
+    own = getattr(pool, "fingerprint", None)
+    if own is not None:
+        return str(own)
+    digest = hashlib.sha256(f"{type(pool).__name__} {len(pool)}".encode())
+    labels = getattr(pool, "labels", None)
+    if labels is not None:
+        digest.update(np.asarray(labels, dtype=np.int64).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,252 @@
+"""One step of the student, as the poster's joint objective reads.
+
+    min over theta^s, W_a of
+        L_rank(D^l) + lambda1 L_rank(D^u) + lambda2 (L_CE(D^l) + L_SD(D^u))
+
+The terms are entries of `loss_funcs`, their weights entries of `loss_weights`:
+`metric_loss` (1), `unlabeled_metric_loss` (lambda1), `basis_loss` (lambda2). Leaving `basis_loss`
+out of the config gives rung 2 of the ladder; which pairs of D^u count is the miner's business.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytorch_metric_learning.utils.common_functions as pml_cf
+import torch
+import tqdm
+from pytorch_metric_learning.trainers import MetricLossOnly
+
+from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.data.datasets.pseudo_labeled_dataset import (
+    IMAGE,
+    LABEL,
+    POOL_INDEX,
+    PseudoLabeledDataset,
+)
+from slade_plugin.method.miners import BasisSimilarityMiner
+
+BASIS_OPTIMIZER = "basis_loss_optimizer"
+
+
+class SladeStudent(MetricLossOnly):
+    """Trains trunk, embedder and feature basis on labeled and pseudo-labeled images together.
+
+    Args:
+        *args: Arguments of the host's trainer.
+        unlabeled_dataset: Pool images with pseudo labels, shifted past the real classes.
+        unlabeled_sampler: Draws m images per pseudo label, so that a batch holds positive pairs.
+        num_classes: c, number of labeled training classes; labels of D^l are 0 to c - 1.
+        true_labels: (N,) true labels of the whole pool or None; only ever used to record how many
+            mined pairs are right.
+        num_epochs: Length of the whole training, which a `BasisSimilarityMiner` with a `start`
+            needs to know; 0 = unknown.
+        unlabeled_batch_size: Pseudo-labeled images a step (the labeled ones are `batch_size`).
+        basis_warmup_iterations: Steps in which W_a alone is trained, embeddings detached, before
+            the first epoch.
+        **kwargs: Arguments of the host's trainer.
+
+    Raises:
+        ConfigError: If a value is out of range or the settings contradict each other.
+        DataError: If the pool cannot fill a batch or a pseudo label is below c.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        unlabeled_dataset: PseudoLabeledDataset,
+        unlabeled_sampler: Any,
+        num_classes: int,
+        true_labels: np.ndarray | None = None,
+        num_epochs: int = 0,
+        unlabeled_batch_size: int = 32,
+        basis_warmup_iterations: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.unlabeled_dataset = unlabeled_dataset
+        self.unlabeled_sampler = unlabeled_sampler
+        self.num_classes = num_classes
+        self.true_labels = None if true_labels is None else torch.as_tensor(true_labels)
+        self.num_epochs = num_epochs
+        self.unlabeled_batch_size = unlabeled_batch_size
+        self.basis_warmup_iterations = basis_warmup_iterations
+        super().__init__(*args, **kwargs)
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        where = "Change it in config_general under trainer: SladeStudent."
+        for name, low in {"unlabeled_batch_size": 2, "basis_warmup_iterations": 0}.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise ConfigError(f"{name} is {value!r}; expected an integer >= {low}. {where}")
+        if not self.set_min_label_to_zero:
+            raise ConfigError(
+                "set_min_label_to_zero is False; expected True: labels of D^l must be 0 to c - 1, "
+                f"since pseudo labels begin at c. {where}"
+            )
+        if self.basis_warmup_iterations and "basis_loss" not in self.loss_funcs:
+            raise ConfigError(
+                f"basis_warmup_iterations is {self.basis_warmup_iterations}, but there is no "
+                f"basis_loss to warm up; expected 0 or a basis_loss in config_loss. {where}"
+            )
+        miner = self.mining_funcs.get("unlabeled_tuple_miner")
+        if "basis_loss" in self.freeze_these:
+            self._check_frozen_basis(miner, where)
+        if getattr(miner, "start", 0) and not self.num_epochs:
+            raise ConfigError(
+                f"BasisSimilarityMiner has start {miner.start}, a share of the training, but "
+                f"num_epochs is {self.num_epochs}; expected its length, which the program gives "
+                f"(num_epochs_train), or start: 0 (config_loss under mining_funcs). {where}"
+            )
+        if len(self.unlabeled_dataset) < self.unlabeled_batch_size:
+            raise DataError(
+                f"{len(self.unlabeled_dataset)} pseudo-labeled images cannot fill a batch of "
+                f"{self.unlabeled_batch_size}; expected a larger pool or a smaller "
+                f"unlabeled_batch_size. {where}"
+            )
+        sampler = self.unlabeled_sampler
+        if hasattr(sampler, "__len__") and len(sampler) < self.unlabeled_batch_size:
+            raise ConfigError(
+                f"unlabeled_sampler gives {len(sampler)} images a pass, but unlabeled_batch_size "
+                f"is {self.unlabeled_batch_size}; expected at least one batch. Change "
+                "length_before_new_iter in config_loss under unlabeled_sampler."
+            )
+        smallest = self.unlabeled_dataset.labels.min()
+        if smallest < self.num_classes:
+            raise DataError(
+                f"a pseudo label is {smallest}; expected {self.num_classes} or more, past the "
+                f"{self.num_classes} labeled classes, so that the two kinds cannot be confused."
+            )
+
+    def _check_frozen_basis(self, miner: Any, where: str) -> None:
+        """Frozen, the basis is in eval mode: W_a is not trained and no statistic moves."""
+        if self.basis_warmup_iterations:
+            raise ConfigError(
+                f"freeze_these holds basis_loss, but basis_warmup_iterations is "
+                f"{self.basis_warmup_iterations}; expected 0, since a frozen W_a cannot be warmed "
+                f"up, or no basis_loss in freeze_these. {where}"
+            )
+        if isinstance(miner, BasisSimilarityMiner) and miner.needs_running_means:
+            raise ConfigError(
+                "freeze_these holds basis_loss, whose running means then stay unknown, but "
+                "BasisSimilarityMiner takes them for thresholds and would mine nothing; expected "
+                "other thresholds (config_loss under mining_funcs), PseudoLabelPairMiner, or no "
+                f"basis_loss in freeze_these. {where}"
+            )
+
+    def initialize_dataloader(self) -> None:
+        """The host's loader for D^l and one of the same kind for D^u."""
+        super().initialize_dataloader()
+        self.unlabeled_dataloader = pml_cf.get_train_dataloader(
+            self.unlabeled_dataset,
+            self.unlabeled_batch_size,
+            self.unlabeled_sampler,
+            self.dataloader_num_workers,
+            self.collate_fn,
+        )
+        self.unlabeled_iterator = iter(self.unlabeled_dataloader)
+
+    def get_batch(self) -> tuple[torch.Tensor, ...]:
+        """Images and labels of D^l, then images, pseudo labels and pool indices of D^u."""
+        images, labels = super().get_batch()
+        self.unlabeled_iterator, batch = pml_cf.try_next_on_generator(
+            self.unlabeled_iterator, self.unlabeled_dataloader
+        )
+        return images, labels, batch[IMAGE], batch[LABEL], batch[POOL_INDEX]
+
+    def forward_and_backward(self) -> None:
+        """The host's step; the very first one is preceded by the warm-up of W_a."""
+        if self.basis_warmup_iterations and self.epoch == 1 and self.iteration == 0:
+            self.warm_up_basis()
+        super().forward_and_backward()
+
+    def calculate_loss(self, curr_batch: tuple[torch.Tensor, ...]) -> None:
+        """All terms of the objective from one forward pass over D^l and D^u."""
+        images, labels, unlabeled_images, pseudo_labels, pool_index = curr_batch
+        embeddings = self.embed_together(images, unlabeled_images)
+        labels = labels.to(embeddings.device)
+        pseudo_labels = pseudo_labels.to(embeddings.device)
+        labeled, unlabeled = embeddings[: len(labels)], embeddings[len(labels) :]
+
+        labeled_pairs = self.maybe_mine_embeddings(labeled, labels)
+        self.losses["metric_loss"] = self.maybe_get_metric_loss(labeled, labels, labeled_pairs)
+        if "basis_loss" in self.loss_funcs:
+            self.losses["basis_loss"] = self.loss_funcs["basis_loss"](
+                embeddings, torch.cat([labels, pseudo_labels])
+            )
+        if "unlabeled_metric_loss" in self.loss_funcs:
+            pairs = self.mine_unlabeled(unlabeled, pseudo_labels, pool_index)
+            self.losses["unlabeled_metric_loss"] = self.loss_funcs["unlabeled_metric_loss"](
+                unlabeled, pseudo_labels, pairs
+            )
+
+    def embed_together(self, images: torch.Tensor, unlabeled_images: torch.Tensor) -> torch.Tensor:
+        """Embeddings (N + M, D) of (N, C, H, W) and (M, C, H, W) from one forward pass."""
+        halves = [half.to(self.data_device) for half in (images, unlabeled_images)]
+        return self.compute_embeddings(torch.cat(halves))  # joined there, not on the CPU
+
+    def mine_unlabeled(
+        self, embeddings: torch.Tensor, pseudo_labels: torch.Tensor, pool_index: torch.Tensor
+    ) -> Any:
+        """The pairs or triplets of D^u that L_rank(D^u) is taken over.
+
+        Args:
+            embeddings: (B, D) of the unlabeled images; no gradient flows through the choice.
+            pseudo_labels: (B,).
+            pool_index: (B,) places in the pool, to look up true labels for the record.
+
+        Returns:
+            The miner's indices_tuple; None (the loss takes all pairs) without a miner.
+        """
+        miner = self.mining_funcs.get("unlabeled_tuple_miner")
+        if miner is None:
+            return None
+        if isinstance(miner, BasisSimilarityMiner):
+            basis_loss = self.loss_funcs["basis_loss"]
+            miner.set_running_means(*basis_loss.thresholds())
+            if miner.start:
+                miner.set_progress(self.progress())
+            with torch.no_grad():
+                pairs = miner(basis_loss.centered_responses(embeddings), pseudo_labels)
+        else:
+            pairs = miner(embeddings, pseudo_labels)
+        if hasattr(miner, "record_true_labels"):
+            known = None if self.true_labels is None else self.true_labels[pool_index]
+            miner.record_true_labels(pairs, known)
+        return pairs
+
+    def progress(self) -> float:
+        """Share of the whole training that is done, from 0 to below 1, also when resumed."""
+        epochs_done: float = self.epoch - 1 + self.iteration / self.iterations_per_epoch
+        return epochs_done / self.num_epochs
+
+    def warm_up_basis(self) -> None:
+        """Trains W_a alone: models in eval mode, embeddings without gradient."""
+        self.set_to_eval()
+        basis_loss, optimizer = self.loss_funcs["basis_loss"], self.optimizers[BASIS_OPTIMIZER]
+        basis_loss.train()
+        for _ in tqdm.tqdm(range(self.basis_warmup_iterations), desc="warming up the basis"):
+            images, labels, unlabeled_images, pseudo_labels, _ = self.get_batch()
+            with torch.no_grad():
+                embeddings = self.embed_together(images, unlabeled_images)
+            all_labels = torch.cat([labels, pseudo_labels]).to(embeddings.device)
+            optimizer.zero_grad()
+            basis_loss(embeddings, all_labels).backward()
+            optimizer.step()
+        self.set_to_train()
+
+    def allowed_loss_funcs_keys(self) -> list[str]:
+        """Names of losses, which are also names of optimizers for their parameters."""
+        return ["metric_loss", "unlabeled_metric_loss", "basis_loss"]
+
+    def allowed_mining_funcs_keys(self) -> list[str]:
+        """The host's miners act on D^l; `unlabeled_tuple_miner` acts on D^u."""
+        return [*super().allowed_mining_funcs_keys(), "unlabeled_tuple_miner"]
+
+    def verify_loss_funcs_keys(self) -> None:
+        """Every loss must be known; only `metric_loss` is needed (the others are rungs)."""
+        self._verify_dict_keys(
+            "loss_funcs",
+            self.allowed_loss_funcs_keys(),
+            warn_if_empty=True,
+            essential_keys=["metric_loss"],
+        )

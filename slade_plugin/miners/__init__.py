@@ -1,8 +1,0 @@
-"""Miners of pairs of D^u on the host's base class, around ``slade_plugin.functional``."""
-
-from slade_plugin.miners.basis_similarity_miner import BasisSimilarityMiner
-from slade_plugin.miners.pair_precision_records import PairPrecisionRecords
-from slade_plugin.miners.pool_pair_miner import PoolPairMiner
-from slade_plugin.miners.pseudo_label_pair_miner import PseudoLabelPairMiner
-
-__all__ = ["BasisSimilarityMiner", "PairPrecisionRecords", "PoolPairMiner", "PseudoLabelPairMiner"]

@@ -1,0 +1,178 @@
+"""One table of several experiments, from the records the host wrote.
+
+Nothing is computed anew: accuracies are read from the row of the best epoch, which the host chose
+on the validation split.
+"""
+
+import csv
+import io
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_metric_learning.utils.common_functions as pml_cf
+from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME
+from scipy import stats
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.stages.stages import title_of_row
+
+METRICS = {
+    "mean_average_precision_at_r": "MAP@R",
+    "r_precision": "RP",
+    "precision_at_1": "P@1",
+}
+_RECALL = "recall_at_"
+
+# experiment -> split -> metric -> split scheme -> percent
+Results = dict[str, dict[str, dict[str, float]]]
+
+
+def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
+    """Reads the accuracies of an experiment's best models, in percent.
+
+    Args:
+        folder: A plain experiment of the host.
+        splits: Such as ["val", "test"].
+
+    Returns:
+        {split: {metric: {split scheme: percent}}}, of METRICS and of recall at k where recorded.
+
+    Raises:
+        ExperimentError: If a split scheme has no best model or was not evaluated on a split.
+    """
+    schemes = sorted(p.parent for p in folder.glob("*/saved_models"))
+    schemes = [scheme for scheme in schemes if scheme.name != META_LOGS_FOLDER_NAME]
+    if not schemes:
+        raise ExperimentError(f"{folder} holds no trained split scheme; expected an experiment.")
+    results: Results = {split: {} for split in splits}
+    for scheme in schemes:
+        if not any(scheme.glob("saved_models/trunk_best*.pth")):
+            raise ExperimentError(
+                f"{scheme} has no best model; expected trunk_best<epoch>.pth. Train it to the end: "
+                "run.py --experiment_name <name> --resume_training latest"
+            )
+        epoch, _ = pml_cf.latest_version(str(scheme / "saved_models"), best=True)
+        for split in splits:
+            row = _row_of_epoch(scheme / "saved_csvs" / "logs.db", split, epoch)
+            if row is None:
+                raise ExperimentError(
+                    f"{scheme} has no record of epoch {epoch} on {split}; expected one. Evaluate "
+                    f"it: run.py --experiment_name <name> --evaluate --splits_to_eval [{split}]"
+                )
+            recalls = [k.removesuffix("_level0") for k in row if k.startswith(_RECALL)]
+            for metric in (*METRICS, *sorted(recalls, key=_k_of_recall)):
+                by_scheme = results[split].setdefault(metric, {})
+                by_scheme[scheme.name] = 100 * row[f"{metric}_level0"]
+    return results
+
+
+def _k_of_recall(metric: str) -> int:
+    return int(metric.removeprefix(_RECALL))
+
+
+def metric_titles(found: Iterable[str]) -> dict[str, str]:
+    """The metrics of a table and their titles: METRICS, then recall at k where it was found."""
+    recalls = sorted({name for name in found if name.startswith(_RECALL)}, key=_k_of_recall)
+    return METRICS | {metric: f"R@{_k_of_recall(metric)}" for metric in recalls}
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return metric_titles(k for row in rows for k in row if not k.endswith("_interval95"))
+
+
+def _row_of_epoch(db: Path, split: str, epoch: int) -> Mapping[str, Any] | None:
+    if not db.is_file():
+        return None
+    with closing(sqlite3.connect(db)) as connection:
+        connection.row_factory = sqlite3.Row
+        names = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type='table' AND name LIKE 'accuracies%'"
+        )
+        for (name,) in names.fetchall():
+            if not name.endswith(f"_{split.upper()}"):
+                continue
+            query = f'SELECT * FROM "{name}" WHERE epoch=? ORDER BY id DESC LIMIT 1'
+            row = connection.execute(query, (epoch,)).fetchone()
+            if row is not None:
+                return dict(row)
+    return None
+
+
+def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half width of its 95 % interval (Student's t over the values; NaN for one)."""
+    x = np.asarray(values, dtype=float)
+    if len(x) < 2:
+        return float(x.mean()), float("nan")
+    return float(x.mean()), float(stats.t.ppf(0.975, len(x) - 1) * stats.sem(x))
+
+
+def build_rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
+    """One row an experiment, split and split scheme, and one for the mean.
+
+    Args:
+        results: Experiment name to what `read_experiment` gave.
+    """
+    rows = []
+    for name, splits in results.items():
+        for split, metrics in splits.items():
+            schemes = list(next(iter(metrics.values())))
+            for scheme in schemes:
+                row: dict[str, Any] = {"experiment": name, "split": split, "split_scheme": scheme}
+                rows.append(row | {k: values[scheme] for k, values in metrics.items()})
+            row = {"experiment": name, "split": split, "split_scheme": "mean"}
+            for metric, values in metrics.items():
+                mean, half = mean_and_interval(list(values.values()))
+                row[metric] = mean
+                if not np.isnan(half):  # which JSON does not know
+                    row[f"{metric}_interval95"] = half
+            rows.append(row)
+    return rows
+
+
+def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table for terminal and Markdown, percent, mean with its 95 % interval."""
+    columns = _columns(rows)
+    header = ["experiment", "split", "split scheme", *columns.values()]
+    lines = [header]
+    for row in rows:
+        cells = [title_of_row(row["experiment"]), row["split"]]
+        cells.append("**mean**" if row["split_scheme"] == "mean" else row["split_scheme"])
+        for metric in columns:
+            half = row.get(f"{metric}_interval95", float("nan"))
+            mean = f"{row[metric]:.2f}" if metric in row else ""
+            cells.append(mean + ("" if np.isnan(half) else f" ± {half:.2f}"))
+        lines.append(cells)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    text = [" | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
+    text.insert(1, "-|-".join("-" * w for w in widths))
+    return "\n".join(f"| {line} |" for line in text)
+
+
+def write_tables(folder: Path, results: Mapping[str, Results]) -> tuple[str, dict[str, Any]]:
+    """Writes table.md, table.csv and table.json, each atomically.
+
+    Returns:
+        The Markdown text and the content of table.json.
+    """
+    rows = build_rows(results)
+    text = to_markdown(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / "table.md") as file:
+        file.write(f"{text}\n".encode())
+    buffer = io.StringIO()
+    metrics = _columns(rows)
+    columns = ["experiment", "split", "split_scheme", *metrics]
+    columns += [f"{m}_interval95" for m in metrics]
+    writer = csv.DictWriter(buffer, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(folder / "table.csv") as file:
+        file.write(buffer.getvalue().encode())
+    table = {"unit": "percent", "interval": "95 %, Student's t over split schemes", "rows": rows}
+    write_json(folder / "table.json", table)
+    return text, table

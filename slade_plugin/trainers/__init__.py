@@ -1,5 +1,0 @@
-"""Trainers on the host's base classes."""
-
-from slade_plugin.trainers.slade_student import SladeStudent
-
-__all__ = ["SladeStudent"]

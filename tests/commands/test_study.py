@@ -1,0 +1,287 @@
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.commands import study as module
+from slade_plugin.commands.study import main
+from slade_plugin.experiments.reproduction.evaluated_run import EVALUATED
+from slade_plugin.experiments.studies import execution
+from slade_plugin.experiments.studies.plan import Study, plan_runs
+from tests.study_runs import meanwhile, wait_for
+
+STUDY = """
+datasets: {dots: , icons: --config_dataset icons}
+first: slade
+settings: {low: --config_loss slade_basis, slade: --config_loss slade}
+controls: {plain: --config_loss slade_paper}
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path, stub_runs: Any, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """`call(words)` runs main in an empty folder that holds mine.yaml; a stub stands for run.py."""
+    (tmp_path / "mine.yaml").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(execution, "RUN_PY", stub_runs.program)
+    monkeypatch.setattr(execution, "_POLL_S", 0.005)
+
+    def call(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["study", *words])
+        return main()
+
+    return SimpleNamespace(call=call, folder=tmp_path, runs=stub_runs)
+
+
+def test_a_study_ends_in_its_report(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.call("mine.yaml", "--seeds", "2", "--jobs", "2", "--out", "out") == 0
+    assert len(study.runs.calls()) == 2 * 2 * 3
+    assert sorted({seed for seed, _ in study.runs.order()}) == [0, 1]
+    text = (study.folder / "out" / "mine.md").read_text()
+    assert "`python -m slade_plugin.commands.study mine.yaml --seeds 2`" in text
+    assert text in capsys.readouterr().out
+    assert study.call("mine.yaml", "--seeds", "2", "--out", "out") == 0
+    assert len(study.runs.calls()) == 12
+
+
+def test_a_shipped_study_goes_by_its_name(study: SimpleNamespace) -> None:
+    assert study.call("ladder", "--seeds", "1", "--datasets", "glyphs", "--only", "slade") == 0
+    assert study.runs.order() == [(0, "slade")]
+    assert (study.folder / "docs" / "results" / "ladder.md").is_file()
+
+
+def test_flags_for_every_run_and_parts_belong_to_the_reported_command(
+    study: SimpleNamespace,
+) -> None:
+    """Where things lie does not, nor how many runs there were at a time."""
+    words = ["mine.yaml", "--datasets", "dots", "--seeds", "1", "--without", "low,plain"]
+    places = ["--folder", "f", "--out", "o", "--jobs", "2"]
+    own = ["--pseudo_labels", "{num_clusters: 9}", "--num_epochs_train", "8"]
+    extra = ["--dataset_root", "/data", *own[:2], "--pytorch_home=/p", *own[2:]]
+    assert study.call(*words, *places, "--", *extra) == 0
+    (call,) = study.runs.calls()
+    for flag in ("--dataset_root /data", "--pytorch_home /p", " ".join(own[:2]), " ".join(own[2:])):
+        assert flag in " ".join(call["flags"])
+    assert str(study.folder / "f" / "runs" / "dots" / "seed0") in " ".join(call["flags"])
+    command = f"`python -m slade_plugin.commands.study {' '.join(words)} -- {shlex.join(own)}`"
+    assert command in (study.folder / "o" / "mine.md").read_text()
+
+
+def test_a_dry_run_prints_the_plan_and_runs_nothing(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--datasets", "dots", "--seeds", "1", "--dry-run", "--no-probe")
+    assert study.call("mine.yaml", *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0::2] == [f"dots, {name}, seed 0" for name in ("slade", "low", "plain")]
+    assert all(line.startswith("    python run.py --config_loss slade") for line in lines[1::2])
+    assert study.runs.calls() == []
+    assert [path.name for path in study.folder.iterdir()] == ["mine.yaml"]
+
+
+def test_ablations_of_the_poster_are_evaluated_side_by_side(
+    study: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the main table's program: its runs are not finished without the scores it leaves."""
+    monkeypatch.setattr(module, "PROGRAM", study.runs.program)
+    text = STUDY + "poster: {ablation: 2, rows: {low: + Basis}}"
+    (study.folder / "mine.yaml").write_text(text)
+    assert study.call("mine.yaml", "--datasets", "dots", "--seeds", "1", "--only", "slade") == 2
+    assert "dots seed0 slade ended with exit code 0" in capsys.readouterr().err
+    (run,) = study.folder.rglob("experiment")
+    (run.parent / EVALUATED).touch()
+    words = ("--datasets", "dots", "--seeds", "1", "--only", "slade", "--report")
+    assert study.call("mine.yaml", *words) == 0
+    assert len(study.runs.calls()) == 1
+
+
+@pytest.mark.long
+def test_an_ablation_of_the_poster_from_the_command_to_its_report(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real runs, one of them of a given teacher; Glyphs have no number in the poster."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[1]))
+    content = {
+        "datasets": {"glyphs": None},
+        "first": "k_8",
+        "settings": {"k_8": {"baseline": False}, "k_9": "--pseudo_labels {num_clusters: 9}"},
+        "poster": {"ablation": 4, "rows": {"teacher": "k=100", "k_8": "k=400", "k_9": "k=500"}},
+        "flags": bench.tiny_student(schemes=2),
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    places = ["--", "--dataset_root", str(bench.dataset_root)]
+    monkeypatch.setattr(sys, "argv", ["study", "mine.yaml", "--seeds", "1", "--out", ".", *places])
+    assert main() == 0
+    section = (tmp_path / "mine.md").read_text().partition("### Beside the poster\n\n")[2]
+    rows = [line.split("|")[2].strip() for line in section.splitlines()[2:5]]
+    assert {*rows} == {"teacher = k=100", "k_8 = k=400", "k_9 = k=500"}
+    assert section.count("concatenated 32-d") == 3
+
+
+@pytest.mark.slow
+def test_a_study_that_is_interrupted_ends_in_the_report_of_one_that_is_not(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real run: stopped after a checkpoint of the teacher, then the same command.
+
+    That of the other study is done in this process, which spares it the start of one.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[1]))
+    monkeypatch.setattr(execution, "_POLL_S", 0.005)
+    content = {
+        "datasets": {"glyphs": None},
+        "first": "whole",
+        "settings": {"whole": bench.tiny_student(epochs=2)},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    places = ["--", "--dataset_root", str(bench.dataset_root)]
+
+    def call(name: str, *words: str) -> int:
+        own = ["--seeds", "1", "--folder", name, "--out", name, *words]
+        monkeypatch.setattr(sys, "argv", ["study", "mine.yaml", *own, *places])
+        return main()
+
+    study = Study.load(tmp_path / "mine.yaml")
+    (run,) = plan_runs(study, tmp_path / "whole" / "runs", [0], places[1:]).values()
+    assert bench.run_words(run.command()).code == 0
+    assert call("whole", "--report") == 0
+
+    def interrupt() -> None:
+        wait_for(lambda: any((tmp_path / "stopped").rglob("teacher/*/saved_models/trunk_1.pth")))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with meanwhile(interrupt):
+        assert call("stopped") == 130
+    (state,) = (tmp_path / "stopped").rglob("pipeline.json")
+    assert "student" not in json.loads(state.read_text())["stages"]
+    assert call("stopped") == 0
+    assert len(json.loads(state.read_text())["environment"]) == 2
+    whole, stopped = (
+        json.loads((tmp_path / name / "mine.json").read_text()) for name in ("whole", "stopped")
+    )
+    for report in (whole, stopped):
+        del report["cpu_seconds"]
+    assert stopped == whole
+    assert {*whole["scores"]["glyphs"]} == {"baseline", "teacher", "whole"}
+
+
+def test_gpus_are_the_jobs(study: SimpleNamespace) -> None:
+    words = ("--datasets", "dots", "--seeds", "2", "--gpus", "2,3")
+    assert study.call("mine.yaml", *words) == 0
+    assert {call["CUDA_VISIBLE_DEVICES"] for call in study.runs.calls()} == {"2", "3"}
+
+
+@pytest.mark.parametrize("flag", ["--seeds", "--jobs"])
+def test_no_seed_or_no_job_is_refused(
+    flag: str, study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.call("mine.yaml", flag, "0") == 2
+    assert f"{flag} is 0; expected 1 or more" in capsys.readouterr().err
+    assert study.runs.calls() == []
+
+
+def test_a_failed_run_is_named_at_the_end_and_the_others_are_reported(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.runs.behave(slade_basis=9)
+    assert study.call("mine.yaml", "--datasets", "dots", "--seeds", "1") == 2
+    captured = capsys.readouterr()
+    assert "ExperimentError: dots seed0 low ended with exit code 9; its log is" in captured.err
+    assert "Not finished and left out: low." in captured.out
+    assert "| plain | 31.00 |" in captured.out
+
+
+def test_if_every_run_failed_there_is_no_report(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.runs.behave(slade=9)
+    assert study.call("mine.yaml", "--datasets", "dots", "--seeds", "1") == 2
+    error = capsys.readouterr().err
+    assert "dots seed0 slade ended with exit code 9" in error
+    assert "dots seed0 low has no teacher" in error
+    assert not (study.folder / "docs").exists()
+
+
+def test_a_report_alone_runs_nothing(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.call("mine.yaml", "--seeds", "1", "--only", "low") == 0
+    done = len(study.runs.calls())
+    assert study.call("mine.yaml", "--seeds", "1", "--report") == 0
+    assert "Not finished and left out: plain." in capsys.readouterr().out
+    assert study.call("mine.yaml", "--seeds", "2", "--report") == 2
+    assert "no setting with all seeds finished" in capsys.readouterr().err
+    assert len(study.runs.calls()) == done
+
+
+def test_an_unknown_study_gives_exit_code_2(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.call("no_such_study") == 2
+    assert "expected one of: " in capsys.readouterr().err
+    assert study.runs.calls() == []
+
+
+def test_a_setting_that_run_py_would_refuse_ends_the_study_before_it_begins(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.call("mine.yaml", "--seeds", "1", "--", "--sed", "3") == 2
+    assert "ConfigError: slade on dots: --sed is no flag" in capsys.readouterr().err
+    assert study.runs.calls() == []
+
+
+def test_a_changed_config_is_noted_in_the_report(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("mine.yaml", "--datasets", "dots", "--seeds", "1", "--only", "slade")
+    assert study.call(*words) == 0
+    (path,) = study.folder.rglob("pipeline.json")
+    state = json.loads(path.read_text())
+    state["plan"] = {"student": {"config_general": {"rounds": 9}}}
+    path.write_text(json.dumps(state))
+    capsys.readouterr()
+    assert study.call(*words) == 0
+    note = "Note: dots slade was made with another config than today's: student/config_"
+    captured = capsys.readouterr()
+    assert note in captured.out
+    assert note in captured.err
+
+
+def test_there_is_a_report_of_runs_whose_config_cannot_be_read_any_more(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("mine.yaml", "--datasets", "dots", "--seeds", "1", "--only", "slade")
+    assert study.call(*words) == 0
+
+    def refuse(runs: Any) -> list[str]:
+        raise ConfigError("slade on dots: no such key")
+
+    monkeypatch.setattr(module, "check_configs", refuse)
+    assert study.call(*words) == 2
+    assert study.call(*words, "--report") == 0
+    assert "Note: today's config: slade on dots: no such key" in capsys.readouterr().out
+
+
+def test_an_interrupt_says_how_to_go_on(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(seconds: float) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(execution.time, "sleep", interrupt)
+    before = signal.getsignal(signal.SIGTERM)
+    assert study.call("mine.yaml", "--seeds", "1") == 130
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert "The same command goes on." in capsys.readouterr().err

@@ -1,0 +1,100 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.config.experiment_folder import (
+    check_folder_is_free,
+    check_is_trained,
+    check_saved_configs,
+    is_pipeline_folder,
+    saved_areas,
+)
+
+
+@pytest.fixture
+def saved(finished: Path, tmp_path: Path) -> Path:
+    """The configs of a finished experiment, to be changed."""
+    shutil.copytree(finished / "teacher" / "configs", tmp_path / "teacher" / "configs")
+    return tmp_path / "teacher"
+
+
+def test_stages_are_told_from_one_experiment(finished: Path) -> None:
+    assert is_pipeline_folder(finished)
+    assert not is_pipeline_folder(finished / "teacher")
+
+
+def test_a_free_folder_may_exist_and_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    check_folder_is_free(tmp_path / "a")
+    check_folder_is_free(tmp_path / "new" / "deep")
+
+
+def test_a_folder_with_a_file_anywhere_is_taken(tmp_path: Path) -> None:
+    """The host overlooks files at the top of the folder."""
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ExperimentError, match=r"is taken \(it holds notes\.txt\)"):
+        check_folder_is_free(tmp_path)
+
+
+@pytest.mark.parametrize("below", ["", "new", "new/deep"])
+def test_a_file_in_the_way_is_no_folder(tmp_path: Path, below: str) -> None:
+    """Tests may run as root, who may write anywhere: so the folder's parent is a file."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ExperimentError, match="file is not a folder that can be written"):
+        check_folder_is_free(tmp_path / "file" / below)
+
+
+def test_a_folder_without_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slade_plugin.config.experiment_folder.os.access", lambda path, mode: False)
+    with pytest.raises(ExperimentError, match=f"{tmp_path} is not a folder that can be written"):
+        check_folder_is_free(tmp_path / "new")
+
+
+def test_a_missing_saved_config_is_named(saved: Path) -> None:
+    areas = ["config_loss", "config_general"]
+    check_saved_configs(saved, areas)
+    (saved / "configs" / "config_loss.yaml").unlink()
+    with pytest.raises(ExperimentError, match=r"config_loss\.yaml cannot be read"):
+        check_saved_configs(saved, areas)
+
+
+@pytest.mark.parametrize("content", [b"", b"a: b: c", b"\xff\xfe", b"[1]"])
+def test_a_damaged_saved_config_is_named(saved: Path, content: bytes) -> None:
+    (saved / "configs" / "config_loss.yaml").write_bytes(content)
+    with pytest.raises(ExperimentError, match=r"saved config .*config_loss\.yaml"):
+        check_saved_configs(saved, ["config_loss"])
+
+
+@pytest.mark.parametrize(
+    ("files", "trained"),
+    [
+        (["trunk_2.pth", "trunk_best1.pth"], True),
+        (["trunk_2.pth", "trunk_best0.pth"], True),  # the host's untrained model that won
+        (["trunk_best0.pth", "trunk_optimizer_best0.pth"], False),
+        (["trunk_2.pth", "trunk_optimizer_2.pth"], False),
+        ([], False),
+    ],
+)
+def test_is_trained(tmp_path: Path, files: list[str], trained: bool) -> None:
+    folder = tmp_path / "scheme" / "saved_models"
+    (tmp_path / "meta_logs" / "saved_models").mkdir(parents=True)
+    folder.mkdir(parents=True)
+    for name in files:
+        (folder / name).touch()
+    if trained:
+        check_is_trained(tmp_path)
+    else:
+        with pytest.raises(ExperimentError, match="saved_models holds no trained model"):
+            check_is_trained(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["config_foldernames: config_loss", "a: 1"])
+def test_saved_areas_must_be_a_list(tmp_path: Path, content: str) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "config_foldernames.yaml").write_text(content)
+    with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml names no areas"):
+        saved_areas(tmp_path)

@@ -1,0 +1,169 @@
+import os
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slade_plugin.base.errors import DataError
+from slade_plugin.base.warning import warn_once
+from slade_plugin.data.datasets.image_tree import (
+    UNLABELED,
+    check_exists,
+    find_images,
+    read_class_folders,
+    read_image_tree,
+)
+
+
+@pytest.fixture(autouse=True)
+def warnings_come_again() -> None:
+    warn_once.cache_clear()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes; the images are empty files, since nothing here opens one."""
+    make(tmp_path / "photos", "cup/2.jpg", "cup/deep/er/1.PNG", "Pot/1.jpeg", "Pot/10.webp")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def readable_by_others() -> Iterator[Path]:
+    """A folder that another user may enter, which pytest's own is not."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def make(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+def test_a_folder_is_a_class(photos: Path) -> None:
+    images = read_class_folders(photos)
+    assert images.root == photos
+    assert images.class_names == ["Pot", "cup"]  # by code points, on every machine
+    assert images.paths.tolist() == ["Pot/1.jpeg", "Pot/10.webp", "cup/2.jpg", "cup/deep/er/1.PNG"]
+    assert images.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_any_tree_has_no_labels(photos: Path) -> None:
+    make(photos, "beside.bmp")
+    images = read_image_tree(photos)
+    assert len(images) == 5
+    assert images.class_names == [UNLABELED]
+    assert set(images.labels.tolist()) == {0}
+
+
+def test_what_other_systems_leave_is_left_out(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = find_images(photos)
+    make(photos, "cup/._2.jpg", ".thumbnails/1.jpg", "__MACOSX/cup/2.jpg", "Pot/.DS_Store")
+    assert find_images(photos) == before
+    assert caplog.text == ""
+
+
+def test_files_left_out_by_their_ending_are_counted(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(photos, "cup/1.heic", "cup/2.HEIC", "notes.txt", "README")
+    for _ in range(2):  # the host builds a data set many times
+        assert len(find_images(photos)) == 4
+    (warning,) = caplog.messages
+    assert warning == (
+        f"{photos}: files left out, since they are no images by their ending: 4 (2 .heic, 1 .txt, "
+        "1 without ending)."
+    )
+
+
+def test_links_are_followed_but_not_in_a_circle(photos: Path, tmp_path: Path) -> None:
+    make(tmp_path / "elsewhere", "3.jpg")
+    (photos / "mug").symlink_to(tmp_path / "elsewhere")
+    (photos / "cup" / "again").symlink_to(photos)
+    assert [p for p in find_images(photos) if p.startswith("mug")] == ["mug/3.jpg"]
+    assert len(find_images(photos)) == 5
+
+
+def test_names_in_any_script(photos: Path) -> None:
+    make(photos, "café/ö 1.jpg", "茶/二.jpg", unicodedata.normalize("NFD", "é/1.jpg"))
+    images = read_class_folders(photos)
+    assert images.class_names == ["Pot", "café", "cup", "e\u0301", "茶"]
+    assert all(images.path(i).is_file() for i in range(len(images)))
+
+
+def test_a_name_that_is_not_utf8(photos: Path) -> None:
+    (photos / "cup" / os.fsdecode(b"\xff.jpg")).touch()
+    with pytest.raises(DataError, match=r"not UTF-8: b'cup/\\xff\.jpg'; expected UTF-8"):
+        find_images(photos)
+
+
+def test_a_folder_that_may_not_be_read(readable_by_others: Path) -> None:
+    make(readable_by_others, "cup/1.jpg", "locked/1.jpg")
+    locked = readable_by_others / "locked"
+    locked.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:  # for whom nothing is locked
+        os.seteuid(65534)
+    try:
+        with pytest.raises(DataError) as caught:
+            find_images(readable_by_others)
+        with pytest.raises(DataError) as inside:
+            check_exists(locked / "1.jpg", "--labeled")
+    finally:
+        if is_root:
+            os.seteuid(0)
+        locked.chmod(0o700)
+    assert f"{locked} cannot be read: Permission denied" in str(caught.value)
+    assert "Mend its permissions" in str(caught.value)
+    assert "1.jpg cannot be read: Permission denied" in str(inside.value)
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["notes.txt"], r"photos holds no images; expected one folder a class, such as .*CSV file"),
+        (["1.jpg", "2.jpg"], "photos holds 2 images but no folders; expected one folder a class"),
+        (["in/cup/1.jpg", "in/pot/1.jpg"], r"one class only, 'in'; .*give \S*photos/in\."),
+        (
+            ["train/cup/1.jpg", "Test/cup/1.jpg"],
+            r"are Test, train, which looks like splits .*Test:",
+        ),
+    ],
+)
+def test_what_is_no_folder_a_class(paths: list[str], message: str, tmp_path: Path) -> None:
+    make(tmp_path / "photos", *paths)
+    with pytest.raises(DataError, match=message):
+        read_class_folders(tmp_path / "photos")
+
+
+def test_odd_things_beside_the_classes_are_named(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(photos, "3.jpg", "4.jpg")
+    (photos / "vase").mkdir()
+    assert len(read_class_folders(photos)) == 4
+    beside, empty = caplog.messages
+    assert beside.endswith("lie beside the class folders: 2, for example 3.jpg.")
+    assert empty.endswith("since they hold no images: 1, for example vase.")
+
+
+def test_a_pool_without_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no images; expected some with the ending \.jpg"):
+        read_image_tree(tmp_path)
+
+
+def test_a_path_that_leads_nowhere(photos: Path) -> None:
+    check_exists(photos, "--labeled")
+    with pytest.raises(DataError) as caught:
+        check_exists(photos.parent / "photo" / "cup", "--labeled")
+    assert str(caught.value) == (
+        f"there is no {photos.parent}/photo/cup: {photos.parent} holds no photo (did you mean "
+        "'photos'?); expected a folder or a file (--labeled)."
+    )

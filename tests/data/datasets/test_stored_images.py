@@ -1,0 +1,68 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slade_plugin.base.errors import ConfigError, DataError, ExperimentError
+from slade_plugin.data.datasets.stored_images import StoredImages, check_writable, store
+
+IMAGES = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4)
+CLASSES = {
+    "labeled": [{"name": "a", "images": 1}, {"name": "b", "images": 2}],
+    "unlabeled": [{"name": "c", "images": 3}],
+}
+
+
+class Squares(StoredImages):
+    way_out = "and draw them again"
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    return store("Squares", tmp_path, "v1", IMAGES, {"seed": 7}, CLASSES)
+
+
+def test_what_is_stored_is_read(manifest: Path) -> None:
+    labeled, pool = (Squares(manifest, None, subset) for subset in ("labeled", "unlabeled"))
+    assert labeled.labels.tolist() == [0, 1, 1]
+    assert labeled.class_names == ["a", "b"]
+    assert pool.labels.tolist() == [0, 0, 0]
+    for dataset, expected in ((labeled, IMAGES[:3]), (pool, IMAGES[3:])):
+        np.testing.assert_array_equal([np.asarray(item["data"]) for item in dataset], expected)
+    assert labeled.fingerprint != pool.fingerprint
+
+
+def test_the_manifest_says_how_they_were_made_and_names_the_array(manifest: Path) -> None:
+    content = json.loads(manifest.read_text())
+    assert content["seed"] == 7
+    assert sorted(path.name for path in manifest.parent.iterdir()) == [
+        "v1.json",
+        content["images_file"],
+    ]
+    assert content["images_sha256"][:12] in content["images_file"]
+
+
+def test_a_damaged_file_names_the_class_and_the_way_out(manifest: Path) -> None:
+    manifest.write_text(manifest.read_text().replace('"seed": 7', '"seed": 8'))
+    with pytest.raises(DataError, match=r"Squares: .*own hash\. Delete .* and draw them again\."):
+        Squares(manifest, None, "labeled")
+
+
+def test_an_unknown_subset_is_named() -> None:
+    with pytest.raises(ConfigError, match="Squares: subset is 'all'; expected one of labeled"):
+        Squares.check_subset("all")
+
+
+def test_an_unusable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"Squares cannot store its images in .*file"):
+        check_writable("Squares", tmp_path / "file")
+    check_writable("Squares", tmp_path / "new" / "folder")
+    assert (tmp_path / "new" / "folder").is_dir()
+
+
+def test_no_manifest_without_its_array(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="Cannot write"):
+        store("Squares", tmp_path / "missing", "v1", IMAGES, {}, CLASSES)
+    assert list(tmp_path.iterdir()) == []

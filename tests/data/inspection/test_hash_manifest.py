@@ -1,0 +1,61 @@
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slade_plugin.base.errors import DataError
+from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.inspection.hash_manifest import (
+    UNREADABLE,
+    hash_files,
+    read_hashes,
+    sample,
+    write_hashes,
+)
+
+
+def test_a_sample_is_the_same_each_time_and_spread_out(drawn: Callable[..., ImageList]) -> None:
+    images = drawn(ant=9, bee=9)
+    found = sample(images, 6)
+    assert found.tolist() == sample(images, 6).tolist() == sorted(set(found.tolist()))
+    assert {0, 1} == set(images.labels[found])
+    assert sample(images, 99).tolist() == list(range(18))
+
+
+def test_hashes_by_path(drawn: Callable[..., ImageList]) -> None:
+    images = drawn(ant=1, bee=2)
+    images.path(2).unlink()
+    expected = hashlib.sha256(images.path(0).read_bytes()).hexdigest()
+    found = hash_files(images, [0, 2], 0, progress=False)
+    assert found == {"ant/0.jpg": expected, "bee/1.jpg": UNREADABLE}
+
+
+def test_a_manifest_is_read_as_it_was_written(
+    drawn: Callable[..., ImageList], tmp_path: Path
+) -> None:
+    images = drawn(ant=1, bee=2)
+    path = tmp_path / "m.json"
+    hashes = {"ant/0.jpg": "0a", "bee/1.jpg": UNREADABLE}
+    assert write_hashes(path, "Ants", images, hashes) == 1
+    manifest = read_hashes(path, "Ants")
+    assert manifest["sha256"] == {"ant/0.jpg": "0a"}
+    assert (manifest["images"], manifest["fingerprint"]) == (3, images.fingerprint)
+
+
+def test_what_is_no_manifest_of_this_data_set_is_refused(
+    drawn: Callable[..., ImageList], tmp_path: Path
+) -> None:
+    path = tmp_path / "m.json"
+    write_hashes(path, "Ants", drawn(ant=1), {"ant/0.jpg": "0a"})
+    with pytest.raises(DataError, match=r"m\.json is of the data set 'Ants'; expected .*'Bees'"):
+        read_hashes(path, "Bees")
+    text = path.read_text()
+    path.write_text(text.replace('"0a"', '"0b"'))
+    with pytest.raises(DataError, match=r"m\.json is damaged; expected a whole manifest"):
+        read_hashes(path, "Ants")
+    for wrong in (text[:-9], "[]", json.dumps({"a": 1}), "\xff"):
+        path.write_text(wrong, encoding="latin-1")
+        with pytest.raises(DataError, match=r"m\.json is no manifest of hashes \("):
+            read_hashes(path, "Ants")

@@ -1,0 +1,120 @@
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from slade_plugin.config.composition import config_root
+from slade_plugin.experiments.reproduction.main_table import Table
+from slade_plugin.experiments.studies.config_check import PLAIN, read_stages
+from slade_plugin.experiments.studies.estimate import (
+    Probe,
+    Seconds,
+    count_images,
+    image_size,
+    run_hours,
+)
+
+PATH = config_root() / "tables" / "main_table.yaml"
+
+
+def test_hours_worked_out_by_hand() -> None:
+    """Per split scheme 20 steps of 32 images; 800 * (2 + 1) / 8 + 800 images evaluated."""
+    args = SimpleNamespace(
+        trainer={"MetricLossOnly": {"batch_size": 32, "iterations_per_epoch": 10}},
+        num_epochs_train=2,
+        save_interval=1,
+    )
+    images = {"labeled": 800, "pool": 500, "split_schemes": 4}
+    hours = run_hours({PLAIN: args}, images, lambda _: Seconds(train=0.5, forward=0.25))
+    assert hours == pytest.approx(4 * (20 * 32 * 0.5 + (300 + 800) * 0.25) / 3600)
+    longer = run_hours({"teacher": args}, images, lambda _: Seconds(train=0.5, forward=0.25))
+    assert longer - hours == pytest.approx(4 * 500 * 0.25 / 3600)  # pseudo labels
+
+
+def test_the_swav_stage_is_counted(tmp_path: Path) -> None:
+    """By its views: two of 32 pixels where the model takes 32."""
+    table = Table.load(PATH, "glyphs")
+    runs = table.runs(tmp_path, [0])
+    stages = {name: read_stages(runs[name, 0]) for name in ("S1", "S2")}
+    stages["student alone"] = {"student": stages["S2"]["student"]}  # from a teacher's trunks
+    stages["without SwAV"] = {"student": stages["S1"]["student"]}
+    images = {"labeled": 18261, "pool": 15072, "split_schemes": 2}
+    hours = {k: run_hours(v, images, lambda _: Seconds(3600.0, 0.0)) for k, v in stages.items()}
+    trained = (18261 * 3 / 8 + 15072) * 4  # images of each split scheme, epochs
+    assert hours["S2"] - hours["S1"] == pytest.approx(2 * 2 * trained)
+    assert hours["student alone"] == hours["without SwAV"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "counts"),
+    [
+        ("glyphs", (18261, 15072, 2)),
+        ("cub200_nabirds", (11788, 48562, 4)),
+        ("cars196_compcars", (16185, 16537, 4)),  # of the pool: as filtered by the poster
+        ("in_shop_fashion200k", (52712, 14635, 1)),
+    ],
+)
+def test_images_are_counted_without_the_files(
+    dataset: str, counts: tuple[int, ...], full_getter: Any, tmp_path: Path
+) -> None:
+    run = Table.load(PATH, dataset).selected(["contrastive"]).runs(tmp_path, [0])["contrastive", 0]
+    found = count_images(read_stages(run)[PLAIN], full_getter)
+    assert found == dict(zip(("labeled", "pool", "split_schemes"), counts, strict=True))
+
+
+def test_the_data_sets_that_are_made_have_the_images_of_the_readme(full_getter: Any) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for name in ("Glyphs", "Icons"):
+        args = SimpleNamespace(
+            dataset={name: None},
+            unlabeled_dataset={name: {"subset": "unlabeled"}},
+            split_manager={"ClassDisjointSplitManager": {"num_training_sets": 2}},
+        )
+        found = count_images(args, full_getter)
+        assert found is not None
+        assert re.search(rf"\| {name}.*, labeled.*\| {found['labeled']:,} \|", text)
+        assert re.search(rf"\| {name}, pool.*\| {found['pool']:,} \|", text)
+
+
+def test_images_of_one_s_own_are_not_counted(full_getter: Any) -> None:
+    args = SimpleNamespace(
+        dataset={"FolderImages": {"folder": "mine"}},
+        unlabeled_dataset={"Glyphs": {"subset": "unlabeled"}},
+        split_manager={"ClassDisjointSplitManager": {"num_training_sets": 2}},
+    )
+    assert count_images(args, full_getter) is None
+
+
+def test_a_model_is_timed_once_and_without_its_weights(full_getter: Any) -> None:
+    probe = Probe(full_getter, "cpu", steps=1)
+    trunk = {"TorchvisionTrunk": {"architecture": "resnet18", "weights": "no_such_file.pth"}}
+    args = SimpleNamespace(
+        models={"trunk": trunk, "embedder": {"MLP": {"layer_sizes": [8]}}},
+        trainer={"MetricLossOnly": {"batch_size": 2}},
+        transforms={"train": {"Resize": {"size": 36}, "RandomResizedCrop": {"size": 32}}},
+    )
+    seconds = probe(args)
+    assert 0 < seconds.forward
+    assert 0 < seconds.train
+    assert probe(args) is seconds
+    assert trunk["TorchvisionTrunk"]["weights"] == "no_such_file.pth"
+
+
+def test_the_benchmark_s_trunk_is_timed(full_getter: Any) -> None:
+    """Without weights it does not say what images it takes."""
+    args = SimpleNamespace(
+        models={
+            "trunk": {"bninception": {"pretrained": "imagenet"}},
+            "embedder": {"MLP": {"layer_sizes": [8]}},
+        },
+        trainer={"MetricLossOnly": {"batch_size": 1}},
+        transforms={"train": {"RandomResizedCrop": {"size": 224}}},
+    )
+    assert Probe(full_getter, "cpu", steps=1)(args).train > 0
+
+
+def test_the_last_transform_gives_the_size() -> None:
+    assert image_size({"train": {"Resize": {"size": 256}, "RandomCrop": {"size": 227}}}) == 227
+    assert image_size({"train": {}}) == 32

@@ -1,0 +1,430 @@
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.config.composition import config_root
+from slade_plugin.experiments.reproduction.evaluated_run import EvaluatedRun
+from slade_plugin.experiments.reproduction.main_table import Table
+from slade_plugin.experiments.results.poster import ablation_settings
+from slade_plugin.experiments.studies.plan import Run, Setting, Study, plan_runs
+
+SHIPPED = sorted((config_root() / "studies").glob("*.yaml"))
+CONTENT: dict[str, Any] = {
+    "datasets": {"dots": None, "blobs": "--config_dataset blobs"},
+    "first": "whole",
+    "settings": {
+        "plain": "--config_loss plain",
+        "whole": ["--config_loss", "whole"],
+        "swav": {"flags": "--config_loss whole --config_models swav", "teacher": "own"},
+    },
+    "controls": {"oracle": {"flags": "--config_loss oracle"}},
+    "flags": '--num_epochs_train 2 --sampler "{m: 4}"',
+}
+
+
+def load(tmp_path: Path, **changes: Any) -> Study:
+    path = tmp_path / "mine.yaml"
+    content = {k: v for k, v in {**CONTENT, **changes}.items() if v != "absent"}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return Study.load(path)
+
+
+def value_of(run: Run, flag: str) -> str:
+    """The words behind a flag of run.py."""
+    words = run.command()
+    start = words.index(flag) + 1
+    end = next((i for i in range(start, len(words)) if words[i].startswith("--")), len(words))
+    return " ".join(words[start:end])
+
+
+# ---- study files --------------------------------------------------------------------------------
+
+
+def test_a_study_file_is_read(tmp_path: Path) -> None:
+    """Flags become words, from a text or a list; `first` trains its own teacher and baseline."""
+    assert load(tmp_path) == Study(
+        name="mine",
+        datasets={"dots": (), "blobs": ("--config_dataset", "blobs")},
+        first="whole",
+        settings=(
+            Setting("plain", ("--config_loss", "plain")),
+            Setting("whole", ("--config_loss", "whole"), own_teacher=True, own_baseline=True),
+            Setting(
+                "swav",
+                ("--config_loss", "whole", "--config_models", "swav"),
+                own_teacher=True,
+            ),
+            Setting("oracle", ("--config_loss", "oracle"), control=True),
+        ),
+        flags=("--num_epochs_train", "2", "--sampler", "{m: 4}"),
+    )
+
+
+def test_controls_and_flags_may_be_left_out(tmp_path: Path) -> None:
+    study = load(tmp_path, controls="absent", flags="absent")
+    assert [s.name for s in study.settings] == ["plain", "whole", "swav"]
+    assert study.flags == ()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_studies_name_configs_that_exist(path: Path, tmp_path: Path) -> None:
+    """What runs of one study may not be: two settings with one command."""
+    study = Study.load(path)
+    assert study.name == path.stem
+    runs = plan_runs(study, tmp_path, [0])
+    assert len({run.folder for run in runs.values()}) == len(runs)
+    for run in runs.values():
+        for flag in (word for word in run.flags if word.startswith("--config_")):
+            for name in value_of(run, flag).strip("[]").replace(",", " ").split():
+                assert (config_root() / flag.removeprefix("--") / f"{name}.yaml").is_file()
+
+
+def test_the_shipped_ladder_has_the_posters_rungs() -> None:
+    study = Study.load(config_root() / "studies" / "ladder.yaml")
+    rungs = [setting.name for setting in study.settings if not setting.control]
+    assert rungs == ["slade_pseudo_label", "slade_basis", "slade"]
+    assert study.first == "slade"
+
+
+def test_shipped_studies_share_the_runs_of_slade(tmp_path: Path) -> None:
+    """Compute is short: a teacher that one study has trained is not trained by the next."""
+    found: dict[Path, set[str]] = {}
+    for path in SHIPPED:
+        study = Study.load(path)
+        flags = study.setting(study.first).flags
+        of_slade = flags in (("--config_loss", "slade"), ("--config_loss", "slade_mild"))
+        if of_slade and "glyphs" in study.datasets:
+            run = plan_runs(study, tmp_path, [0])["glyphs", 0, study.first]
+            found.setdefault(run.folder, set()).add(path.stem)
+    whole, short = sorted(found.values(), key=len)
+    assert whole == {"ladder", "learning_rate", "mining_clusters", "mining_start"}
+    assert len(short) > 5
+
+
+@pytest.mark.parametrize("dataset", ["cub200_nabirds", "cars196_compcars", "in_shop_fashion200k"])
+def test_the_poster_s_ablations_share_the_runs_of_its_main_table(
+    dataset: str, tmp_path: Path
+) -> None:
+    """Weeks of a GPU: the whole method is trained once, and T2 once for all its students."""
+    table = Table.load(config_root() / "tables" / "main_table.yaml", dataset)
+    of_table = table.selected(["S1", "S2"]).runs(tmp_path, [0])
+    studies = [Study.load(path) for path in SHIPPED if path.stem.startswith("ablation_")]
+    assert [study.ablation for study in studies] == [1, 2, 3, 4]
+    for study in studies:
+        runs = plan_runs(study.selected([dataset]), tmp_path, [0], kind=EvaluatedRun)
+        assert runs[dataset, 0, study.first].folder == of_table["S2", 0].folder
+        trained = [run for run in runs.values() if run.teacher is None]
+        assert len(trained) == (3 if study.ablation == 1 else 1)
+        assert set(study.poster.values()) == {*ablation_settings(study.ablation)}
+        if study.ablation == 1:
+            assert runs[dataset, 0, "imagenet"].folder == of_table["S1", 0].folder
+
+
+def test_runs_of_the_ladder_are_found_again(tmp_path: Path) -> None:
+    """Hours of computing lie under these names: another one must be meant."""
+    study = Study.load(config_root() / "studies" / "ladder.yaml")
+    runs = plan_runs(study, tmp_path, [0])
+    names = {
+        setting: run.folder.name for (data, _, setting), run in runs.items() if data == "glyphs"
+    }
+    assert names == {
+        "slade": "slade-abc509623f",
+        "slade_pseudo_label": "slade_pseudo_label-0d25502f0d",
+        "slade_basis": "slade_basis-6e1eb9e4de",
+        "slade_labeled_only": "slade_labeled_only-6e134e83db",
+        "slade_oracle": "slade_oracle-3b390fc2c3",
+    }
+
+
+def test_first_may_go_without_a_baseline(tmp_path: Path) -> None:
+    alone = {"whole": {"flags": "--a 1", "baseline": False}}
+    study = load(tmp_path, settings=alone, controls="absent")
+    (setting,) = study.settings
+    assert (setting.own_teacher, setting.own_baseline) == (True, False)
+
+
+def test_a_setting_may_be_compared_with_the_baseline_of_another(tmp_path: Path) -> None:
+    """Which is no other command: its run is the same as without a baseline."""
+    settings = {
+        "whole": "--a 1",
+        "longer": {"flags": "--a 2", "baseline": True},
+        "low": {"flags": "--a 3", "baseline": "longer"},
+    }
+    study = load(tmp_path, settings=settings, controls={"c": {"baseline": "whole"}})
+    assert [(s.own_baseline, s.baseline_of) for s in study.settings] == [
+        *((True, ""), (True, ""), (False, "longer"), (False, "whole")),
+    ]
+    without = load(tmp_path, settings={**settings, "low": "--a 3"}, controls="absent")
+    run = plan_runs(study, tmp_path, [0])["dots", 0, "low"]
+    assert run == plan_runs(without, tmp_path, [0])["dots", 0, "low"]
+
+
+def test_rows_have_names_in_the_poster(tmp_path: Path) -> None:
+    study = load(tmp_path, poster={"ablation": 3, "rows": {"teacher": "SD", "swav": "Local-CE"}})
+    assert (study.ablation, dict(study.poster)) == (3, {"teacher": "SD", "swav": "Local-CE"})
+
+
+@pytest.mark.parametrize(
+    ("poster", "message"),
+    [
+        ("{ablation: 5, rows: {whole: SD}}", "poster has ablation 5"),
+        ("{rows: {whole: SD}}", "poster has ablation 0"),
+        ("{ablation: 3}", "rows None; expected 1 to 4"),
+        ("{ablation: 3, rows: {}}", "rows {}; expected 1 to 4"),
+        ("{ablation: 3, rows: {hole: SD}}", "with rows of plain, whole, swav, teacher"),
+        ("{ablation: 3, rows: {whole: k=100}}", "names k=100; expected of Local-CE, Global-CE, SD"),
+        ("{ablation: 3, row: {whole: SD}}", "poster holds row; expected ablation, rows"),
+    ],
+)
+def test_what_the_poster_has_not_is_refused(tmp_path: Path, poster: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, poster=yaml.safe_load(poster), controls="absent")
+
+
+def test_a_missing_study_is_named_with_those_there(tmp_path: Path) -> None:
+    for name in ("ladder", "margins"):
+        (tmp_path / f"{name}.yaml").touch()
+    with pytest.raises(
+        ConfigError, match=r"no study 'lader' in .*expected one of: ladder, margins"
+    ):
+        Study.load(tmp_path / "lader.yaml")
+
+
+@pytest.mark.parametrize("content", ["", "[x]", "text", "{a: [", "3", "rungs: [x]"])
+def test_what_is_no_study_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=r"(?s)a\.yaml.*expected"):
+        Study.load(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"rungs": ["x"]},
+            "holds rungs; expected datasets, first, settings, controls, reference, poster",
+        ),
+        ({"datasets": {}}, r"datasets is \{\}; expected at least one NAME: FLAGS"),
+        ({"datasets": "absent"}, "datasets is None; expected at least one NAME: FLAGS"),
+        ({"datasets": {"a/b": None}}, "datasets holds the name 'a/b'; expected letters"),
+        ({"datasets": {"a": 3}}, "datasets: a is 3; expected flags of run.py"),
+        ({"settings": {}}, r"settings is \{\}; expected at least one"),
+        ({"settings": {"a": "loss x"}}, "'loss' follows no flag"),
+        ({"settings": {"a": "--x 'y"}}, 'settings: a is "--x \'y": No closing quotation'),
+        ({"settings": {"a": ["--x", {"y": 1}]}}, "expected words, so a value in braces in quotes"),
+        ({"settings": {"a": {"flag": "--x"}}}, "holds flag; expected flags, teacher, baseline"),
+        ({"settings": {"a": {"teacher": "mine"}}}, "teacher 'mine' and .*expected first or own"),
+        ({"settings": {"a": {"teacher": "own", "baseline": 1}}}, "baseline 1; expected"),
+        ({"controls": {"c": {"baseline": "swav"}}}, "c has baseline 'swav'; expected .*: whole"),
+        (
+            {"settings": {"whole": {"baseline": "whole"}}},
+            "whole has baseline 'whole'; expected true, false or a setting that .*: there is none",
+        ),
+        ({"settings": {"a": "--seed 3"}}, "--seed: the study itself says this"),
+        ({"controls": {"plain": None}}, "plain names more than one row"),
+        ({"reference": "pale"}, "reference is 'pale'; expected one of settings or controls: "),
+        ({"controls": {"teacher": None}}, "teacher names more than one row"),
+        ({"first": "oracle"}, "first is 'oracle'; expected one of settings: plain, whole, swav"),
+        ({"first": "absent"}, "first is None; expected one of settings"),
+        ({"flags": {"a": "b"}}, "flags is .*expected flags of run.py, one text or a list"),
+    ],
+)
+def test_a_malformed_study_says_what_is_wrong(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: .*{message}"):
+        load(tmp_path, **changes)
+
+
+def test_a_part_of_a_study(tmp_path: Path) -> None:
+    """`first` stays, since it trains the teacher of the others."""
+    study = load(tmp_path)
+    assert list(study.selected(datasets=["blobs"]).datasets) == ["blobs"]
+    for changes, names in (
+        ({}, ["plain", "whole", "swav", "oracle"]),
+        ({"only": ["oracle"]}, ["whole", "oracle"]),
+        ({"without": ["plain", "oracle"]}, ["whole", "swav"]),
+        ({"only": ["oracle", "plain"], "without": ["plain"]}, ["whole", "oracle"]),
+    ):
+        assert [s.name for s in study.selected(**changes).settings] == names
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"datasets": ["birds"]}, "--datasets birds: expected of study mine: dots, blobs"),
+        ({"only": ["who"]}, "--only who: expected of study mine: plain, whole, swav, oracle"),
+        ({"without": ["whole"]}, "--without whole: .*plain, swav, oracle; whole trains"),
+    ],
+)
+def test_an_unknown_part_is_refused(
+    tmp_path: Path, changes: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path).selected(**changes)
+
+
+# ---- runs ---------------------------------------------------------------------------------------
+
+
+def test_seeds_are_finished_one_by_one_and_first_goes_before_those_that_take_its_teacher(
+    tmp_path: Path,
+) -> None:
+    keys = list(plan_runs(load(tmp_path), tmp_path, [0, 1]))
+    assert keys == [
+        (dataset, seed, setting)
+        for seed in (0, 1)
+        for dataset in ("dots", "blobs")
+        for setting in ("whole", "plain", "swav", "oracle")
+    ]
+
+
+def test_commands(tmp_path: Path) -> None:
+    runs = plan_runs(load(tmp_path), tmp_path, [4], ["--dataset_root", "/data", "--x={a:", "b}"])
+    whole, plain, swav = (runs["blobs", 4, name] for name in ("whole", "plain", "swav"))
+    for run in (whole, plain, swav):
+        assert value_of(run, "--config_dataset") == "blobs"
+        assert value_of(run, "--num_epochs_train") == "2"
+        assert value_of(run, "--sampler") == "{m: 4}"
+        assert value_of(run, "--x") == "{a: b}"
+        assert value_of(run, "--dataset_root") == "/data"
+        assert value_of(run, "--seed") == "4"
+        assert value_of(run, "--root_experiment_folder") == str(run.folder)
+        assert value_of(run, "--experiment_name") == "experiment"
+        assert run.folder.parent == tmp_path / "blobs" / "seed4"
+    assert "--config_dataset" not in runs["dots", 4, "whole"].command()
+    assert "--pipeline" not in whole.command()
+    assert "--teacher_experiment" not in whole.command()
+    assert value_of(plain, "--teacher_experiment") == str(whole.folder / "experiment" / "teacher")
+    assert value_of(plain, "--pipeline") == "{baseline: false}"
+    assert "--teacher_experiment" not in swav.command()
+    assert value_of(swav, "--pipeline") == "{baseline: false}"
+
+
+def test_a_setting_may_have_its_own_baseline_and_say_what_its_teacher_is(tmp_path: Path) -> None:
+    """Our `baseline: false` joins what the flags say of the pipeline."""
+    flags = "--config_loss whole --pipeline '{teacher: {config_loss: triplet}}'"
+    settings = {
+        "whole": "--config_loss whole",
+        "a": {"flags": flags, "teacher": "own", "baseline": True},
+        "b": {"flags": flags, "teacher": "own"},
+    }
+    runs = plan_runs(load(tmp_path, settings=settings), tmp_path, [0])
+    assert value_of(runs["dots", 0, "a"], "--pipeline") == "{teacher: {config_loss: triplet}}"
+    assert yaml.safe_load(value_of(runs["dots", 0, "b"], "--pipeline")) == {
+        "teacher": {"config_loss": "triplet"},
+        "baseline": False,
+    }
+    broken = load(tmp_path, settings={**settings, "c": "--pipeline yes"})
+    with pytest.raises(ConfigError, match=r"c: --pipeline is yes; expected \{KEY: VALUE\}"):
+        plan_runs(broken, tmp_path, [0])
+
+
+def test_a_setting_of_a_given_teacher_may_have_a_baseline(tmp_path: Path) -> None:
+    """Which is as long as that teacher and its own students."""
+    settings = {"whole": "", "more": {"flags": "--config_loss whole --rounds 2", "baseline": True}}
+    runs = plan_runs(load(tmp_path, settings=settings), tmp_path, [0])
+    command = runs["dots", 0, "more"].command()
+    assert "--teacher_experiment" in command
+    assert "--pipeline" not in command
+
+
+def test_flags_for_the_teacher_reach_the_run_that_trains_it(tmp_path: Path) -> None:
+    """Those of the data set and the study; run.py refuses them beside a given teacher."""
+    study = load(tmp_path, datasets={"dots": "--teacher.sampler {m: 2}"},
+                 flags="--teacher.num_epochs_train 3 --num_epochs_train 2")  # fmt: skip
+    runs = plan_runs(study, tmp_path, [0])
+    for name in ("whole", "swav"):
+        run = runs["dots", 0, name]
+        assert value_of(run, "--teacher.num_epochs_train") == "3"
+        assert value_of(run, "--teacher.sampler") == "{m: 2}"
+    for name in ("plain", "oracle"):
+        command = runs["dots", 0, name].command()
+        assert not [word for word in command if word.startswith("--teacher.")]
+        assert value_of(runs["dots", 0, name], "--num_epochs_train") == "2"
+
+
+def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
+    run = plan_runs(load(tmp_path), tmp_path, [0])["dots", 0, "whole"]
+    assert "--resume_training" not in run.command()
+    run.experiment.mkdir(parents=True)
+    (run.experiment / "pipeline.json").touch()
+    assert value_of(run, "--resume_training") == "latest"
+
+
+def test_the_special_wins_over_the_general(tmp_path: Path) -> None:
+    """Study, data set, setting, command line: mappings are merged, as the host would forget one."""
+    study = load(
+        tmp_path,
+        flags="--sampler {m: 1, n: {a: 1, b: 1}} --num_epochs_train 1 --x 1",
+        datasets={"dots": "--sampler {n: {b: 2}} --num_epochs_train 2 --y {a: 1}"},
+        settings={"whole": "--sampler {o: 3} --num_epochs_train 3 --y 3"},
+    )
+    run = plan_runs(study, tmp_path, [0], ["--sampler", "{n: {c: 4}}", "--x={a:", "4}"])
+    (flags,) = {run["dots", 0, "whole"]}
+    assert yaml.safe_load(value_of(flags, "--sampler")) == {
+        "m": 1,
+        "n": {"a": 1, "b": 2, "c": 4},
+        "o": 3,
+    }
+    assert value_of(flags, "--num_epochs_train") == "3"
+    assert value_of(flags, "--x") == "{a: 4}"
+    assert value_of(flags, "--y") == "3"
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["x"], "'x' follows no flag"),
+        (["--seed", "3"], "--seed: the study itself says this"),
+        (["--x", "1", "--x=2"], "--x is given twice"),
+        (["--x", "{a: 1"], r"(?s)--x is '\{a: 1'.*expected \{KEY: VALUE\}"),
+    ],
+)
+def test_flags_that_cannot_be_read_are_refused(
+    tmp_path: Path, extra: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan_runs(load(tmp_path), tmp_path, [0], extra)
+
+
+def test_equal_commands_are_one_run_whichever_study_asks(tmp_path: Path) -> None:
+    """The name of a setting, the order of flags and where the data lie do not matter."""
+    here = plan_runs(load(tmp_path), tmp_path, [0])
+    settings = {
+        "all": '--sampler "{m:  4}" --config_loss whole --num_epochs_train=2',
+        "none": '--config_loss plain --num_epochs_train 2 --sampler "{m: 4}"',
+        "again": '--num_epochs_train 2 --config_loss plain --sampler "{m: 4}"',
+    }
+    study = load(tmp_path, first="all", settings=settings, flags="absent", controls="absent")
+    there = plan_runs(study, tmp_path, [0], ["--dataset_root", "elsewhere"])
+    for dataset in ("dots", "blobs"):
+        assert there[dataset, 0, "all"].folder == here[dataset, 0, "whole"].folder
+        assert there[dataset, 0, "none"].folder == here[dataset, 0, "plain"].folder
+        assert there[dataset, 0, "again"] is there[dataset, 0, "none"]
+
+
+def test_runs_differ_by_flags_teacher_seed_and_data(tmp_path: Path) -> None:
+    here = plan_runs(load(tmp_path), tmp_path, [0, 1])
+    other = plan_runs(load(tmp_path, first="plain"), tmp_path, [0])
+    folders = [run.folder for run in here.values()]
+    assert len(set(folders)) == len(here)
+    assert other["dots", 0, "oracle"].folder not in folders
+    assert other["dots", 0, "whole"].folder not in folders  # it has no baseline there
+
+
+def test_a_run_s_folder_has_a_readable_name_and_says_what_it_is(tmp_path: Path) -> None:
+    runs = plan_runs(load(tmp_path), tmp_path, [3])
+    whole, plain = runs["dots", 3, "whole"], runs["dots", 3, "plain"]
+    assert whole.folder.name.startswith("whole-")
+    assert (whole.title, plain.title) == ("dots seed3 whole", "dots seed3 plain")
+    description = json.loads(json.dumps(plain.description()))
+    assert description["teacher"] == whole.folder.name
+    assert (description["dataset"], description["seed"]) == ("dots", 3)
+    assert shlex.split(description["flags"]) == list(plain.flags)
+    assert whole.description()["teacher"] is None

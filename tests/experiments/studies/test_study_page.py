@@ -1,0 +1,250 @@
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.experiments.studies import execution
+from slade_plugin.experiments.studies.execution import execute
+from slade_plugin.experiments.studies.plan import Setting, Study, plan_runs
+from slade_plugin.experiments.studies.scores import read_scores, summarise
+from slade_plugin.experiments.studies.study_page import to_markdown, write_report
+from slade_plugin.stages.table import METRICS
+
+MAP = "mean_average_precision_at_r"
+STUDY = Study(
+    "mine",
+    {"dots": (), "blobs": ("--config_dataset", "blobs")},
+    "whole",
+    (
+        Setting("low", ("--config_loss", "low")),
+        Setting("whole", ("--config_loss", "whole"), own_teacher=True, own_baseline=True),
+        Setting("plain", ("--config_loss", "plain"), control=True),
+        Setting("slade_oracle", ("--config_loss", "oracle"), control=True),
+    ),
+    ("--num_epochs_train", "2"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "_POLL_S", 0.005)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_report_holds_every_metric_on_both_splits(
+    tmp_path: Path, stub_runs: Any, seeds: int
+) -> None:
+    runs = plan_runs(STUDY, tmp_path / "runs", range(seeds))
+    execute(runs.values(), jobs=2, program=stub_runs.program)
+    text = write_report(STUDY, runs, tmp_path / "new" / "out", "the command")
+    assert (tmp_path / "new" / "out" / "mine.md").read_text() == text
+    assert "`the command`" in text
+    assert "Not finished" not in text
+
+    def refuse(constant: str) -> Callable[[], None]:
+        raise AssertionError(f"{constant} is not JSON")
+
+    content = (tmp_path / "new" / "out" / "mine.json").read_text()
+    report = json.loads(content, parse_constant=refuse)
+    assert report["command"] == "the command"
+    assert report["settings"]["low"] == "--num_epochs_train 2 --config_loss low"
+    assert report["datasets"] == {"dots": "", "blobs": "--config_dataset blobs"}
+    for dataset in STUDY.datasets:
+        section = text.partition(f"## {dataset}\n")[2]
+        found = read_scores(STUDY, runs, dataset)
+        for split in ("val", "test"):
+            for metric, title in METRICS.items():
+                rows = summarise(found, "whole", split, metric)
+                table = to_markdown(rows, metric, STUDY)
+                assert f"### {title} on {split}\n\n{table}" in section
+                assert report["summary"][dataset][split][metric] == rows
+        last = str(seeds - 1)
+        assert report["scores"][dataset]["plain"][last]["test"][MAP] == 25 + (seeds - 1) ** 2
+
+
+def test_markdown_by_hand(tmp_path: Path, stub_runs: Any, write_plan: Callable[..., None]) -> None:
+    """Seeds 0 and 1: baseline 10, 11; teacher 9, 10; low 23, 24; whole 25, 26; plain as whole;
+    oracle 26, 27. Half an interval of two values is 6.353 times their distance. The control is
+    longer than the others, and there is no baseline as long.
+    """
+    runs = plan_runs(STUDY, tmp_path / "runs", range(2))
+    execute(runs.values(), program=stub_runs.program)
+    for (_, _, name), run in runs.items():
+        epochs = {"whole": {"teacher": 2, "student": 2, "baseline": 4}, "plain": {"student": 9}}
+        write_plan(run, epochs.get(name, {"student": 2}))
+    rows = summarise(read_scores(STUDY, runs, "dots"), "whole", "test", MAP)
+    half = "± 6.35"
+    assert to_markdown(rows, MAP, STUDY).splitlines() == [
+        "| setting | MAP@R | minus baseline | relative to it | minus the row above | minus whole | "
+        "of the gap to the oracle |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| baseline | 10.50 {half} |  |  |  | -15.00 ± 0.00 |  |",
+        f"| teacher | 9.50 {half} | -1.00 ± 0.00 | -9.5 ± 5.8 % |  | -16.00 ± 0.00 |  |",
+        f"| low | 23.50 {half} | +13.00 ± 0.00 | +124.1 ± 75.1 % | +14.00 ± 0.00 | -2.00 ± 0.00 | "
+        "81.2 ± 0.0 % |",
+        f"| whole | 25.50 {half} | +15.00 ± 0.00 | +143.2 ± 86.6 % | +2.00 ± 0.00 |  | "
+        "93.8 ± 0.0 % |",
+        "",
+        "| setting | MAP@R | minus baseline | relative to it | minus whole | "
+        "of the gap to the oracle |",
+        "| --- | --- | --- | --- | --- | --- |",
+        f"| plain | 25.50 {half} |  |  | +0.00 ± 0.00 |  |",
+        f"| slade_oracle | 26.50 {half} | +16.00 ± 0.00 | +152.7 ± 92.4 % | +1.00 ± 0.00 | "
+        "100.0 ± 0.0 % |",
+    ]
+    head = to_markdown(rows, "precision_at_1", STUDY).splitlines()[0]
+    assert head == "| setting | P@1 | minus baseline | minus the row above | minus whole |"
+
+
+def test_the_report_says_what_each_setting_is(tmp_path: Path, stub_runs: Any) -> None:
+    """Before the scores; a setting that is not finished has no commit. The header has none."""
+    stub_runs.behave(plain=1)
+    runs = plan_runs(STUDY, tmp_path / "runs", [0, 2])
+    execute(runs.values(), jobs=2, program=stub_runs.program)
+    text = write_report(STUDY, runs, tmp_path, "c")
+    head, _, rest = text.partition("## Settings\n\n")
+    assert (
+        "slade-plugin: 9.9; Python: 3.1; torch: 1.2.3; threads a run: 1; machine: 2 cores" in head
+    )
+    assert rest.partition("\n\n## dots\n")[0].splitlines() == [
+        "| setting | flags of run.py | commit |",
+        "| --- | --- | --- |",
+        "| low | `--num_epochs_train 2 --config_loss low` | commit0, commit2 |",
+        "| whole | `--num_epochs_train 2 --config_loss whole` | commit0, commit2 |",
+        "| plain | `--num_epochs_train 2 --config_loss plain` |  |",
+        "| slade_oracle | `--num_epochs_train 2 --config_loss oracle` | commit0, commit2 |",
+    ]
+    content = json.loads((tmp_path / "mine.json").read_text())
+    assert content["environment"]["commit"] == ["commit0", "commit2"]
+
+
+def test_the_report_holds_the_cost_of_each_stage(tmp_path: Path, stub_runs: Any) -> None:
+    runs = plan_runs(STUDY, tmp_path / "runs", range(2))
+    execute(runs.values(), jobs=2, program=stub_runs.program)
+    text = write_report(STUDY, runs, tmp_path, "c")
+    assert text.count("### Cost\n") == 2
+    assert "| whole | 30 (34%) | 60 (66%) | 91 |" in text  # 30.5, 60.5, 91
+    content = json.loads((tmp_path / "mine.json").read_text())
+    assert content["cpu_seconds"]["blobs"]["low"] == {"teacher": 30.5, "student": 60.5}
+
+
+def test_the_report_holds_the_pseudo_labels_of_the_settings_that_have_some(
+    tmp_path: Path, stub_runs: Any
+) -> None:
+    runs = plan_runs(STUDY, tmp_path / "runs", [0])
+    execute(runs.values(), jobs=2, program=stub_runs.program)
+    labels = runs["dots", 0, "low"].experiment / "pseudo_labels"
+    labels.mkdir()
+    (labels / "s0.json").write_text('{"agreement": {"NMI": 0.5, "purity": 0.25}}')
+    text = write_report(STUDY, runs, tmp_path, "c")
+    assert text.count("### Pseudo labels\n") == 1
+    assert "| low | pseudo_labels | 50.0 | 25.0 |\n\n### Cost" in text
+    content = json.loads((tmp_path / "mine.json").read_text())
+    of_low = {"pseudo_labels": {"NMI": 50, "purity": 25}}
+    assert content["pseudo_labels"] == {"dots": {"low": of_low}}
+
+
+def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs: Any) -> None:
+    """Of the settings that have records; the oracle's are not drawn."""
+    runs = plan_runs(STUDY, tmp_path / "runs", [0])
+    execute(runs.values(), jobs=2, program=stub_runs.program)
+    for name in ("whole", "low", "slade_oracle"):
+        record_pairs(runs["dots", 0, name].experiment / "student" / "s0" / "saved_csvs")
+    text = write_report(STUDY, runs, tmp_path, "c")
+    dots, _, blobs = text.partition("## blobs")
+    assert "Selected pairs" not in blobs
+    table = dots.partition("### Selected pairs\n\n")[2].splitlines()
+    assert table[2:] == [
+        "| setting | precision of P | pairs in P |",
+        "| --- | --- | --- |",
+        "| low | - / 50.0 / 25.0 | 0.0 / 5.0 / 9.0 |",
+        "| whole | - / 50.0 / 25.0 | 0.0 / 5.0 / 9.0 |",
+        "| slade_oracle | - / 50.0 / 25.0 | 0.0 / 5.0 / 9.0 |",
+        "",
+        "### Cost",
+        *table[9:],
+    ]
+    assert "Of several rounds" not in text
+    record_pairs(runs["dots", 0, "low"].experiment / "round2" / "student" / "s0" / "saved_csvs")
+    last = " Of several rounds, those of the last one's student.\n\n| setting | precision of P |"
+    assert last in write_report(STUDY, runs, tmp_path, "c")
+    assert "![mine](mine.png)" in text
+    assert "![mine_pairs](mine_pairs.png)" in text
+    for name in ("mine", "mine_pairs"):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert image.format == "PNG"
+    pairs = json.loads((tmp_path / "mine.json").read_text())["pairs"]
+    assert pairs["tenths"]["dots"]["low"]["positive_precision"] == [None, 50, 25]
+    assert pairs["twentieths"]["dots"]["low"]["num_pos_pairs"] == [0] * 9 + [5] * 2 + [9] * 9
+
+
+def record_pairs(folder: Path) -> None:
+    """20 steps: nothing mined, 5 pairs, 9 pairs."""
+    folder.mkdir(parents=True)
+    steps = [(None, 0)] * 9 + [(0.5, 5)] * 2 + [(0.25, 9)] * 9
+    with closing(sqlite3.connect(folder / "logs.db")) as database:
+        table = "unlabeled_tuple_miner_BasisSimilarityMiner"
+        database.execute(f"CREATE TABLE {table} (id INTEGER, positive_precision, num_pos_pairs)")
+        rows = [(i, *step) for i, step in enumerate(steps)]
+        database.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)
+        database.commit()
+
+
+def test_without_a_baseline_nothing_is_compared_with_it(tmp_path: Path, stub_runs: Any) -> None:
+    first = Setting("whole", ("--config_loss", "whole"), own_teacher=True)
+    study = Study("mine", {"dots": ()}, "whole", (first,))
+    runs = plan_runs(study, tmp_path / "runs", [0])
+    execute(runs.values(), program=stub_runs.program)
+    text = write_report(study, runs, tmp_path, "c")
+    assert "| setting | MAP@R | minus the row above |" in text
+    assert "minus baseline" not in text
+
+
+def test_the_poster_s_numbers_have_a_table(
+    tmp_path: Path, stub_runs: Any, make_experiment: Callable[..., Path]
+) -> None:
+    first = Setting("whole", ("--config_loss", "whole"), own_teacher=True)
+    study = Study(
+        "mine", {"dots": ()}, "whole", (first,), ablation=3, poster={"whole": "SD"}
+    )  # fmt: skip
+    runs = plan_runs(study, tmp_path / "runs", [0])
+    execute(runs.values(), program=stub_runs.program)
+    make_experiment(
+        runs["dots", 0, "whole"].experiment / "student", {"test": (9, 9)}, {"test": 34}, seed=0,
+        dataset={"CUB200Files": {}}, models={"embedder": {"MLP": {"layer_sizes": [256]}}},
+    )  # fmt: skip
+    text = write_report(study, runs, tmp_path, "c")
+    section = text.partition("### Beside the poster\n\n")[2]
+    row = [cell.strip() for cell in section.splitlines()[2].split("|")]
+    assert row[2:10] == [
+        *("whole = SD", "test", "concatenated 512-d", "1 x 2"),
+        *("34.00", "33.59", "+0.41", "44.00"),
+    ]
+    content = json.loads((tmp_path / "mine.json").read_text())
+    (found,) = content["beside_poster"]["dots"]
+    assert found["metrics"][MAP]["published"] == 33.59
+
+
+def test_what_is_not_finished_is_left_out_and_named(tmp_path: Path, stub_runs: Any) -> None:
+    stub_runs.behave(low=1, plain=1)
+    runs = plan_runs(STUDY, tmp_path / "runs", [0])
+    execute((run for run in runs.values() if run.dataset == "dots"), program=stub_runs.program)
+    text = write_report(STUDY, runs, tmp_path, "c")
+    dots, _, blobs = text.partition("## blobs")
+    assert "Not finished and left out: low, plain." in dots
+    assert "| low |" not in dots.partition("## dots")[2]
+    assert "| whole | 25.00 |" in dots
+    assert "Not finished and left out: low, whole, plain, slade_oracle." in blobs
+    assert "|" not in blobs
+
+
+def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="study mine has no setting with all seeds finished"):
+        write_report(STUDY, plan_runs(STUDY, tmp_path, [0]), tmp_path, "c")
+    assert not (tmp_path / "mine.md").exists()
