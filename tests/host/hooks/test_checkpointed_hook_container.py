@@ -17,7 +17,8 @@ from pytorch_metric_learning.utils import common_functions as pml_cf
 from pytorch_metric_learning.utils import logging_presets
 
 from slade_plugin.base.errors import CheckpointError, ConfigError
-from slade_plugin.host.hooks import CheckpointedHookContainer, checkpoint_files
+from slade_plugin.host.checkpoints import checkpoint_files
+from slade_plugin.host.hooks import CheckpointedHookContainer
 
 pytestmark = pytest.mark.host
 
