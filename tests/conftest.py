@@ -474,7 +474,7 @@ def _connect_without_waiting(*args: Any, **kwargs: Any) -> sqlite3.Connection:
 def _runner(flags: Sequence[str]) -> SladeRunner:
     words = [word for text in flags for word in text.split(" ") if word]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["run.py", *cli.split_quoted_values(words)])
+        patch.setattr(sys, "argv", ["run.py", *words])
         runner = SladeRunner()
         runner.set_YR()
     return runner

@@ -116,20 +116,6 @@ def test_run_py_ends_with_the_exit_code(tmp_path: Path) -> None:
 # ---- reading the command line -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("argv", "expected"),
-    [
-        (["--a", "{x: 1, y: [2, 3]}"], ["--a", "{x:", "1,", "y:", "[2,", "3]}"]),
-        (["--a", "[x, y]"], ["--a", "[x,", "y]"]),
-        (["--a", "{x:", "1}"], ["--a", "{x:", "1}"]),
-        (["--experiment_name", "two words"], ["--experiment_name", "two words"]),
-        (["--a", ""], ["--a", ""]),
-    ],
-)
-def test_only_quoted_lists_and_dicts_are_split(argv: list[str], expected: list[str]) -> None:
-    assert cli.split_quoted_values(argv) == expected
-
-
 def test_quoted_and_unquoted_dicts_mean_the_same(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,10 +189,26 @@ def end_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     ("error", "code", "message"),
     [
         (SladeError("what, got, expected"), 2, "SladeError: what, got, expected"),
-        (KeyboardInterrupt(), 130, "Interrupted. The same command with --resume_training latest"),
-        (OSError(errno.ENOSPC, "No space left on device", "a/b"), 2, "ExperimentError: a/b could"),
-        (OSError(errno.EROFS, "Read-only file system"), 2, "a file of the experiment could not be"),
-        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "a/b could not be written"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "Interrupted. Rerun the same command with --resume_training latest to resume.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a/b"),
+            2,
+            "ExperimentError: a file cannot be written: a/b: No space left on device. Expected free",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system"),
+            2,
+            "a file cannot be written: Read-only file system",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a/b"),
+            2,
+            "a file cannot be written: a/b: Permission denied",
+        ),
         (sqlite3.OperationalError("database or disk is full"), 2, "database or disk is full"),
     ],
 )

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from slade_plugin.base.errors import CheckpointError
-from slade_plugin.base.files import sha256_of_file
+from slade_plugin.base.files import checked_write, sha256_of_file
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +112,12 @@ def _unwrapped(entry: Any) -> Any:
 
 
 def save_state(entry: Any, path: Path) -> None:
-    """Writes one state dict, in the host's format."""
-    # Through a stream of our own, since torch reports a full disk as one only then.
-    with path.open("wb") as stream:
+    """Write one state dict, in the host's format.
+
+    Raises:
+        OSError: If the disk is full or refuses it, which torch alone reports as a RuntimeError.
+    """
+    with checked_write(path) as stream:
         torch.save(_unwrapped(entry).state_dict(), stream)
 
 
@@ -163,15 +166,17 @@ def write(
             os.replace(_temporary(path), path)
             placed.append(path)
         flush_to_disk(folder)
-    except OSError as error:
+    except Exception as error:
         # In reverse: if the commit itself was reached, it is taken back first.
         for leftover in [*reversed(placed), *map(_temporary, order)]:
             with suppress(OSError):
                 leftover.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise CheckpointError(
-            f"{path} could not be written: {error.strerror or error}; expected room and permission "
-            "to write. The checkpoint before it is untouched: mend that, then go on with "
-            "--resume_training latest"
+            f"cannot write {path}: {error.strerror or error}. Expected free space and permission "
+            "to write. The previous checkpoint is untouched: fix this, then rerun the command with "
+            "--resume_training latest."
         ) from error
 
 
@@ -205,9 +210,9 @@ def delete(folder: Path, suffix: str, names: Iterable[str]) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(
-            f"{path} of an outdated checkpoint could not be removed: {error.strerror or error}; "
-            "expected permission to change its folder. Mend that, then go on with "
-            "--resume_training latest"
+            f"cannot remove {path} of an outdated checkpoint: {error.strerror or error}. Expected "
+            "permission to change its folder. Fix this, then rerun the command with "
+            "--resume_training latest."
         ) from error
 
 
