@@ -52,7 +52,7 @@ def main() -> int:
     try:
         with failed_threads:
             code = _run(command)
-        _flush()
+        sys.stdout.flush()  # at the end of the process it is too late to explain an error
         if failed_threads.reasons:
             print(
                 f"WARNING: {failed_threads.reasons[0]}. What a background thread had to write "
@@ -77,9 +77,10 @@ def main() -> int:
         reason = disk_error(error)
         if reason is None:
             raise
+        begun = "" if command else f" ({flag[1:]} if the experiment was already started)"
         return _end(
-            f"ExperimentError: a file cannot be written: {reason}. Expected free space and "
-            f"permission to write. Fix this, then rerun the same command{flag} to resume.",
+            f"ExperimentError: a file cannot be written: {_of_output()}{reason}. Expected free "
+            f"space and permission to write. Fix this, then rerun the same command{begun}.",
             EXIT_USER_ERROR,
         )
 
@@ -93,14 +94,13 @@ def _run(command: str | None) -> int:
     return code
 
 
-def _flush() -> None:
-    """Flush what was printed: at the end of the process it is too late to explain an error."""
+def _of_output() -> str:
+    """The name of the standard output, where that is what cannot be written."""
     try:
         sys.stdout.flush()
-    except OSError as error:
-        if not error.filename:
-            error.filename = "standard output"
-        raise
+    except OSError:
+        return "standard output: "
+    return ""
 
 
 def _end(message: str, code: int) -> int:

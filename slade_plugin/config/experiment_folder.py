@@ -25,13 +25,12 @@ def check_folder_is_free(folder: Path) -> None:
     Raises:
         ExperimentError: If the folder holds files or cannot be written.
     """
-    taken = next(
-        (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != LOCK_FILE), None
-    )
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != LOCK_FILE)
+    taken = next(files, None)
     if taken is not None:
         raise ExperimentError(
             f"the experiment folder {folder} is taken (it holds {taken.relative_to(folder)}); "
-            "expected a new name. Give another --experiment_name, go on with "
+            "expected a new name. Give another --experiment_name, resume with "
             "--resume_training latest, or remove the folder."
         )
     existing = folder

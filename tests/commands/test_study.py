@@ -285,3 +285,16 @@ def test_an_interrupt_says_how_to_go_on(
     assert study.call("mine.yaml", "--seeds", "1") == 130
     assert signal.getsignal(signal.SIGTERM) == before
     assert "The same command goes on." in capsys.readouterr().err
+
+
+def test_a_study_is_done_by_one_process(
+    study: SimpleNamespace, hold: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holder = hold(study.folder / "studies" / "locks" / "mine")
+    assert study.call("mine.yaml", "--seeds", "1") == 2
+    assert f"is in use by process {holder.pid} on " in capsys.readouterr().err
+    assert study.runs.calls() == []
+    holder.kill()
+    holder.wait()
+    assert study.call("mine.yaml", "--seeds", "1") == 0
+    assert [p.name for p in (study.folder / "studies").iterdir()] == ["runs"]

@@ -222,10 +222,9 @@ class ImageCache:
         if problem:
             logger.warning("the cache %s is built again: %s", self._pixels_path, problem)
         try:
-            for path in (
-                (self._manifest_path, self._rows_path, self._pixels_path) if problem else ()
-            ):
-                path.unlink(missing_ok=True)
+            if problem:
+                for path in (self._manifest_path, self._rows_path, self._pixels_path):
+                    path.unlink(missing_ok=True)
             with open(self._pixels_path, "ab") as pixels, open(self._rows_path, "ab") as rows:
                 self._append(pixels, rows)
             manifest = {

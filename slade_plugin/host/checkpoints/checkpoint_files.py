@@ -157,8 +157,8 @@ def write(
         content = {"format": MANIFEST_FORMAT, "suffix": suffix, "sha256": sums}
         if ends_of_records is not None:
             content["records"] = ends_of_records
-        _temporary(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        flush_to_disk(_temporary(path))
+        with checked_write(_temporary(path)) as stream:
+            stream.write((json.dumps(content, indent=2) + "\n").encode())
         # Only the untrained model is ever written twice; it is whole or absent as well.
         for path in (commit, *companions):
             path.unlink(missing_ok=True)
