@@ -22,7 +22,7 @@ TEXT_FLAGS = tuple(f"--{name}" for name in (*_SETUP, *_EXPERIMENT))
 
 _FLAG = re.compile("--[a-zA-Z]")
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""")
-_PAIRS = ("{}", "[]")
+_PAIRS = (("{", "}"), ("[", "]"))
 
 
 class CommandLine(argparse.ArgumentParser):

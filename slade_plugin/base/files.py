@@ -94,7 +94,7 @@ class _Checked(io.RawIOBase):
 
 @contextmanager
 def checked_write(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """Open a new file for writing bytes, and flush it to the disk at the end.
+    """Open a new file for writing bytes.
 
     Args:
         path: The file to create or to replace.
@@ -114,8 +114,6 @@ def checked_write(path: str | os.PathLike[str]) -> Iterator[Any]:
             if stream.error is None or error is stream.error:
                 raise
             raise stream.error from error
-        handle.flush()
-        os.fsync(handle.fileno())
 
 
 @contextmanager
@@ -141,8 +139,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Any]:
         # Not tempfile: it makes files that only their owner can read, and data sets are shared.
         with checked_write(temporary) as stream:
             yield stream
+        flush_to_disk(temporary)
         os.replace(temporary, target)
-        sync_folder(target.parent)
+        _sync_folder(target.parent)
     except OSError as error:
         raise _not_written(target, error) from error
     finally:
@@ -169,7 +168,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         os.rename(temporary, target)
-        sync_folder(target.parent)
+        _sync_folder(target.parent)
     except OSError as error:
         raise _not_written(target, error) from error
     finally:
@@ -242,12 +241,20 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def sync_folder(folder: Path) -> None:
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, survive a power cut."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":  # Windows cannot open folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` survive a power cut, where the system allows it."""
     # The file is already in place and whole, so a system that cannot sync folders is no error.
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_to_disk(folder)

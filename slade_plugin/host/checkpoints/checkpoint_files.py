@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from slade_plugin.base.errors import CheckpointError
-from slade_plugin.base.files import checked_write, sha256_of_file
+from slade_plugin.base.files import checked_write, flush_to_disk, sha256_of_file
 
 logger = logging.getLogger(__name__)
 
@@ -93,18 +93,6 @@ def find_checkpoint(folder: Path, best: bool) -> tuple[str, int] | None:
     return str(max(epochs)), max(epochs)
 
 
-def flush_to_disk(path: Path) -> None:
-    """Waits until a file, or the names in a folder, survive a power cut."""
-    folder = path.is_dir()
-    if folder and os.name == "nt":  # Windows cannot open folders
-        return
-    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _unwrapped(entry: Any) -> Any:
     """The model inside ``DataParallel``, which is what the host saves."""
     wrappers = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
@@ -159,6 +147,7 @@ def write(
             content["records"] = ends_of_records
         with checked_write(_temporary(path)) as stream:
             stream.write((json.dumps(content, indent=2) + "\n").encode())
+        flush_to_disk(_temporary(path))
         # Only the untrained model is ever written twice; it is whole or absent as well.
         for path in (commit, *companions):
             path.unlink(missing_ok=True)

@@ -87,7 +87,7 @@ def test_csv_rows_below_each_header_are_looked_at(tmp_path: Path) -> None:
     assert other.read_bytes() == b"total_loss\r\n5\r\n"
 
 
-@pytest.mark.parametrize("torn", [b"0.5,1", b"0.5", b"0.5,12,x", b"\""])
+@pytest.mark.parametrize("torn", [b"0.5,1", b"0.5", b"0.5,12,x", b'"'])
 def test_half_a_row_is_removed(torn: bytes, tmp_path: Path) -> None:
     """Of a disk that was full: the next row would be written behind it, into the same line."""
     path = tmp_path / "accuracies.csv"
