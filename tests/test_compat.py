@@ -432,7 +432,7 @@ def save_configs(folder: Path) -> None:
 def test_config_files_are_all_there_or_none(small_disk: Any) -> None:
     folder = small_disk.folder / "experiment" / "configs"
     small_disk.leave(20_000)
-    with pytest.raises(ExperimentError, match="cannot write"):
+    with pytest.raises(ExperimentError, match="Cannot write"):
         save_configs(folder)
     assert not folder.exists()
     small_disk.free()

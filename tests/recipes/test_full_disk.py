@@ -91,7 +91,7 @@ WRITERS = {
 def test_what_is_made_between_runs_is_whole_or_absent(name: str, small_disk: Any) -> None:
     (small_disk.folder / "s").mkdir()
     small_disk.leave(0)
-    with pytest.raises(ExperimentError, match=r"cannot write .*: (No space|File too large)"):
+    with pytest.raises(ExperimentError, match=r"Cannot write .*: (No space|File too large)"):
         WRITERS[name](small_disk.folder)
     files = [p.name for p in small_disk.folder.rglob("*") if p.is_file()]
     assert files in ([], [".filling"])

@@ -469,7 +469,7 @@ def test_stopped_at_any_moment_it_goes_on_to_the_same_end(
         outcome = bench(short, root=tmp_path)
     assert came()
     assert outcome.code == 130
-    assert "The same command with --resume_training latest goes on." in outcome.err
+    assert "Rerun the same command with --resume_training latest to resume." in outcome.err
     assert "Traceback" not in outcome.err
     folder = tmp_path / "slade_seed0"
     assert not (folder / "results").exists()
@@ -578,9 +578,9 @@ def test_killed_for_good_it_goes_on(bench: Any, tmp_path: Path) -> None:
         ("slade_plugin.base.files.os.replace", 3, OSError(errno.ENOSPC, "No space left on device"),
          "No space left on device"),
         (f"{FILES}.save_state", 4, OSError(errno.ENOSPC, "No space left on device"),
-         "could not be written: No space left on device"),
+         ".pth: No space left on device. Expected free space"),
         ("powerful_benchmarker.utils.common_functions.write_yaml", 2,
-         OSError(errno.ENOSPC, "No space left on device", "x.yaml"), "x.yaml could not be written"),
+         OSError(errno.ENOSPC, "No space left on device", "x.yaml"), "configs: No space left on device"),
         ("record_keeper.db_utils.DBManager.execute", 9,
          sqlite3.OperationalError("database or disk is full"), "database or disk is full"),
     ],
