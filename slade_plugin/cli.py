@@ -219,7 +219,7 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
   --seed N                      seeds everything (default 0)
   --teacher_experiment PATH     use a trained teacher instead of training one
   --rounds N                    the student is the next teacher, N - 1 times (default 1)
-  --resume_training latest|best go on with an interrupted run, the same command otherwise
+  --resume_training latest|best resume an interrupted run, the same command otherwise
   --evaluate --splits_to_eval [test]    evaluate the best model of an experiment
   --evaluate_ensemble           evaluate the concatenated models of all split schemes
   --reproduce_results PATH      run a saved experiment again

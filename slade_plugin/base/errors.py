@@ -2,8 +2,8 @@
 
 None derives from ``ValueError`` or ``AttributeError``: the host swallows the first
 (``BaseAPIParser.run_train_or_eval``) and loses the text of the second
-(``EasyModuleAttributeGetter.get``). Each message says what is wrong, what was got, what was
-expected and where to change it.
+(``EasyModuleAttributeGetter.get``). Each message says what is wrong, what was given, what
+is expected and where to change it.
 """
 
 
@@ -28,7 +28,7 @@ class ExperimentError(SladeError):
 
 
 class DivergenceError(ExperimentError):
-    """Training met a number that is none. A search scores such a trial 0, as the host does."""
+    """Training produced a NaN. A search scores such a trial 0, as the host does."""
 
 
 class CheckpointError(SladeError):

@@ -1,4 +1,4 @@
-"""What a run has to say about where its numbers come from."""
+"""Where the numbers of a run come from."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def environment_recorded(folder: Path) -> Iterator[None]:
 
 
 def _cpu_model() -> str | None:
-    """The name of the CPU, as Linux has it; None if the machine does not say it."""
+    """The name of the CPU, as Linux has it; None if the machine does not tell."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", _CPUINFO.read_text(encoding="utf-8"), re.M)
     except OSError:

@@ -62,7 +62,7 @@ def test_self_training_survives_full_disks(bench: Any, small_disk: Any, tmp_path
     flags = bench.tiny_student("slade_pseudo_label")
     outcome, messages = run_on_full_disks(bench, flags, small_disk)
     assert outcome.code == 0, outcome.err
-    assert len(set(messages)) > 3
+    assert len(set(messages)) > 2
     assert bench(f"{flags} --experiment_name whole", root=tmp_path).code == 0
     table = "results/table.csv"
     found = (small_disk.folder / "x" / table).read_text()

@@ -184,5 +184,5 @@ def _writing(part: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(
             f"Cannot write {part}: {error.strerror or error}. Expected a writable folder with free "
-            "space; mend that, and the same command goes on where it stopped."
+            "space. Fix this, then rerun the same command to resume."
         ) from error
