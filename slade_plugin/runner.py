@@ -21,6 +21,7 @@ from powerful_benchmarker.runners.single_experiment_runner import SingleExperime
 from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.base.provenance import environment_recorded
 from slade_plugin.base.suggestions import nearest
+from slade_plugin.base.warning import warn_once
 from slade_plugin.config.composition import (
     AREAS_FILE,
     compose,
@@ -36,8 +37,15 @@ from slade_plugin.config.experiment_folder import (
 )
 from slade_plugin.config.keys import DEFAULT_SEED, complete_config
 from slade_plugin.config.lookup import constructor_errors, find_class
+from slade_plugin.config.saved_paths import (
+    resolve_folders,
+    run_of,
+    store_folders,
+    take_given_locations,
+)
 from slade_plugin.data.datasets import FolderImages
 from slade_plugin.host.api_parsers import APISladeStudent
+from slade_plugin.host.api_parsers.data_record import read_data_record
 from slade_plugin.host.api_parsers.seeded import seeded
 from slade_plugin.host.api_parsers.starting_trunk import check_trunks
 from slade_plugin.host.registry import register_all
@@ -45,6 +53,7 @@ from slade_plugin.host.validation import (
     check_args,
     check_command_line,
 )
+from slade_plugin.stages.kinds import planned_experiments
 from slade_plugin.stages.pipeline import Pipeline
 from slade_plugin.stages.preflight import preflight
 
@@ -136,8 +145,7 @@ class SladeRunner(SingleExperimentRunner):
         args = self.YR.args
         folder = Path(args.experiment_folder)
         if is_pipeline_folder(folder) and (args.evaluate or args.evaluate_ensemble):
-            found = [*folder.glob("*/configs"), *folder.glob("round*/*/configs")]
-            stages = sorted(str(p.parent.relative_to(folder)) for p in found)
+            stages = planned_experiments(folder)
             raise ExperimentError(
                 f"{folder} holds several experiments; expected the name of one of them, such as "
                 + ", ".join(f"--experiment_name {args.experiment_name}/{s}" for s in stages)
@@ -188,6 +196,7 @@ class SladeRunner(SingleExperimentRunner):
             ) from error
         args.dict_of_yamls = dict_of_yamls
         complete_config(args)
+        self._resolve_folders(args)
         return args
 
     def run_new_experiment_or_resume(self, YR: Any) -> Any:
@@ -230,10 +239,30 @@ class SladeRunner(SingleExperimentRunner):
             built_before: Whether `try_to_build` has been called already.
         """
         complete_config(args)
+        self._resolve_folders(args)
+        self._take_given_locations(args)
+        if self.starts_fresh(args) or args.reproduce_results:
+            args.dict_of_yamls = store_folders(args, run_of(Path(args.experiment_folder)))
         check_args(args, self.pytorch_getter)
         if self.starts_fresh(args) and not built_before:
             self.try_to_build(args)
         return super().start_experiment(args)
+
+    def _resolve_folders(self, args: Any) -> None:
+        """Make the folders absolute that a saved config names relative to its experiment."""
+        if not self.starts_fresh(args):
+            source = Path(args.reproduce_results or args.experiment_folder)
+            vars(args).update(resolve_folders(vars(args), source))
+
+    def _take_given_locations(self, args: Any) -> None:
+        """Read the data of a saved experiment where the command line says they lie now."""
+        original = args.reproduce_results or (args.resume_training and args.experiment_folder)
+        if original and take_given_locations(args, self.YR.args):
+            if not read_data_record(Path(original)):
+                warn_once(
+                    f"{original} has no hash of its data on record, so those given now cannot be "
+                    "compared with those it was trained on."
+                )
 
     def try_to_build(
         self, args: Any, teacher_experiment: Path | None = None, trunks: bool = True

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
@@ -73,6 +74,19 @@ def saved_areas(folder: Path) -> list[str]:
         )
     check_saved_configs(folder, areas)
     return areas
+
+
+def read_saved_config(experiment: Path) -> dict[str, Any]:
+    """All areas of a saved experiment's config in one mapping, paths as they are stored.
+
+    Raises:
+        ExperimentError: If a config is missing or damaged.
+    """
+    saved: dict[str, Any] = {}
+    for area in saved_areas(experiment):
+        path = experiment / "configs" / f"{area}.yaml"
+        saved |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    return saved
 
 
 def check_saved_configs(folder: Path, areas: list[str]) -> None:

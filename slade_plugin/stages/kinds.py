@@ -1,4 +1,4 @@
-"""What a saved experiment is: a plain one, or a stage of a run of self-training.
+"""What a stage is called, and what a saved experiment is: a plain one, or a stage of a run.
 
 The answer comes from facts: the stages that `pipeline.json` lists, and for an experiment outside a
 run the API parser it was trained with. Keys of a config prove nothing: `config_general/folders`
@@ -14,11 +14,14 @@ from typing import Any
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.config.saved_paths import run_of
 from slade_plugin.host.api_parsers import APISladeStudent
-from slade_plugin.stages.stages import STUDENT
 
 PLAIN = "plain"
-_ROUND = re.compile(r"(?:round(\d+)/)?([^/]+)")
+SELF_SUPERVISED = "self_supervised"
+TEACHER, PSEUDO_LABELS, STUDENT, BASELINE = "teacher", "pseudo_labels", "student", "baseline"
+
+_NAME = re.compile(r"(?:round(\d+)/)?([^/]+)")
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,37 @@ class SavedStage:
     @property
     def name(self) -> str:
         """Its name in pipeline.json, such as `round2/student`; empty outside a run."""
-        if self.run is None:
-            return ""
-        return self.kind if self.round == 1 else f"round{self.round}/{self.kind}"
+        return "" if self.run is None else stage_name(self.kind, self.round)
+
+
+def stage_name(kind: str, number: int = 1) -> str:
+    """The folder of a stage below the run's, and its key in pipeline.json: `round2/student`."""
+    return kind if number == 1 else f"round{number}/{kind}"
+
+
+def parse_stage_name(name: str) -> tuple[str, int]:
+    """Split the name of a stage into its kind and its round: `round2/student` is a student's, 2.
+
+    Raises:
+        ExperimentError: If it is not the name of a stage.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise ExperimentError(
+            f"{name!r} is not the name of a stage; expected one such as student or round2/student."
+        )
+    return found[2], int(found[1] or 1)
+
+
+def row_name(kind: str, number: int, rounds: int) -> str:
+    """The `experiment` of a stage in the table: the last student is `student`.
+
+    Args:
+        kind: Of the stage.
+        number: Its round, from 1.
+        rounds: Rounds in which there is such a stage.
+    """
+    return kind if number == rounds else f"{kind}_round{number}"
 
 
 def identify_experiment(folder: Path, config: Mapping[str, Any]) -> SavedStage:
@@ -59,14 +90,11 @@ def identify_experiment(folder: Path, config: Mapping[str, Any]) -> SavedStage:
     Raises:
         ExperimentError: If the pipeline.json beside it cannot be read.
     """
-    resolved = folder.resolve()
-    for run in resolved.parents[:2]:
-        if not (run / STATE_FILE).is_file():
-            continue
-        name = resolved.relative_to(run).as_posix()
+    run = run_of(folder)
+    if run is not None:
+        name = folder.resolve().relative_to(run).as_posix()
         if name in planned_experiments(run):
-            kind, number = parse_stage_name(name)
-            return SavedStage(kind, number, run)
+            return SavedStage(*parse_stage_name(name), run)
     return SavedStage(STUDENT if _trained_as_student(config) else PLAIN)
 
 
@@ -89,18 +117,14 @@ def planned_experiments(run: Path) -> list[str]:
         ) from error
 
 
-def parse_stage_name(name: str) -> tuple[str, int]:
-    """Split the name of a stage into its kind and its round: `round2/student` is a student's, 2.
+def students_of(run: Path) -> list[Path]:
+    """Folders of the students of a run, the last round's last; some may not be trained yet.
 
     Raises:
-        ExperimentError: If it is not the name of a stage.
+        ExperimentError: If the pipeline.json cannot be read.
     """
-    found = _ROUND.fullmatch(name)
-    if found is None:
-        raise ExperimentError(
-            f"{name!r} is not the name of a stage; expected one such as student or round2/student."
-        )
-    return found[2], int(found[1] or 1)
+    names = planned_experiments(run)
+    return [run / name for name in names if parse_stage_name(name)[0] == STUDENT]
 
 
 def _trained_as_student(config: Mapping[str, Any]) -> bool:

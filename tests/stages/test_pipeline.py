@@ -22,10 +22,11 @@ import yaml
 
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.experiment_folder import is_pipeline_folder
+from slade_plugin.config.keys import STUDENT_KEYS
 from slade_plugin.host.checkpoints.teacher import Teacher
 from slade_plugin.method.pseudo_labels.last_round import compare_with_last_round
 from slade_plugin.method.pseudo_labels.record import load_pseudo_labels
-from slade_plugin.stages.pipeline import STUDENT_KEYS, check_saves_models
+from slade_plugin.stages.training import check_saves_models
 from slade_plugin.stages.table import METRICS, read_experiment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -383,7 +384,7 @@ def test_a_finished_pipeline_is_not_run_again(
     outcome = bench(command, RESUME, root=copied.parent)
     assert outcome.code == 0, outcome.err
     assert trained == []
-    assert outcome.out.count("done before") == 4
+    assert outcome.out.count("already done") == 4
     after = bench.snapshot(copied)
     changed = {name for name in before if before[name] != after.get(name)}
     assert {name.split("/")[0] for name in changed} == {"pipeline.json", "results"}
@@ -402,6 +403,7 @@ def test_a_taken_folder_is_refused(bench: Any, copied: Path, command: str) -> No
 
 FILES = "slade_plugin.host.checkpoints.checkpoint_files"
 PIPELINE = "slade_plugin.stages.pipeline"
+STATE = "slade_plugin.stages.state"
 STUDENT_PARSER = "slade_plugin.host.api_parsers.api_slade_student"
 PSEUDO_LABELS = "slade_plugin.host.api_parsers.api_slade_pseudo_labels"
 TESTER = "pytorch_metric_learning.testers.BaseTester.test"
@@ -411,8 +413,8 @@ RECORDS = "record_keeper.record_keeper.RecordKeeper.save_records"
 # What is called the n-th time when Control-C comes, and what is done by then. Teacher and student
 # train two split schemes for two epochs of two steps each: 8 steps and 4 evaluations a stage.
 MOMENTS = [
-    (f"{PIPELINE}.Pipeline._preflight", 1, []),
-    (f"{PIPELINE}.Pipeline._save_state", 1, []),
+    ("slade_plugin.stages.student.Student.check", 1, []),
+    (f"{STATE}.RunState.save", 1, []),
     ("powerful_benchmarker.utils.common_functions.write_yaml", 3, []),
     (STEP, 1, []),
     (STEP, 4, []),  # epoch 2 of the first scheme
@@ -422,7 +424,7 @@ MOMENTS = [
     (f"{FILES}.save_state", 8, []),  # of epoch 1
     (f"{FILES}.delete", 1, []),
     (TESTER, 5, []),  # the first evaluation on test, after training
-    (f"{PIPELINE}.Pipeline._save_state", 2, []),
+    (f"{STATE}.RunState.save", 2, []),
     (f"{PSEUDO_LABELS}.cluster_embeddings", 2, ["teacher"]),
     ("slade_plugin.host.testers.SladeTester.embed_pool", 1, ["teacher"]),
     (f"{STUDENT_PARSER}.shutil.copyfile", 2, ["teacher", "pseudo_labels"]),
@@ -519,8 +521,8 @@ def test_what_a_stage_took_before_it_was_stopped_is_counted(
     def run(*flags: str, stop: tuple[str, int, Any] | None = None) -> int:
         with pytest.MonkeyPatch.context() as patch:
             clock = SimpleNamespace(perf_counter=lambda: next(clocks[0]))
-            patch.setattr(f"{PIPELINE}.time", clock)
-            patch.setattr(f"{PIPELINE}._cpu_seconds", lambda: next(clocks[1]))
+            patch.setattr(f"{STATE}.time", clock)
+            patch.setattr(f"{STATE}._cpu_seconds", lambda: next(clocks[1]))
             if stop:
                 raise_at(patch, *stop)
             return int(bench(short, *flags, root=tmp_path).code)
@@ -719,7 +721,7 @@ def test_other_data_are_refused(
     bench: Any, copied: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undo(copied, "student")
-    monkeypatch.setattr(f"{PIPELINE}.pool_fingerprint", lambda pool: "another")
+    monkeypatch.setattr("slade_plugin.stages.student.pool_fingerprint", lambda pool: "another")
     outcome = bench(command, RESUME, root=copied.parent)
     assert outcome.code == 2
     assert "the data of " in outcome.err
@@ -1042,7 +1044,7 @@ def test_the_table_has_a_row_a_round(two_rounds: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "call", "done"),
     [
-        (f"{PIPELINE}.Pipeline._save_state", 4, ["teacher", "pseudo_labels"]),
+        (f"{STATE}.RunState.save", 4, ["teacher", "pseudo_labels"]),
         (f"{PSEUDO_LABELS}.cluster_embeddings", 2, ["teacher", "pseudo_labels", "student"]),
         (f"{PSEUDO_LABELS}.compare_with_last_round", 1, ["teacher", "pseudo_labels", "student"]),
         (f"{STUDENT_PARSER}.shutil.copyfile", 3,

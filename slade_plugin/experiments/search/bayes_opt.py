@@ -32,7 +32,7 @@ from slade_plugin.experiments.results.searches import SEARCH_FILE
 from slade_plugin.experiments.search.plots import progress_page
 from slade_plugin.experiments.search.trial import SpaceRunner, TrialRunner, touches_teacher
 from slade_plugin.runner import SladeRunner
-from slade_plugin.stages.stages import TEACHER
+from slade_plugin.stages.kinds import TEACHER
 from slade_plugin.stages.table import mean_and_interval
 
 # Split schemes draw from seed, seed + 1, ...; the next repetition starts beyond them.

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from slade_plugin.base.errors import PseudoLabelError
-from slade_plugin.host.api_parsers.api_slade_student import APISladeStudent
+from slade_plugin.config.saved_paths import path_in_run
+from slade_plugin.host.api_parsers.api_with_pool import APIWithPool
 from slade_plugin.host.checkpoints.teacher import Teacher
 from slade_plugin.method.pseudo_labels.clustering import (
     ClusteringSettings,
@@ -34,7 +35,7 @@ from slade_plugin.method.pseudo_labels.true_labels import (
 )
 
 
-class APISladePseudoLabels(APISladeStudent):
+class APISladePseudoLabels(APIWithPool):
     """Makes one pseudo-label record per split scheme; records that fit are left as they are."""
 
     def run(self) -> dict[str, dict[str, Any]]:
@@ -129,7 +130,7 @@ class APISladePseudoLabels(APISladeStudent):
             embeddings_path.unlink(missing_ok=True)
         manifest = {
             **clustering.report,
-            "teacher_experiment": str(teacher.experiment),
+            "teacher_experiment": path_in_run(teacher.experiment, folder),
             "teacher_model": teacher.suffix,
             "embedding_seconds": round(embedding_seconds, 3),
         }

@@ -12,7 +12,7 @@ import slade_plugin
 from slade_plugin.base.errors import ConfigError, DataError, SladeError
 from slade_plugin.base.seeding import seed_everything
 from slade_plugin.config.lookup import build, constructor_errors, resolve
-from slade_plugin.host.api_parsers.api_slade_student import APISladeStudent
+from slade_plugin.host.api_parsers.api_with_pool import APIWithPool
 from slade_plugin.host.api_parsers.starting_trunk import name_of_weights, trunk_weights
 from slade_plugin.method.models.weight_files import state_sha256
 from slade_plugin.method.pseudo_labels.record import pool_fingerprint
@@ -29,7 +29,7 @@ from slade_plugin.method.self_supervised.views import MultiCropViews, UnlabeledV
 VIEWS = "views"  # the one type of transform of this stage
 
 
-class APISladeSelfSupervised(APISladeStudent):
+class APISladeSelfSupervised(APIWithPool):
     """Trains one trunk per split scheme; those that fit are left as they are.
 
     Images of the val and test splits of a scheme are in no data set that it draws from.

@@ -15,8 +15,8 @@ from typing import Any
 _ACCURACIES = "accuracies"
 
 
-def let_records_grow(record_keeper: Any) -> None:
-    """Lets a record keeper of the host take series that begin later than others.
+def allow_late_series(record_keeper: Any) -> None:
+    """Change a record keeper of the host so that a series may begin later than others.
 
     Args:
         record_keeper: Changed in place; the classes of the host are left alone.

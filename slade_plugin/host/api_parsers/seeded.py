@@ -3,11 +3,13 @@
 A class is made from the host's (or our) API parser by `seeded`; nothing of the host is edited.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from slade_plugin.base.errors import DivergenceError, ExperimentError
 from slade_plugin.base.seeding import derive_seed, seed_everything
-from slade_plugin.host.api_parsers.growing_records import let_records_grow
+from slade_plugin.host.api_parsers.data_record import check_data, record_data
+from slade_plugin.host.api_parsers.growing_records import allow_late_series
 from slade_plugin.host.api_parsers.starting_trunk import record_start, start_trunks
 from slade_plugin.host.api_parsers.training_length import TrainingLength
 from slade_plugin.host.checkpoints.training_state import TrainingState
@@ -19,6 +21,7 @@ class _Seeded(TrainingLength):
     args: Any
     epoch: int
     curr_split_count: int
+    is_training: Callable[[], bool]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """The host's, which makes an unseeded generator, and then a seeded one.
@@ -35,6 +38,8 @@ class _Seeded(TrainingLength):
         A scheme that is resumed from a checkpoint without generator states gets a stream of its
         own: the first epoch's batches must not come again.
         """
+        if self.is_training():
+            record_data(self)
         trunk_file = start_trunks(self)
         seed_everything((self.args.seed + self.curr_split_count) % 2**32)
         super().set_models_optimizers_losses()  # type: ignore[misc]
@@ -42,6 +47,12 @@ class _Seeded(TrainingLength):
         epoch = getattr(self, "epoch", 1)
         if epoch > 1:
             seed_everything(derive_seed(self.args.seed, self.curr_split_count, epoch))
+
+    def get_split_manager(self, **kwargs: Any) -> Any:
+        """The host's, whose data must be those that the experiment was trained on."""
+        split_manager = super().get_split_manager(**kwargs)  # type: ignore[misc]
+        check_data(self, split_manager)
+        return split_manager
 
     def get_trainer(self, **kwargs: Any) -> Any:
         """The host's, with all that a checkpoint needs besides models and optimizers."""
@@ -65,7 +76,7 @@ class _Seeded(TrainingLength):
     def get_record_keeper(self, **kwargs: Any) -> Any:
         """The host's, which otherwise dies of a series that begins later than others."""
         keeper = super().get_record_keeper(**kwargs)  # type: ignore[misc]
-        let_records_grow(keeper)
+        allow_late_series(keeper)
         return keeper
 
     def run_for_each_split_scheme(self) -> None:
