@@ -2,6 +2,8 @@
 
 from itertools import groupby
 
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.suggestions import nearest
 from slade_plugin.stages.baseline import Baseline
 from slade_plugin.stages.command_line import CommandLine
 from slade_plugin.stages.pseudo_labels import PseudoLabels
@@ -15,7 +17,18 @@ STAGES: list[type[Stage]] = [SelfSupervised, Teacher, PseudoLabels, Student, Bas
 
 
 def list_stages(command: CommandLine) -> list[Stage]:
-    """All stages that a command asks for, in the order in which they are run."""
+    """All stages that a command asks for, in the order in which they are run.
+
+    Raises:
+        ConfigError: If the config has settings for a stage that does not exist.
+    """
+    known = [*(stage.kind for stage in STAGES), "rounds"]
+    for name in command.settings:
+        if name not in known:
+            raise ConfigError(
+                f"pipeline has no entry {name!r}{nearest(str(name), known)}; expected "
+                f"{', '.join(known)} (config_general)."
+            )
     stages: list[Stage] = []
     for in_every_round, neighbors in groupby(STAGES, key=lambda stage: stage.in_every_round):
         kinds = list(neighbors)
