@@ -70,6 +70,7 @@ class SladeRunner(SingleExperimentRunner):
     def __init__(self, root_config_folder: str | None = None, **kwargs: Any) -> None:
         super().__init__(root_config_folder=root_config_folder or str(config_root()), **kwargs)
         self.requested: dict[str, Any] = {}
+        self.given = argparse.Namespace()
 
     def init_pytorch_getter(self) -> None:
         """Registers the host's classes and then ours."""
@@ -120,6 +121,7 @@ class SladeRunner(SingleExperimentRunner):
             del reader.args.teacher_experiment
         add_rounds(reader.args)
         add_own_images(reader.args)
+        self.given = copy.deepcopy(reader.args)  # the host merges saved configs into its own
         areas = reader.args.config_foldernames
         self.requested = {a: getattr(reader.args, a) for a in areas}
         if self.starts_fresh(reader.args):
@@ -257,7 +259,7 @@ class SladeRunner(SingleExperimentRunner):
     def _take_given_locations(self, args: Any) -> None:
         """Read the data of a saved experiment where the command line says they lie now."""
         original = args.reproduce_results or (args.resume_training and args.experiment_folder)
-        if original and take_given_locations(args, self.YR.args):
+        if original and take_given_locations(args, self.given):
             if not read_data_record(Path(original)):
                 warn_once(
                     f"{original} has no hash of its data on record, so those given now cannot be "

@@ -2,6 +2,8 @@
 
 import errno
 import itertools
+import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from slade_plugin.base.errors import ExperimentError
 from slade_plugin.config.experiment_folder import is_pipeline_folder
+from slade_plugin.stages.state import RunState
 from tests.pipeline_runs import (
     RESUME,
     SCHEMES,
@@ -145,3 +149,69 @@ def test_other_rounds_are_named(bench: Any, two_rounds: Path, rounds: str, tmp_p
         outcome.err
     )
     assert bench.snapshot(folder) == before
+
+
+# ---- without a run ------------------------------------------------------------------------------
+
+
+def student_of(teacher: str, trunks: str | None = None) -> dict[str, Any]:
+    """A plan with the folders that its student names."""
+    trunk_entry = {"self_supervised": trunks and {"folder": trunks}}
+    return {"student": {"config_general": {"teacher_experiment": teacher, **trunk_entry}}}
+
+
+def old_state(folder: Path, **changes: Any) -> RunState:
+    content = {"plan": student_of("/there/mine", "/trunks"), "data": {"pool": "0" * 64}}
+    content |= {"environment": [], "stages": {}, **changes}
+    (folder / "pipeline.json").write_text(json.dumps(content))
+    return RunState.read(folder)
+
+
+def test_paths_may_change_and_settings_may_not(tmp_path: Path) -> None:
+    state = old_state(tmp_path)
+    state.check_plan(student_of("/elsewhere", "/moved"))
+    with pytest.raises(ExperimentError, match="student/config_general/self_supervised was"):
+        state.check_plan(student_of("/elsewhere"))
+
+
+def test_what_lies_outside_is_compared_by_its_hash(tmp_path: Path) -> None:
+    hashes = {"teacher": "1" * 64, "self_supervised": "2" * 64, "pool": "0" * 64}
+    state = old_state(tmp_path, data=hashes)
+    elsewhere = student_of("/elsewhere", "/moved")
+    state.check_data(hashes, elsewhere)
+    for name, flag in (
+        ("teacher", "--teacher_experiment"),
+        ("self_supervised", "--self_supervised {folder: PATH}"),
+        ("pool", "--unlabeled"),
+    ):
+        with pytest.raises(ExperimentError, match=f"{name} is not what the run was .* now 999999"):
+            state.check_data({**hashes, name: "9" * 64}, elsewhere)
+        with pytest.raises(ExperimentError, match=re.escape(flag)):
+            state.check_data({**hashes, name: "9" * 64}, elsewhere)
+
+
+def test_format_1_has_no_hash_of_what_was_given(tmp_path: Path) -> None:
+    """So it must lie where it was."""
+    state = old_state(tmp_path, format=1)
+    found = {"teacher": "1" * 64, "self_supervised": "2" * 64, "pool": "0" * 64}
+    state.check_data(found, student_of("/there/mine", "/trunks"))
+    for plan in (student_of("/elsewhere", "/trunks"), student_of("/there/mine", "/moved")):
+        with pytest.raises(ExperimentError, match="its hash is not on record"):
+            state.check_data(found, plan)
+
+
+def test_a_later_format_is_refused(tmp_path: Path) -> None:
+    for wrong in (3, "x"):
+        with pytest.raises(ExperimentError, match="expected at most 2"):
+            old_state(tmp_path, format=wrong)
+
+
+def test_a_resumed_run_is_saved_as_format_2(tmp_path: Path) -> None:
+    state = old_state(tmp_path, format=1)
+    state.begin({"student": {}}, {"pool": "0"}, "teacher")
+    content = json.loads((tmp_path / "pipeline.json").read_text())
+    assert (content["format"], content["teacher_experiment"]) == (2, "teacher")
+    assert content["plan"] == {"student": {}}
+    assert len(content["environment"]) == 1
+    assert state.resumed
+    assert not RunState(tmp_path).resumed

@@ -11,7 +11,6 @@ import yaml
 
 from slade_plugin.base.errors import ConfigError
 from tests.pipeline_runs import (
-    PIPELINE,
     RESUME,
     SCHEMES,
     assert_equal_rounds,
@@ -131,20 +130,6 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything(
     assert trained == []
     assert not (tmp_path / "new").exists()
     assert bench.snapshot(teacher) == before
-
-
-def test_a_pipeline_with_a_given_teacher_is_resumed_with_the_same_one(
-    bench: Any, finished: Path, teacher: Path, tmp_path: Path
-) -> None:
-    command = bench.tiny_student(schemes=2) + " --pipeline {baseline: false}"
-    given = f"--teacher_experiment {finished / 'teacher'}"
-    with pytest.MonkeyPatch.context() as patch:
-        raise_at(patch, f"{PIPELINE}.write_tables", 1, KeyboardInterrupt)
-        assert bench(command, given, root=tmp_path).code == 130
-    outcome = bench(command, f"--teacher_experiment {teacher}", RESUME, root=tmp_path)
-    assert outcome.code == 2
-    assert "student/config_general/teacher_experiment was" in outcome.err
-    assert bench(command, given, RESUME, root=tmp_path).code == 0
 
 
 def test_a_given_teacher_has_rounds_too(
