@@ -59,7 +59,7 @@ from slade_plugin.stages.preflight import preflight
 
 
 class SladeRunner(SingleExperimentRunner):
-    """Runs one experiment, or the stages of self-training.
+    """Run one experiment, or the stages of self-training.
 
     Args:
         root_config_folder: Config root; the shipped one by default. It replaces the host's.
@@ -73,7 +73,7 @@ class SladeRunner(SingleExperimentRunner):
         self.given = argparse.Namespace()
 
     def init_pytorch_getter(self) -> None:
-        """Registers the host's classes and then ours."""
+        """Register the host's classes and then ours."""
         super().init_pytorch_getter()
         register_all(self)
 
@@ -142,7 +142,7 @@ class SladeRunner(SingleExperimentRunner):
     # ---- running ------------------------------------------------------------------------------
 
     def run(self) -> Any:
-        """Runs what the command line asks for: one experiment or a pipeline."""
+        """Run what the command line asks for: one experiment or a pipeline."""
         self.set_YR()
         args = self.YR.args
         folder = Path(args.experiment_folder)
@@ -180,7 +180,7 @@ class SladeRunner(SingleExperimentRunner):
         return other
 
     def read(self, reader: Any) -> SimpleNamespace:
-        """Loads and merges a reader's YAML files without running anything; the reader is kept."""
+        """Load and merge a reader's YAML files without running anything; the reader is kept."""
         other = self.reader_for(reader)
         try:
             args, _, dict_of_yamls = other.load_yamls(
@@ -269,7 +269,7 @@ class SladeRunner(SingleExperimentRunner):
     def try_to_build(
         self, args: Any, teacher_experiment: Path | None = None, trunks: bool = True
     ) -> Any:
-        """Builds every part of an experiment once, so that a mistake shows before any training.
+        """Build every part of an experiment once, so that a mistake shows before any training.
 
         Args:
             args: The merged config; it is left as it is.
@@ -307,7 +307,7 @@ class SladeRunner(SingleExperimentRunner):
 
 
 def build_trainer(parser: Any) -> None:
-    """Builds the trainer as a run does, but with hooks that do nothing.
+    """Build the trainer as a run does, but with hooks that do nothing.
 
     Args:
         parser: An API parser with models, losses and miners.
@@ -325,7 +325,7 @@ def build_trainer(parser: Any) -> None:
 
 
 def build_evaluation(parser: Any) -> None:
-    """Builds hooks and tester, and checks that the metric that chooses the best epoch is computed.
+    """Build hooks and tester; check that the metric that chooses the best epoch is computed.
 
     Raises:
         ConfigError: If a part cannot be built or the metric is not computed.
@@ -344,7 +344,7 @@ def build_evaluation(parser: Any) -> None:
 
 
 def _no_hook() -> None:
-    """Stands for a hook in a trainer that is never run."""
+    """Stand for a hook in a trainer that is never run."""
 
 
 def default_experiment_name(argv: list[str]) -> str:
@@ -370,7 +370,7 @@ def default_experiment_name(argv: list[str]) -> str:
 
 
 def add_rounds(args: Any) -> None:
-    """Puts the flag --rounds where a config has it, `pipeline: {rounds: N}`.
+    """Put the flag --rounds where a config has it, `pipeline: {rounds: N}`.
 
     Args:
         args: The command line; changed in place.
@@ -384,7 +384,7 @@ def add_rounds(args: Any) -> None:
 
 
 def add_own_images(args: Any) -> None:
-    """Puts the flags --labeled and --unlabeled where a config has them, as `FolderImages: {path}`.
+    """Put the flags --labeled and --unlabeled where a config has them, as `FolderImages: {path}`.
 
     The path is made absolute, so that the saved experiment can be evaluated from anywhere.
 

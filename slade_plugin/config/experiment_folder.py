@@ -20,7 +20,7 @@ def is_pipeline_folder(folder: Path) -> bool:
 
 
 def check_folder_is_free(folder: Path) -> None:
-    """Checks that a new experiment does not meet an old one.
+    """Check that a new experiment does not meet an old one.
 
     Raises:
         ExperimentError: If the folder holds files or cannot be written.
@@ -29,7 +29,7 @@ def check_folder_is_free(folder: Path) -> None:
     if taken is not None:
         raise ExperimentError(
             f"the experiment folder {folder} is taken (it holds {taken.relative_to(folder)}); "
-            "expected a new name. Give another --experiment_name, go on with "
+            "expected a new name. Give another --experiment_name, resume with "
             "--resume_training latest, or remove the folder."
         )
     existing = folder
@@ -43,7 +43,7 @@ def check_folder_is_free(folder: Path) -> None:
 
 
 def check_is_trained(folder: Path) -> None:
-    """Checks that every split scheme of an experiment has a model to evaluate.
+    """Check that every split scheme of an experiment has a model to evaluate.
 
     Raises:
         ExperimentError: If one has none beyond the untrained model.
@@ -54,8 +54,8 @@ def check_is_trained(folder: Path) -> None:
         best, trained = r"trunk_best\d+\.pth", r"trunk_(best)?[1-9]\d*\.pth"
         if not (re.search(best, names) and re.search(trained, names)):
             raise ExperimentError(
-                f"{scheme} holds no trained model; expected a finished experiment. Go on with "
-                "--resume_training latest first."
+                f"{scheme} holds no trained model; expected a finished experiment. Resume it "
+                "first: --resume_training latest."
             )
 
 
@@ -90,7 +90,7 @@ def read_saved_config(experiment: Path) -> dict[str, Any]:
 
 
 def check_saved_configs(folder: Path, areas: list[str]) -> None:
-    """Checks that a saved experiment has all its configs.
+    """Check that a saved experiment has all its configs.
 
     Raises:
         ExperimentError: If a file is missing or cannot be read as YAML.

@@ -15,8 +15,8 @@ from slade_plugin.config.experiment_folder import (
     is_pipeline_folder,
 )
 from slade_plugin.config.saved_paths import store_folders
-from slade_plugin.stages.command_line import CommandLine
 from slade_plugin.stages.kinds import TEACHER
+from slade_plugin.stages.run_command import RunCommand
 from slade_plugin.stages.stage import Findings
 from slade_plugin.stages.stages import list_stages, title_of_row
 from slade_plugin.stages.state import RunState, plain_config
@@ -38,7 +38,7 @@ class Pipeline:
     """
 
     def __init__(self, runner: Any, reader: Any) -> None:
-        self.command = CommandLine(runner, reader)
+        self.command = RunCommand(runner, reader)
         self.folder = self.command.folder
         self.stages = list_stages(self.command)
         self.args: dict[str, Any] = self.command.configs

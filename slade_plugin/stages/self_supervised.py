@@ -9,8 +9,8 @@ from slade_plugin.base.differences import first_difference
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import sha256_of_file
 from slade_plugin.method.self_supervised.settings import PLACE, SwAVSettings
-from slade_plugin.stages.command_line import CommandLine
 from slade_plugin.stages.kinds import SELF_SUPERVISED, STUDENT
+from slade_plugin.stages.run_command import RunCommand
 from slade_plugin.stages.stage import Findings, Stage
 
 
@@ -21,7 +21,7 @@ class SelfSupervised(Stage):
     heading = "self-supervised trunk"
     has_scores = False
 
-    def __init__(self, command: CommandLine, number: int = 1) -> None:
+    def __init__(self, command: RunCommand, number: int = 1) -> None:
         super().__init__(command, number)
         place = command.self_supervised.get(PLACE)
         if place and place != str(command.stage_folder(self.kind)):

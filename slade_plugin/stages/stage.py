@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from slade_plugin.data.leakage import LeakageReport
-from slade_plugin.stages.command_line import CommandLine
 from slade_plugin.stages.kinds import row_name, stage_name
+from slade_plugin.stages.run_command import RunCommand
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Stage(ABC):
     has_scores: ClassVar[bool] = True
     row_order: ClassVar[int] = 2
 
-    def __init__(self, command: CommandLine, number: int = 1) -> None:
+    def __init__(self, command: RunCommand, number: int = 1) -> None:
         self.command = command
         self.number = number
         self.given: Path | None = None

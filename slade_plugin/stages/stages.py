@@ -5,8 +5,8 @@ from itertools import groupby
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.base.suggestions import nearest
 from slade_plugin.stages.baseline import Baseline
-from slade_plugin.stages.command_line import CommandLine
 from slade_plugin.stages.pseudo_labels import PseudoLabels
+from slade_plugin.stages.run_command import RunCommand
 from slade_plugin.stages.self_supervised import SelfSupervised
 from slade_plugin.stages.stage import Stage
 from slade_plugin.stages.student import Student
@@ -16,7 +16,7 @@ from slade_plugin.stages.teacher import Teacher
 STAGES: list[type[Stage]] = [SelfSupervised, Teacher, PseudoLabels, Student, Baseline]
 
 
-def list_stages(command: CommandLine) -> list[Stage]:
+def list_stages(command: RunCommand) -> list[Stage]:
     """All stages that a command asks for, in the order in which they are run.
 
     Raises:

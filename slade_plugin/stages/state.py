@@ -78,7 +78,7 @@ class RunState:
                 "--teacher_experiment and pipeline, or start a new run under another "
                 "--experiment_name."
             )
-        difference = first_difference(_settings(planned), _settings(plan))
+        difference = first_difference(plan_settings(planned), plan_settings(plan))
         if difference is not None:
             where, old, new = difference
             raise ExperimentError(
@@ -165,8 +165,12 @@ def plain_config(config: Any) -> Any:
     return json.loads(json.dumps(config, default=str))
 
 
-def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Experiment to area to what may not change between two processes of one run."""
+def plan_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan without paths: what may not change between two processes of one run.
+
+    Args:
+        plan: Experiment to area to keys and values.
+    """
     return {
         name: {area: without_locations(config) for area, config in areas.items()}
         for name, areas in plan.items()

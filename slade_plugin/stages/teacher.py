@@ -14,8 +14,8 @@ from slade_plugin.config.experiment_folder import read_saved_config, saved_areas
 from slade_plugin.config.keys import complete_config
 from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.host.checkpoints.teacher import Teacher as TrainedTeacher
-from slade_plugin.stages.command_line import CommandLine
 from slade_plugin.stages.kinds import STUDENT, TEACHER
+from slade_plugin.stages.run_command import RunCommand
 from slade_plugin.stages.stage import Findings, Stage
 from slade_plugin.stages.table import read_experiment
 from slade_plugin.stages.training import (
@@ -33,7 +33,7 @@ class Teacher(Stage):
     heading = "teacher"
     row_order = 1
 
-    def __init__(self, command: CommandLine, number: int = 1) -> None:
+    def __init__(self, command: RunCommand, number: int = 1) -> None:
         super().__init__(command, number)
         self.given = command.given_teacher
 
@@ -69,7 +69,7 @@ class Teacher(Stage):
             entry["done"] = True
 
 
-def read_teacher(command: CommandLine, name: str, own: Iterable[tuple[str, Any]] = ()) -> Any:
+def read_teacher(command: RunCommand, name: str, own: Iterable[tuple[str, Any]] = ()) -> Any:
     """Merge the teacher's config: ours, or the saved one of a given teacher.
 
     Args:
@@ -114,7 +114,7 @@ def check_given_teacher(teacher: Path, student: Any) -> None:
             )
 
 
-def _read_given(command: CommandLine, teacher: Path, reader: Any) -> Any:
+def _read_given(command: RunCommand, teacher: Path, reader: Any) -> Any:
     """Merge a given teacher's saved config with the flags that are meant for a stage."""
     other = command.runner.reader_for(reader)
     for area in other.args.config_foldernames:

@@ -10,13 +10,13 @@ from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_L
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.experiment_folder import saved_areas
 from slade_plugin.host.validation import check_args
-from slade_plugin.stages.command_line import CommandLine
 from slade_plugin.stages.kinds import SELF_SUPERVISED
+from slade_plugin.stages.run_command import RunCommand
 
 EVALUATED = ["val", "test"]
 
 
-def build_experiment(command: CommandLine, name: str, teacher: Path | None = None) -> Any:
+def build_experiment(command: RunCommand, name: str, teacher: Path | None = None) -> Any:
     """Check the config of a stage and build its parts once.
 
     Args:
@@ -38,7 +38,7 @@ def build_experiment(command: CommandLine, name: str, teacher: Path | None = Non
     return command.runner.try_to_build(args, teacher, not trained_later)
 
 
-def train_and_evaluate(command: CommandLine, name: str) -> None:
+def train_and_evaluate(command: RunCommand, name: str) -> None:
     """Train a stage from where it was stopped, then evaluate its best models on val and test."""
     folder = command.folder / name
     if _can_resume(folder):

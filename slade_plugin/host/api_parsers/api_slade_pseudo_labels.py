@@ -36,10 +36,10 @@ from slade_plugin.method.pseudo_labels.true_labels import (
 
 
 class APISladePseudoLabels(APIWithPool):
-    """Makes one pseudo-label record per split scheme; records that fit are left as they are."""
+    """Make one pseudo-label record per split scheme; records that fit are left as they are."""
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """Makes the records that are missing.
+        """Make the records that are missing.
 
         Returns:
             The manifest of each split scheme.
@@ -49,7 +49,7 @@ class APISladePseudoLabels(APIWithPool):
         return {name: self.run_split_scheme(name) for name in self.split_manager.split_scheme_names}
 
     def run_split_scheme(self, split_scheme: str) -> dict[str, Any]:
-        """Makes the record of one split scheme unless a fitting one lies there.
+        """Make the record of one split scheme unless a fitting one lies there.
 
         Raises:
             ConfigError: If true labels are asked for and the pool has none.
@@ -99,7 +99,7 @@ class APISladePseudoLabels(APIWithPool):
         return {"last_round": {"ids_sha256": last.manifest["ids_sha256"], **comparison}}
 
     def cluster_pool(self, teacher: Teacher, settings: ClusteringSettings) -> PseudoLabels:
-        """Embeds the pool with a teacher and clusters it.
+        """Embed the pool with a teacher and clusters it.
 
         Raises:
             PseudoLabelError: If the embeddings cannot be written.

@@ -30,13 +30,13 @@ VIEWS = "views"  # the one type of transform of this stage
 
 
 class APISladeSelfSupervised(APIWithPool):
-    """Trains one trunk per split scheme; those that fit are left as they are.
+    """Train one trunk per split scheme; those that fit are left as they are.
 
     Images of the val and test splits of a scheme are in no data set that it draws from.
     """
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """Trains the trunks that are missing, each from where it was stopped.
+        """Train the trunks that are missing, each from where it was stopped.
 
         Returns:
             The manifest of each split scheme.
@@ -63,7 +63,7 @@ class APISladeSelfSupervised(APIWithPool):
         self.split_manager = self.get_split_manager()
 
     def preflight(self) -> None:
-        """Tries everything on two images, so that a mistake shows before any training.
+        """Try everything on two images, so that a mistake shows before any training.
 
         Raises:
             SladeError: Whatever does not fit.
@@ -92,7 +92,7 @@ class APISladeSelfSupervised(APIWithPool):
             ) from error
 
     def run_split_scheme(self, number: int, split_scheme: str) -> dict[str, Any]:
-        """Trains one trunk unless a fitting one lies there.
+        """Train one trunk unless a fitting one lies there.
 
         Args:
             number: Of the split scheme, from 0; each has a seed of its own.
@@ -173,7 +173,7 @@ class APISladeSelfSupervised(APIWithPool):
 
 
 def record(keeper: Any, history: Sequence[Mapping[str, float]]) -> None:
-    """Writes the epochs that the records lack, which after an interruption may be the last one.
+    """Write the epochs that the records lack, which after an interruption may be the last one.
 
     Args:
         keeper: A record keeper of the host.

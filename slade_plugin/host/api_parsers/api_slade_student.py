@@ -63,7 +63,7 @@ class APISladeStudent(TrainingLength, APIWithPool):
             if not source:
                 raise ConfigError(
                     "pseudo_labels: folder is null; expected the folder of a pseudo-label stage "
-                    "in config_general. run.py --config_loss slade fills it in by itself."
+                    "in config_general. run.py --config_loss slade fills it in."
                 )
             load_pseudo_labels(Path(source), scheme)
             own_folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class APISladeStudent(TrainingLength, APIWithPool):
         return self.factories["sampler"].create(self.args.unlabeled_sampler, kwargs=kwargs)
 
     def initialize_student(self) -> None:
-        """Starts from where the trunk factory starts (`pretrained`) or from the teacher.
+        """Start from where the trunk factory starts (`pretrained`) or from the teacher.
 
         Raises:
             ConfigError: If the option is unknown.

@@ -1,4 +1,4 @@
-"""Records that begin in the middle of a run.
+"""Series of records that begin in the middle of a run.
 
 A loss of the host records how many pairs passed its filter from the first batch on that has such
 pairs. If a batch without negative pairs comes first (the basis mines none, or a run is resumed),

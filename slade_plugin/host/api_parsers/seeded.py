@@ -16,7 +16,7 @@ from slade_plugin.host.checkpoints.training_state import TrainingState
 
 
 class _Seeded(TrainingLength):
-    """Seeds split schemes, makes them resumable, starts trunks; records grow, errors keep text."""
+    """Seed, resume and compare split schemes; start trunks; keep the texts of errors."""
 
     args: Any
     epoch: int
@@ -33,7 +33,7 @@ class _Seeded(TrainingLength):
         seed_everything(self.args.seed)
 
     def set_models_optimizers_losses(self) -> None:
-        """Seeds before anything of a split scheme draws, so that each scheme stands alone.
+        """Seed before anything of a split scheme draws, so that each scheme stands alone.
 
         A scheme that is resumed from a checkpoint without generator states gets a stream of its
         own: the first epoch's batches must not come again.
@@ -55,7 +55,7 @@ class _Seeded(TrainingLength):
         return split_manager
 
     def get_trainer(self, **kwargs: Any) -> Any:
-        """The host's, with all that a checkpoint needs besides models and optimizers."""
+        """The host's trainer, with the further state that a checkpoint needs."""
         trainer = super().get_trainer(**kwargs)  # type: ignore[misc]
         trainer.training_state = TrainingState(trainer)
         return trainer
@@ -74,13 +74,13 @@ class _Seeded(TrainingLength):
         return should
 
     def get_record_keeper(self, **kwargs: Any) -> Any:
-        """The host's, which otherwise dies of a series that begins later than others."""
+        """The host's record keeper, which would fail on a series that begins later than others."""
         keeper = super().get_record_keeper(**kwargs)  # type: ignore[misc]
         allow_late_series(keeper)
         return keeper
 
     def run_for_each_split_scheme(self) -> None:
-        """The host's; a ValueError ends the run with its text.
+        """Run the host's loop; a ValueError ends the run with its text.
 
         The host would raise it again without text or, if the text holds "NaN", report an accuracy
         of 0 as if the run had gone well.
@@ -88,10 +88,10 @@ class _Seeded(TrainingLength):
         try:
             super().run_for_each_split_scheme()  # type: ignore[misc]
         except ValueError as error:
-            # The host tells these from others by this text, too.
+            # The host recognizes these by the same text.
             kind = DivergenceError if "NaN" in str(error) else ExperimentError
             raise kind(
-                f"the run stopped: {error}; expected finite numbers all the way. Training may have "
+                f"the run stopped: {error}; expected finite numbers throughout. Training may have "
                 "diverged: try a lower learning rate (config_optimizers), or see --debug."
             ) from error
 

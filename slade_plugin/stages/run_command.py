@@ -26,8 +26,8 @@ from slade_plugin.stages.kinds import SELF_SUPERVISED, TEACHER, stage_name
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-class CommandLine:
-    """The command line of a run, read once for each stage.
+class RunCommand:
+    """The command line of a run of self-training, read once for each stage.
 
     Args:
         runner: Our runner.
