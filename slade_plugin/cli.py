@@ -1,22 +1,28 @@
 """The command line: ``python run.py`` in a checkout, ``slade-bench`` once installed."""
 
-import argparse
-import errno
 import importlib
 import logging
-import sqlite3
+import os
+import select
+import signal
 import sys
+import threading
 import traceback
+from contextlib import suppress
 from typing import Any
 
 from slade_plugin import compat
+from slade_plugin.base.command_line import CommandLine
 from slade_plugin.base.errors import ConfigError, SladeError
+from slade_plugin.base.files import disk_error
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 128 + signal.SIGPIPE  # as of a program that the signal ends
 
-# What the disk may refuse to the host, whose own files are written without our checks.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+# Flags that the runner takes when it is made; its defaults are the host's.
+_RUNNER_FLAGS = ("dataset_root", "root_experiment_folder", "root_config_folder", "pytorch_home",
+                 "global_db_path", "merge_argparse_when_resuming")  # fmt: skip
 
 # First word of the command line -> module whose `main` takes the words behind it. Any other first
 # word is a flag of the host's run.py.
@@ -33,82 +39,138 @@ COMMANDS = {
 
 
 def main() -> int:
-    """Runs the command line.
+    """Run the command line.
 
     Returns:
-        0 if all went well, 2 for a mistake that a message explains, 130 if interrupted; the `main`
-        of a command in COMMANDS says what else it returns. Anything unexpected raises.
+        0 if all went well, 2 for a mistake that a message explains, 130 if interrupted, 141 if
+        nothing reads the output any more; the `main` of a command in COMMANDS says what else it
+        returns. Anything unexpected raises.
     """
     command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
-    again = "The same command" if command else "The same command with --resume_training latest"
+    flag = "" if command else " with --resume_training latest"
+    failed_threads = _DiskErrorsOfThreads()
     try:
-        if command:
-            logging.basicConfig(format="%(levelname)s: %(message)s")
-            code: int = importlib.import_module(command).main(sys.argv[2:])
-            return code
-        _main()
-    except SladeError as error:
-        return _end(f"{type(error).__name__}: {error}", EXIT_USER_ERROR)
-    except argparse.ArgumentError as error:
-        return _end(
-            f"ConfigError: the command line cannot be read: {error}. run.py --help prints the "
-            "flags.",
-            EXIT_USER_ERROR,
-        )
-    except (OSError, sqlite3.OperationalError) as error:
-        if not _is_disk_error(error):
-            raise
-        name = getattr(error, "filename", None) or "a file of the experiment"
-        return _end(
-            f"ExperimentError: {name} could not be written: {error}; expected free space and "
-            f"permission to write. Mend that. {again} goes on.",
-            EXIT_USER_ERROR,
-        )
+        with failed_threads:
+            code = _run(command)
+        sys.stdout.flush()  # at the end of the process it is too late to explain an error
+        if failed_threads.reasons:
+            print(
+                f"WARNING: {failed_threads.reasons[0]}. What a background thread had to write "
+                "(TensorBoard's events) is incomplete; everything else is saved.",
+                file=sys.stderr,
+            )
+        return code
+    except SystemExit:  # of argparse, after --help or a usage error
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _leave_broken_streams()
+            return EXIT_CLOSED_PIPE
+        raise
     except KeyboardInterrupt:
-        return _end(f"\nInterrupted. {again} goes on.", EXIT_INTERRUPTED)
-    return 0
+        return _end(f"\nInterrupted. Rerun the same command{flag} to resume.", EXIT_INTERRUPTED)
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _leave_broken_streams():
+            return EXIT_CLOSED_PIPE
+        if isinstance(error, SladeError):
+            return _end(f"{type(error).__name__}: {error}", EXIT_USER_ERROR)
+        reason = disk_error(error)
+        if reason is None:
+            raise
+        begun = "" if command else f" ({flag[1:]} if the experiment was already started)"
+        return _end(
+            f"ExperimentError: a file cannot be written: {_of_output()}{reason}. Expected free "
+            f"space and permission to write. Fix this, then rerun the same command{begun}.",
+            EXIT_USER_ERROR,
+        )
 
 
-def _end(message: str, code: int) -> int:
-    """Prints why the program ends, below the traceback if that was asked for."""
-    if "--debug" in sys.argv:
-        traceback.print_exc()
-    print(message, file=sys.stderr)
+def _run(command: str | None) -> int:
+    if command is None:
+        _main()
+        return 0
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    code: int = importlib.import_module(command).main(sys.argv[2:])
     return code
 
 
-def _is_disk_error(error: OSError | sqlite3.OperationalError) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in _DISK_ERRORS
-    return "full" in str(error) or "readonly" in str(error)
+def _of_output() -> str:
+    """The name of the standard output, where that is what cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return "standard output: "
+    return ""
 
 
-def split_quoted_values(argv: list[str]) -> list[str]:
-    """Splits quoted lists and dicts at their spaces, since the host reads them as loose words.
+def _end(message: str, code: int) -> int:
+    """Print why the program ends, below the traceback if that was asked for."""
+    with suppress(OSError):
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        print(message, file=sys.stderr)
+    _leave_broken_streams()
+    return code
 
-    ``"{iterations_per_epoch: 10}"`` and ``{iterations_per_epoch: 10}`` then mean the same.
+
+def _leave_broken_streams() -> bool:
+    """Send what is left of the output nowhere, where it cannot go where it should.
+
+    Python would otherwise try again at the end of the process, and print another error.
+
+    Returns:
+        Whether a pipe has no reader any more.
     """
-    return [w for arg in argv for w in (arg.split() if arg.startswith(("[", "{")) else [arg])]
+    closed = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            descriptor = stream.fileno()
+        except (AttributeError, OSError, ValueError):
+            continue  # captured, or closed
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        broken = any(events & select.POLLERR for _, events in poll.poll(0))
+        closed = closed or broken
+        try:
+            stream.flush()
+        except OSError:
+            broken = True
+        if broken:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+    return closed
+
+
+class _DiskErrorsOfThreads:
+    """Notes errors of the disk in other threads, whose tracebacks Python would print.
+
+    TensorBoard's writer raises them again in the main thread, if that writes once more.
+    """
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def __enter__(self) -> None:
+        self._before = threading.excepthook
+        threading.excepthook = self._note
+
+    def __exit__(self, *_: object) -> None:
+        threading.excepthook = self._before
+
+    def _note(self, args: Any) -> None:
+        reason = disk_error(args.exc_value) if args.exc_value is not None else None
+        if reason is None:
+            self._before(args)
+        else:
+            self.reasons.append(reason)
 
 
 def _main() -> None:
-    sys.argv[1:] = split_quoted_values(sys.argv[1:])
     if "" in sys.argv[1:]:
         raise ConfigError("the command line holds an empty value; expected a value or no flag.")
-    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False, exit_on_error=False)
-    add = parser.add_argument
-    add("--pytorch_home", type=str, default=None)
-    add("--dataset_root", type=str, default="datasets")
-    add("--root_experiment_folder", type=str, default="experiments")
-    add("--root_config_folder", type=str, default=None)
-    add("--global_db_path", type=str, default=None)
-    add("--merge_argparse_when_resuming", action="store_true")
-    add("--bayes_opt_iters", type=int, default=0)
-    add("--reproductions", type=int, default=0)
-    add("--list", action="store_true")
-    add("-h", "--help", action="store_true")
-    flags, _ = parser.parse_known_args()
-    if flags.help:
+    flags = vars(CommandLine().parse_known_args()[0])
+    if flags.get("help"):
         print(HELP)
         return
     debug = "--debug" in sys.argv
@@ -116,21 +178,15 @@ def _main() -> None:
     logging.getLogger().setLevel(logging.INFO if debug else logging.ERROR)
     logging.getLogger("slade_plugin").setLevel(logging.INFO if debug else logging.WARNING)
     compat.apply()
-    if flags.list:
+    if flags.get("list"):
         from slade_plugin.commands.listing import listing
 
-        print(listing(flags.root_config_folder))
+        print(listing(flags.get("root_config_folder")))
         return
-    kwargs: dict[str, Any] = {
-        "dataset_root": flags.dataset_root,
-        "root_experiment_folder": flags.root_experiment_folder,
-        "root_config_folder": flags.root_config_folder,
-        "pytorch_home": flags.pytorch_home,
-        "global_db_path": flags.global_db_path,
-        "merge_argparse_when_resuming": flags.merge_argparse_when_resuming,
-    }
-    if flags.bayes_opt_iters or flags.reproductions:
-        _run_search(kwargs, flags.bayes_opt_iters, flags.reproductions)
+    kwargs = {key: flags[key] for key in _RUNNER_FLAGS if key in flags}
+    trials, reproductions = flags.get("bayes_opt_iters", 0), flags.get("reproductions", 0)
+    if trials or reproductions:
+        _run_search(kwargs, trials, reproductions)
         return
     from slade_plugin.runner import SladeRunner
 

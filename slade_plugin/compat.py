@@ -9,10 +9,12 @@ it say ``max_iter``.
 """
 
 import functools
+import glob
 import hashlib
 import importlib
 import importlib.util
 import json
+import os
 import sqlite3
 import sys
 import types
@@ -21,6 +23,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from slade_plugin.base.errors import DataError
+from slade_plugin.base.files import atomic_folder, atomic_write
 
 Undo = Callable[[], None]
 
@@ -87,6 +90,16 @@ def _replace(target: Any, name: str, value: object) -> Undo:
     original = getattr(target, name)
     setattr(target, name, value)
     return functools.partial(setattr, target, name, original)
+
+
+def _all(undos: Sequence[Undo]) -> Undo:
+    """Takes back several changes."""
+
+    def undo() -> None:
+        for one in undos:
+            one()
+
+    return undo
 
 
 def _gdown_md5() -> Undo:
@@ -260,6 +273,51 @@ def _ensure_columns(database: Any, table: str, types_of_columns: Mapping[str, st
             database.execute(f"ALTER TABLE [{table}] ADD COLUMN [{name}] {kind}")
 
 
+def _whole_config_files() -> Undo:
+    module: Any = importlib.import_module("powerful_benchmarker.utils.common_functions")
+    yaml = module.yaml
+    save_all = module.save_config_files
+
+    def write_yaml(fname: str, input_dict: Any, open_as: str) -> None:
+        before = b""
+        if open_as == "a" and os.path.exists(fname):
+            with open(fname, "rb") as file:
+                before = file.read()
+        text = yaml.dump(input_dict, default_flow_style=False, sort_keys=False)
+        with atomic_write(fname) as file:
+            file.write(before + text.encode())
+
+    @functools.wraps(save_all)
+    def save_config_files(config_folder: str, *args: Any, **kwargs: Any) -> None:
+        if os.path.exists(config_folder):
+            save_all(config_folder, *args, **kwargs)
+        else:
+            with atomic_folder(config_folder) as folder:
+                save_all(str(folder), *args, **kwargs)
+
+    return _all(
+        [
+            _replace(module, "write_yaml", write_yaml),
+            _replace(module, "save_config_files", save_config_files),
+        ]
+    )
+
+
+def _names_with_brackets() -> Undo:
+    modules = (
+        "powerful_benchmarker.utils.common_functions",
+        "powerful_benchmarker.runners.single_experiment_runner",
+        "pytorch_metric_learning.utils.common_functions",
+    )
+
+    def find(pattern: str) -> list[str]:
+        folder, name = os.path.split(pattern)
+        return glob.glob(os.path.join(glob.escape(folder), name))
+
+    stand_in = types.SimpleNamespace(glob=find)
+    return _all([_replace(importlib.import_module(name), "glob", stand_in) for name in modules])
+
+
 def _ax_best_point() -> Undo:
     module: Any = importlib.import_module("ax.service.utils.best_point")
 
@@ -344,6 +402,18 @@ SHIMS: tuple[Shim, ...] = (
         "record-keeper cannot store a record that is a list, e.g. a learned beta per class with "
         "save_lists_in_db: True: KeyError: 'beta_list'.",
         _lists_in_records,
+    ),
+    Shim(
+        "whole_config_files",
+        "The host writes the configs of an experiment one by one and in place. On a full disk half "
+        "of them stay, and the experiment can neither be resumed nor started again.",
+        _whole_config_files,
+    ),
+    Shim(
+        "names_with_brackets",
+        "The host and pytorch-metric-learning look for files with the whole path as a pattern: in "
+        "an experiment named '[try] one' they find no checkpoint, and start again at epoch 0.",
+        _names_with_brackets,
     ),
 )
 

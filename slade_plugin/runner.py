@@ -13,12 +13,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import yaml
 from easy_module_attribute_getter import utils as emag_utils
 from powerful_benchmarker.api_parsers import BaseAPIParser
 from powerful_benchmarker.runners.single_experiment_runner import SingleExperimentRunner
 
+from slade_plugin.base.command_line import CommandLine
 from slade_plugin.base.errors import ConfigError, ExperimentError
+from slade_plugin.base.locks import locked
 from slade_plugin.base.provenance import environment_recorded
 from slade_plugin.base.suggestions import nearest
 from slade_plugin.base.warning import warn_once
@@ -81,37 +82,20 @@ class SladeRunner(SingleExperimentRunner):
 
     def setup_argparser(self) -> argparse.ArgumentParser:
         """The host's flags with their meaning, and ours."""
-        parser = argparse.ArgumentParser(allow_abbrev=False, prog="run.py", exit_on_error=False)
-        add = parser.add_argument
-        add("--experiment_name", type=str, default=default_experiment_name(sys.argv[1:]))
-        add("--resume_training", type=str, default=None, choices=["latest", "best"])
-        add("--evaluate", action="store_true")
-        add("--evaluate_ensemble", action="store_true")
-        add("--reproduce_results", type=str, default=None)
-        add("--seed", type=int, default=None)
-        add("--teacher_experiment", type=str, default=None)
-        add("--rounds", type=int, default=None)
-        add("--labeled", type=str, default=None)
-        add("--unlabeled", type=str, default=None)
-        add("--debug", action="store_true")
+        parser = CommandLine()
+        parser.set_defaults(experiment_name=default_experiment_name(sys.argv[1:]))
         return parser
 
     def setup_yaml_reader(self) -> Any:
         """The host's reader, with config names made into the lists of files they stand for."""
         read_areas(Path(self.root_config_folder))
-        try:
-            reader = super().setup_yaml_reader()
-        except (ValueError, yaml.YAMLError, argparse.ArgumentError) as error:
-            raise ConfigError(
-                f"the command line cannot be read: {str(error).strip()}. Values are words, "
-                "[lists] or {keys: and values}, with a space after each colon."
-            ) from error
+        reader = super().setup_yaml_reader()
         if not reader.args.experiment_name.strip("/. "):
             raise ConfigError(
                 f"--experiment_name is {reader.args.experiment_name!r}; expected the name of a "
                 "folder, or no such flag."
             )
-        check_command_line(reader.unknown_args, reader.args.config_foldernames)
+        check_command_line(reader.argparser.config_flags, reader.args.config_foldernames)
         seed = reader.args.seed
         if seed is None:
             del reader.args.seed  # the config's value holds
@@ -144,6 +128,10 @@ class SladeRunner(SingleExperimentRunner):
     def run(self) -> Any:
         """Run what the command line asks for: one experiment or a pipeline."""
         self.set_YR()
+        with locked(self.YR.args.experiment_folder):
+            return self._run()
+
+    def _run(self) -> Any:
         args = self.YR.args
         folder = Path(args.experiment_folder)
         if is_pipeline_folder(folder) and (args.evaluate or args.evaluate_ensemble):

@@ -5,12 +5,14 @@ import io
 import json
 import logging
 import os
+import resource
 import sqlite3
+import subprocess
 import sys
 import uuid
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from contextlib import closing, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -298,6 +300,92 @@ def pseudo_label_folder(
     return folder
 
 
+# ---- full disks and other processes -------------------------------------------------------------
+
+
+class SmallDisk:
+    """A folder on a disk of its own that can be filled.
+
+    Where no file system may be mounted, a limit on the size of a file stands for the full disk.
+
+    Attributes:
+        folder: On the disk.
+        mounted: Whether it is a file system of its own.
+    """
+
+    def __init__(self, folder: Path, megabytes: int = 16) -> None:
+        self.folder = folder
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+        try:
+            self.mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        except OSError:
+            self.mounted = False
+        self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self._filling = folder / ".filling"
+
+    def leave(self, size: int) -> None:
+        """Leaves so many bytes of room."""
+        self.free()
+        if self.mounted:
+            found = os.statvfs(self.folder)
+            self._filling.write_bytes(bytes(max(0, found.f_bavail * found.f_frsize - size)))
+        else:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, self._limits[1]))
+
+    def free(self) -> None:
+        """Makes room again."""
+        self._filling.unlink(missing_ok=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
+
+    def temporary_files(self) -> list[str]:
+        """What a writer would have left behind."""
+        ends = (".part", ".tmp")
+        return [str(p) for p in self.folder.rglob("*") if p.name.endswith(ends)]
+
+    def close(self) -> None:
+        """Gives the disk back."""
+        self.free()
+        if self.mounted:
+            subprocess.run(["umount", "-l", str(self.folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk that a test can fill."""
+    disk = SmallDisk(tmp_path / "disk")
+    yield disk
+    disk.close()
+
+
+_HOLDER = """
+import sys
+from slade_plugin.base.locks import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[[Path], "subprocess.Popen[str]"]]:
+    """Starts a process that holds the lock of a folder until it is ended."""
+    with ExitStack() as stack:
+
+        def start(folder: Path) -> "subprocess.Popen[str]":
+            words = [sys.executable, "-c", _HOLDER, str(folder)]
+            process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            return process
+
+        yield start
+
+
 # ---- whole commands -----------------------------------------------------------------------------
 
 
@@ -474,7 +562,7 @@ def _connect_without_waiting(*args: Any, **kwargs: Any) -> sqlite3.Connection:
 def _runner(flags: Sequence[str]) -> SladeRunner:
     words = [word for text in flags for word in text.split(" ") if word]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["run.py", *cli.split_quoted_values(words)])
+        patch.setattr(sys, "argv", ["run.py", *words])
         runner = SladeRunner()
         runner.set_YR()
     return runner

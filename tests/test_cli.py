@@ -2,10 +2,12 @@
 
 import errno
 import logging
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ import yaml
 
 from slade_plugin import cli, compat
 from slade_plugin.base.errors import SladeError
+from slade_plugin.base.locks import LOCK_FILE
 from slade_plugin.config.composition import config_root
 from slade_plugin.config.keys import STAGE_PREFIXES
 from slade_plugin.runner import SladeRunner
+from slade_plugin.stages.table import read_experiment
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -116,20 +120,6 @@ def test_run_py_ends_with_the_exit_code(tmp_path: Path) -> None:
 # ---- reading the command line -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("argv", "expected"),
-    [
-        (["--a", "{x: 1, y: [2, 3]}"], ["--a", "{x:", "1,", "y:", "[2,", "3]}"]),
-        (["--a", "[x, y]"], ["--a", "[x,", "y]"]),
-        (["--a", "{x:", "1}"], ["--a", "{x:", "1}"]),
-        (["--experiment_name", "two words"], ["--experiment_name", "two words"]),
-        (["--a", ""], ["--a", ""]),
-    ],
-)
-def test_only_quoted_lists_and_dicts_are_split(argv: list[str], expected: list[str]) -> None:
-    assert cli.split_quoted_values(argv) == expected
-
-
 def test_quoted_and_unquoted_dicts_mean_the_same(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,13 +193,17 @@ def end_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     ("error", "code", "message"),
     [
         (SladeError("what, got, expected"), 2, "SladeError: what, got, expected"),
-        (KeyboardInterrupt(), 130, "Interrupted. The same command with --resume_training latest"),
-        (OSError(errno.ENOSPC, "No space left on device", "a/b"), 2, "ExperimentError: a/b could"),
-        (OSError(errno.EROFS, "Read-only file system"), 2, "a file of the experiment could not be"),
-        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "a/b could not be written"),
+        (KeyboardInterrupt(), 130, "Interrupted. Rerun the same command with --resume_training"),
+        (OSError(errno.ENOSPC, "No space left on device", "a/b"), 2,
+         "ExperimentError: a file cannot be written: a/b: No space left on device. Expected free"),
+        (OSError(errno.EROFS, "Read-only file system"), 2, "written: Read-only file system"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "a/b: Permission denied"),
         (sqlite3.OperationalError("database or disk is full"), 2, "database or disk is full"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), 2, "readonly database"),
+        (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0\nat C++"),
+         2, "unexpected pos 64 vs 0. Expected free"),
     ],
-)
+)  # fmt: skip
 def test_an_end_that_a_message_explains(
     error: BaseException, code: int, message: str, bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,3 +264,138 @@ def test_our_warnings_are_shown_and_the_hosts_chatter_is_not(
     monkeypatch.setattr(SladeRunner, "run", run)
     bench("--config_loss contrastive", root=tmp_path)
     assert [record.message for record in caplog.records] == ["ours"]
+
+
+# ---- output that nobody reads, or that has no room -----------------------------------------------
+
+RUN_PY = [sys.executable, str(REPOSITORY / "run.py")]
+
+
+def run_with_output(words: list[str], output: Any, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*RUN_PY, *words], stdout=output, stderr=subprocess.PIPE, text=True, cwd=cwd, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], pytest.param(["--list"], marks=pytest.mark.long)], ids=str
+)
+def test_a_closed_pipe_ends_silently(words: list[str], tmp_path: Path) -> None:
+    """As of `run.py --list | head -1`, whatever was printed before."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run_with_output(words, writer, tmp_path)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (cli.EXIT_CLOSED_PIPE, "")
+    assert cli.EXIT_CLOSED_PIPE == 141
+
+
+def test_an_error_is_told_though_nobody_reads_the_output(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run_with_output(["--seed", "x"], writer, tmp_path)
+    finally:
+        os.close(writer)
+    assert done.returncode == 2
+    assert "invalid int value" in done.stderr
+
+
+def test_output_without_room_is_one_message(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = run_with_output(["--help"], full, tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "cannot be written: standard output: No space left on device" in line
+
+
+def test_a_broken_pipe_of_something_else_is_no_silent_end(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_with(monkeypatch, BrokenPipeError(errno.EPIPE, "Broken pipe"))
+    with pytest.raises(BrokenPipeError):
+        bench("--config_loss contrastive", root=None)
+
+
+def test_a_full_disk_in_a_thread_is_a_warning(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard writes in a thread, whose traceback Python would print."""
+
+    def write() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "events")
+
+    def run(self: Any) -> None:
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(SladeRunner, "run", run)
+    before = threading.excepthook
+    outcome = bench("--config_loss contrastive", root=None)
+    assert outcome.code == 0
+    assert outcome.err.startswith("WARNING: events: No space left on device. ")
+    assert "Traceback" not in outcome.err
+    assert threading.excepthook is before
+
+
+# ---- one process at a time ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--config_loss contrastive",
+        "--config_loss slade",
+        "--config_loss contrastive --resume_training latest",
+        "--config_loss slade --resume_training latest",
+        "--evaluate --splits_to_eval [test]",
+        "--evaluate_ensemble",
+        "--reproduce_results nowhere",
+    ],
+)
+def test_a_second_process_is_refused_at_once(
+    flags: str, bench: Any, hold: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SladeRunner, "_run", lambda self: pytest.fail("it began"))
+    holder = hold(tmp_path / "group" / "taken")
+    outcome = bench(f"{flags} --experiment_name group/taken", root=tmp_path)
+    assert outcome.code == 2
+    assert f"group/taken is in use by process {holder.pid} on " in outcome.err
+    holder.kill()
+    holder.wait()
+    monkeypatch.setattr(SladeRunner, "_run", lambda self: None)
+    assert bench(f"{flags} --experiment_name group/taken", root=tmp_path).code == 0
+
+
+def test_a_lock_that_was_left_behind_does_not_take_a_folder(bench: Any, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / LOCK_FILE).write_text('{"pid": 1}')
+    flags = f"--config_loss contrastive {bench.tiny()} --experiment_name new"
+    assert bench(flags, root=tmp_path).code == 0
+    assert not (tmp_path / "new" / LOCK_FILE).exists()
+
+
+# ---- names --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_experiment_with_brackets_in_its_name_is_resumed_and_evaluated(
+    bench: Any, tmp_path: Path
+) -> None:
+    """The host looks for checkpoints with the whole path as a pattern."""
+    words = [w for w in bench.tiny().split() if w]
+    places = ["--root_experiment_folder", str(tmp_path), "--dataset_root", str(bench.dataset_root)]
+    name = ["--experiment_name", "[try] {one}  *"]
+    start = ["--config_loss", "contrastive", *words, *places, *name]
+    folder = tmp_path / name[1]
+    assert bench.run_words(start).code == 0
+    longer = [*start, "--resume_training", "latest", "--merge_argparse_when_resuming"]
+    outcome = bench.run_words([*longer, "--num_epochs_train", "2"])
+    assert outcome.code == 0, outcome.err
+    assert [p.name for p in folder.rglob("trunk_[0-9]*.pth")] == ["trunk_2.pth"]
+    evaluate = ["--evaluate", "--splits_to_eval", "[val, test]", *places, *name]
+    outcome = bench.run_words(evaluate)
+    assert outcome.code == 0, outcome.err
+    found = read_experiment(folder, ["val", "test"])
+    assert found["test"]["mean_average_precision_at_r"]

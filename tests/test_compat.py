@@ -17,13 +17,14 @@ import torch
 from easy_module_attribute_getter import PytorchGetter
 from powerful_benchmarker.ensembles import ConcatenateEmbeddings
 from powerful_benchmarker.factories import SamplerFactory
+from powerful_benchmarker.utils import common_functions as c_f
 from pytorch_metric_learning import losses, samplers
 from pytorch_metric_learning.utils import common_functions as pml_cf
 from pytorch_metric_learning.utils import loss_and_miner_utils
 from record_keeper.db_utils import DBManager
 
 from slade_plugin import compat
-from slade_plugin.base.errors import DataError
+from slade_plugin.base.errors import DataError, ExperimentError
 
 pytestmark = pytest.mark.host
 
@@ -418,3 +419,48 @@ def test_best_point_has_the_old_form(client: Any) -> None:
     parameters, values = get_best_raw_objective_point(client.experiment)
     assert parameters == client.experiment.trials[1].arm.parameters
     assert values["score"] == pytest.approx((0.5, 0.01))
+
+
+# ---- files of the host --------------------------------------------------------------------------
+
+
+def save_configs(folder: Path) -> None:
+    contents = {"small": {"a": 1}, "large": {"b": "x" * 50_000}, "last": {"c": 2}}
+    c_f.save_config_files(str(folder), contents, False, [])
+
+
+def test_config_files_are_all_there_or_none(small_disk: Any) -> None:
+    folder = small_disk.folder / "experiment" / "configs"
+    small_disk.leave(20_000)
+    with pytest.raises(ExperimentError, match="cannot write"):
+        save_configs(folder)
+    assert not folder.exists()
+    small_disk.free()
+    save_configs(folder)
+    assert sorted(p.name for p in folder.iterdir()) == ["large.yaml", "last.yaml", "small.yaml"]
+    whole = {p.name: p.read_bytes() for p in folder.iterdir()}
+    compat.undo("whole_config_files")
+    save_configs(small_disk.folder / "by_the_host")
+    assert {p.name: p.read_bytes() for p in (small_disk.folder / "by_the_host").iterdir()} == whole
+    small_disk.leave(20_000)
+    with pytest.raises(OSError, match=r"No space|too large"):
+        save_configs(small_disk.folder / "half")
+    assert (small_disk.folder / "half").exists()
+
+
+def test_what_is_added_to_a_config_file_keeps_what_was_there(tmp_path: Path) -> None:
+    for mode in ("w", "a"):
+        c_f.write_yaml(str(tmp_path / "a.yaml"), {mode: 1}, mode)
+    assert (tmp_path / "a.yaml").read_text() == "w: 1\na: 1\n"
+
+
+def test_checkpoints_are_found_below_a_name_with_brackets(tmp_path: Path) -> None:
+    folder = tmp_path / "[try] one" / "saved_models"
+    folder.mkdir(parents=True)
+    (folder / "trunk_best3.pth").touch()
+    assert pml_cf.latest_version(str(folder), best=True) == (3, "best3")
+    configs = tmp_path / "[try] one" / "configs"
+    (configs / "resume_training_config_diffs_1").mkdir(parents=True)
+    assert c_f.get_sorted_config_diff_folders(str(configs))[1] == [[1]]
+    compat.undo("names_with_brackets")
+    assert pml_cf.latest_version(str(folder), best=True) == (0, None)

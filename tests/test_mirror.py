@@ -25,7 +25,7 @@ def mirrored(module: str) -> Path:
 
 def test_the_walk_finds_the_package() -> None:
     assert "runner.py" in MODULES
-    assert "losses/feature_basis_loss.py" in MODULES
+    assert "method/losses/feature_basis_loss.py" in MODULES
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m not in WITHOUT_TEST])

@@ -1,13 +1,17 @@
-"""Files that are either whole or absent.
+"""Files that are either whole or absent, and errors of the disk.
 
 A file is written under a temporary name in its own folder, flushed to the disk and renamed: a
 reader, a crash or a second process never meets half a file.
 """
 
+import errno
 import hashlib
+import io
 import json
 import math
 import os
+import shutil
+import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,9 +25,100 @@ MANIFEST_HASH = "manifest_sha256"  # where a manifest holds its own hash
 _HASH_CHUNK = 1 << 20
 
 
+# A full disk, a quota, a limit on the size of a file.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+# How torch (its zip writer, a folder of shared memory) and SQLite name the same.
+_FULL_TEXTS = ("PytorchStreamWriter failed", "inline_container", "No space left on device",
+               "database or disk is full", "disk I/O error")  # fmt: skip
+_REFUSED_TEXTS = ("readonly database", "unable to open database file")
+
+
+def disk_error(error: BaseException) -> str | None:
+    """Find the error of the disk behind an exception, whatever a library has made of it.
+
+    Args:
+        error: Any exception. Of what it was raised from, or while handling, only a full disk
+            counts: a refused permission there may have been handled long before.
+
+    Returns:
+        The reason, with the file where it is known; None if the disk is not to blame.
+    """
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        first = not seen
+        seen.append(link)
+        if isinstance(link, OSError) and link.errno in (_REFUSED if first else _FULL):
+            name = f"{link.filename}: " if link.filename else ""
+            return f"{name}{link.strerror or link}"
+        if isinstance(link, RuntimeError | sqlite3.DatabaseError):
+            text = next(iter(str(link).splitlines()), "")
+            if any(t in str(link) for t in (*_FULL_TEXTS, *(_REFUSED_TEXTS if first else ()))):
+                return text
+        link = link.__cause__ or link.__context__
+    return None
+
+
+class _Checked(io.RawIOBase):
+    """A file for libraries to write to, which remembers the first error of the disk.
+
+    It has no descriptor: with one, NumPy writes through a buffer of its own, and what that cannot
+    flush is lost without an error.
+    """
+
+    def __init__(self, handle: BinaryIO) -> None:
+        super().__init__()
+        self.handle = handle
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        try:
+            return self.handle.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self.handle.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.handle.tell()
+
+
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Opens a temporary file for writing bytes; it becomes ``path`` when the block ends well.
+def checked_write(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a new file for writing bytes.
+
+    Args:
+        path: The file to create or to replace.
+
+    Yields:
+        The open file. It can be written, sought and told; it has no descriptor.
+
+    Raises:
+        OSError: If the disk refuses something, also where a library in the block turned that error
+            into another one.
+    """
+    with open(path, "wb") as handle:
+        stream = _Checked(handle)
+        try:
+            yield stream
+        except Exception as error:
+            if stream.error is None or error is stream.error:
+                raise
+            raise stream.error from error
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a temporary file for writing bytes; it becomes ``path`` when the block ends well.
 
     If the block raises, ``path`` is left as it was and the temporary file is removed. The folder
     must exist. Within one block write nothing but this file: any ``OSError`` is reported as a
@@ -33,30 +128,64 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         path: The file to create or to replace.
 
     Yields:
-        The open temporary file.
+        The open temporary file, as `checked_write` gives it.
 
     Raises:
         ExperimentError: If the file cannot be written (full disk, no permission, no folder).
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _temporary(target)
     try:
         # Not tempfile: it makes files that only their owner can read, and data sets are shared.
-        with open(temporary, "xb") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
+        with checked_write(temporary) as stream:
+            yield stream
+        flush_to_disk(temporary)
         os.replace(temporary, target)
         _sync_folder(target.parent)
     except OSError as error:
-        raise ExperimentError(
-            f"Cannot write {target}: {error.strerror or error}. Expected a writable folder with "
-            "free space; free some, mend its permissions, or choose another folder "
-            "(--root_experiment_folder, --dataset_root)."
-        ) from error
+        raise _not_written(target, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Make a temporary folder; it becomes ``path`` when the block ends well, and else is removed.
+
+    Args:
+        path: A folder that does not exist yet. Missing parents are made.
+
+    Yields:
+        The temporary folder, beside ``path``.
+
+    Raises:
+        ExperimentError: If something cannot be written, or ``path`` exists by now.
+    """
+    target = Path(path)
+    temporary = _temporary(target)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.rename(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _not_written(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(target: Path) -> Path:
+    # Not the whole name, which may be as long as a name can be.
+    return target.with_name(f".{target.name[:40]}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _not_written(target: Path, error: OSError) -> ExperimentError:
+    return ExperimentError(
+        f"cannot write {target}: {error.strerror or error}. Expected a writable folder with free "
+        "space. Free some space, fix its permissions, or choose another folder "
+        "(--root_experiment_folder, --dataset_root)."
+    )
 
 
 def finite(content: Any) -> Any:
@@ -112,12 +241,20 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, survive a power cut."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":  # Windows cannot open folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename in ``folder`` survive a power cut, where the system allows it."""
+    """Make a rename in ``folder`` survive a power cut, where the system allows it."""
     # The file is already in place and whole, so a system that cannot sync folders is no error.
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_to_disk(folder)

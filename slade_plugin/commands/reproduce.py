@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.locks import locked
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.outputs import add_out, check_outputs, write_rows
 from slade_plugin.config.composition import config_root
@@ -61,7 +62,8 @@ def main(argv: Sequence[str]) -> int:
     print_plan(titles, args.probe)
     if args.dry_run:
         return 0
-    failures = executor(runs.values(), program=PROGRAM)
+    with locked(args.folder / "locks" / f"{name}-{args.dataset}", "table"):
+        failures = executor(runs.values(), program=PROGRAM)
     done = {key: _experiment(table, key[0], run) for key, run in runs.items() if run.finished}
     for (row, seed), folder in done.items():
         print(f"{row}, seed {seed}: {folder}")

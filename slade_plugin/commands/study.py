@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ConfigError, SladeError
+from slade_plugin.base.locks import locked
 from slade_plugin.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from slade_plugin.config.composition import config_root
 from slade_plugin.experiments.reproduction.evaluated_run import PROGRAM, EvaluatedRun
@@ -70,7 +71,8 @@ def _main(argv: list[str]) -> int:
         print(f"Note: {note}", file=sys.stderr)
     failures = []
     if not args.report:
-        failures = executor(runs.values(), program=program)
+        with locked(args.folder / "locks" / study.name, "study"):
+            failures = executor(runs.values(), program=program)
     if not failures or any(run.finished for run in runs.values()):
         print(write_report(study, runs, args.out, reported_command(args, extra), notes))
     for failure in failures:

@@ -9,6 +9,7 @@ import yaml
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
 from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.locks import LOCK_FILE
 from slade_plugin.config.composition import AREAS_FILE
 
 STATE_FILE = "pipeline.json"  # of the stages of self-training
@@ -25,7 +26,8 @@ def check_folder_is_free(folder: Path) -> None:
     Raises:
         ExperimentError: If the folder holds files or cannot be written.
     """
-    taken = next((p for p in sorted(folder.rglob("*")) if p.is_file()), None)
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != LOCK_FILE)
+    taken = next(files, None)
     if taken is not None:
         raise ExperimentError(
             f"the experiment folder {folder} is taken (it holds {taken.relative_to(folder)}); "
@@ -57,6 +59,22 @@ def check_is_trained(folder: Path) -> None:
                 f"{scheme} holds no trained model; expected a finished experiment. Resume it "
                 "first: --resume_training latest."
             )
+
+
+def latest_epoch(models: Path, best: bool = False) -> int:
+    """The epoch of the newest checkpoint, as the host counts it.
+
+    Args:
+        models: The folder of the checkpoints of one split scheme. Its path may hold brackets, which
+            the host takes for a pattern.
+        best: Count best models only.
+
+    Returns:
+        The epoch; 0 without a checkpoint.
+    """
+    names = (path.name for path in models.glob("trunk_*.pth"))
+    found = (re.fullmatch(rf"trunk_(best){'' if best else '?'}(\d+)\.pth", name) for name in names)
+    return max((int(match[2]) for match in found if match), default=0)
 
 
 def saved_areas(folder: Path) -> list[str]:

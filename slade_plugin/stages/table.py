@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_metric_learning.utils.common_functions as pml_cf
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME
 from scipy import stats
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.config.experiment_folder import latest_epoch
 
 METRICS = {
     "mean_average_precision_at_r": "MAP@R",
@@ -54,7 +54,7 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
                 f"{scheme} has no best model; expected trunk_best<epoch>.pth. Train it to the end: "
                 "run.py --experiment_name <name> --resume_training latest"
             )
-        epoch, _ = pml_cf.latest_version(str(scheme / "saved_models"), best=True)
+        epoch = latest_epoch(scheme / "saved_models", best=True)
         for split in splits:
             row = _row_of_epoch(scheme / "saved_csvs" / "logs.db", split, epoch)
             if row is None:

@@ -111,7 +111,7 @@ def test_an_ablation_of_the_poster_from_the_command_to_its_report(
 ) -> None:
     """Real runs, one of them of a given teacher; Glyphs have no number in the poster."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[2]))
     content = {
         "datasets": {"glyphs": None},
         "first": "k_8",
@@ -138,7 +138,7 @@ def test_a_study_that_is_interrupted_ends_in_the_report_of_one_that_is_not(
     That of the other study is done in this process, which spares it the start of one.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[2]))
     monkeypatch.setattr(execution, "_POLL_S", 0.005)
     content = {
         "datasets": {"glyphs": None},
@@ -285,3 +285,16 @@ def test_an_interrupt_says_how_to_go_on(
     assert study.call("mine.yaml", "--seeds", "1") == 130
     assert signal.getsignal(signal.SIGTERM) == before
     assert "The same command goes on." in capsys.readouterr().err
+
+
+def test_a_study_is_done_by_one_process(
+    study: SimpleNamespace, hold: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holder = hold(study.folder / "studies" / "locks" / "mine")
+    assert study.call("mine.yaml", "--seeds", "1") == 2
+    assert f"is in use by process {holder.pid} on " in capsys.readouterr().err
+    assert study.runs.calls() == []
+    holder.kill()
+    holder.wait()
+    assert study.call("mine.yaml", "--seeds", "1") == 0
+    assert not list((study.folder / "studies" / "locks").rglob(".lock"))

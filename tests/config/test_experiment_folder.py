@@ -4,11 +4,13 @@ from pathlib import Path
 import pytest
 
 from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.locks import LOCK_FILE
 from slade_plugin.config.experiment_folder import (
     check_folder_is_free,
     check_is_trained,
     check_saved_configs,
     is_pipeline_folder,
+    latest_epoch,
     saved_areas,
 )
 
@@ -98,3 +100,19 @@ def test_saved_areas_must_be_a_list(tmp_path: Path, content: str) -> None:
     (tmp_path / "configs" / "config_foldernames.yaml").write_text(content)
     with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml names no areas"):
         saved_areas(tmp_path)
+
+
+def test_the_latest_epoch_is_found_below_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "[try] *"
+    folder.mkdir()
+    assert (latest_epoch(folder), latest_epoch(folder, best=True)) == (0, 0)
+    for suffix in ("best0", "best3", "2", "12", "optimizer_99"):
+        (folder / f"trunk_{suffix}.pth").touch()
+    assert (latest_epoch(folder), latest_epoch(folder, best=True)) == (12, 3)
+
+
+def test_the_file_of_a_lock_does_not_take_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "student").mkdir()
+    for folder in (tmp_path, tmp_path / "student"):
+        (folder / LOCK_FILE).touch()
+    check_folder_is_free(tmp_path)

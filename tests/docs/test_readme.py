@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from slade_plugin import cli
-from slade_plugin.cli import split_quoted_values
 from slade_plugin.commands import data, study
 from slade_plugin.config.composition import config_root
 from slade_plugin.experiments.search.trial import SpaceRunner
@@ -47,7 +46,7 @@ def test_the_commands_are_found() -> None:
 
 @pytest.mark.parametrize("command", [c for c in RUN_COMMANDS if c not in SEARCHES])
 def test_every_command_is_read_and_valid(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    argv = ["run.py", *split_quoted_values(shlex.split(command)[2:])]
+    argv = ["run.py", *shlex.split(command)[2:]]
     monkeypatch.setattr(sys, "argv", argv)
     runner = SladeRunner()
     runner.set_YR()
@@ -61,7 +60,7 @@ def test_every_command_is_read_and_valid(command: str, monkeypatch: pytest.Monke
 def test_every_search_is_read_and_valid(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    argv = ["run.py", *split_quoted_values(shlex.split(command)[2:])]
+    argv = ["run.py", *shlex.split(command)[2:]]
     monkeypatch.setattr(sys, "argv", argv)
     runner = SpaceRunner("upper", root_experiment_folder=str(tmp_path))
     runner.read_stages()

@@ -69,9 +69,10 @@ def test_the_class_is_built_on_the_hosts_base(kind: str, cls: type) -> None:
 def test_every_public_class_of_the_plugin_packages_is_registered() -> None:
     """A class that is written and never registered could not be named in a config."""
     packages = {
-        "losses": "loss", "miners": "miner", "trainers": "trainer", "testers": "tester",
-        "split_managers": "split_manager", "models": "model", "api_parsers": "api_parser",
-        "accuracy_calculators": "accuracy_calculator",
+        "method.losses": "loss", "method.miners": "miner", "method.trainers": "trainer",
+        "method.models": "model", "data.split_managers": "split_manager",
+        "host.testers": "tester", "host.api_parsers": "api_parser",
+        "host.accuracy_calculators": "accuracy_calculator",
     }  # fmt: skip
     for package, kind in packages.items():
         module = importlib.import_module(f"slade_plugin.{package}")

@@ -221,9 +221,10 @@ class ImageCache:
         """Writes all images, or those that are missing if building was stopped."""
         if problem:
             logger.warning("the cache %s is built again: %s", self._pixels_path, problem)
-            for path in (self._manifest_path, self._rows_path, self._pixels_path):
-                path.unlink(missing_ok=True)
         try:
+            if problem:
+                for path in (self._manifest_path, self._rows_path, self._pixels_path):
+                    path.unlink(missing_ok=True)
             with open(self._pixels_path, "ab") as pixels, open(self._rows_path, "ab") as rows:
                 self._append(pixels, rows)
             manifest = {
@@ -292,9 +293,9 @@ class ImageCache:
     def _unusable(self, error: OSError) -> DataError:
         return DataError(
             f"the cache of resized images {self._pixels_path} cannot be read or written: "
-            f"{error.strerror or error}. Expected a folder that can be written and has room; free "
-            "some, mend its permissions, or name another one: cache: {folder: ...} "
-            "(config_dataset). What has been written is used when building goes on."
+            f"{error.strerror or error}. Expected a writable folder with free space. Free some "
+            "space, fix its permissions, or name another folder: cache: {folder: ...} "
+            "(config_dataset). The images written so far are kept, and building resumes after them."
         )
 
 

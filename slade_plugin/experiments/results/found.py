@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pytorch_metric_learning.utils.common_functions as pml_cf
 import yaml
 from powerful_benchmarker.utils.constants import CONFIG_DIFF_BASE_FOLDER_NAME
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
@@ -17,7 +16,7 @@ from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_L
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.config.composition import AREAS_FILE
-from slade_plugin.config.experiment_folder import STATE_FILE, saved_areas
+from slade_plugin.config.experiment_folder import STATE_FILE, latest_epoch, saved_areas
 from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.experiments.results.ensemble import read_ensemble
 from slade_plugin.experiments.results.searches import is_search, note_on, tuned_experiments
@@ -145,7 +144,7 @@ class Experiment:
         if self.config.get("patience") is not None or not isinstance(epochs, int):
             return None
         for scheme in self.schemes:
-            latest, _ = pml_cf.latest_version(str(scheme / "saved_models"))
+            latest = latest_epoch(scheme / "saved_models")
             if latest + (interval or 1) <= epochs:
                 return f"{scheme.name} is at epoch {latest} of {epochs}"
         return None
@@ -319,7 +318,9 @@ def read_method(pattern: str) -> Group:
     Raises:
         ExperimentError: If it fits nothing, several methods, or only part of what it fits counts.
     """
-    folders = sorted(Path(path) for path in glob.glob(pattern))
+    # A name may hold brackets.
+    found = [pattern] if Path(pattern).exists() else glob.glob(pattern)
+    folders = sorted(map(Path, found))
     if not folders:
         raise ExperimentError(f"nothing is named {pattern}; expected an experiment or a pattern.")
     groups, notes = group_experiments(find_experiments(folders))

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_metric_learning.utils.common_functions as pml_cf
-
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.base.files import atomic_write, sha256_of_file, write_manifest
+from slade_plugin.base.files import atomic_folder, atomic_write, sha256_of_file, write_manifest
 from slade_plugin.base.provenance import ENVIRONMENT_FILE
+from slade_plugin.config.experiment_folder import latest_epoch
 from slade_plugin.experiments.results.found import (
     CONCATENATED,
     SEPARATED,
@@ -58,42 +57,39 @@ def write_record(group: Group, folder: Path, dataset_root: Path) -> dict[str, An
             "them: run.py --experiment_name <name> --evaluate --splits_to_eval [test]"
         )
     data = [_data(experiment, dataset_root) for experiment in group.experiments]
-    temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    runs = []
-    for number, experiment in enumerate(group.experiments):
-        seed = experiment.seed
-        place = f"experiments/{f'seed{seed}' if seed is not None else f'run{number}'}"
-        _copy_inputs(experiment, temporary / place)
-        runs.append(
-            {
-                "seed": seed,
-                "folder": place,
-                "scores": experiment.scores,
-                "weights": {scheme.name: _weights(scheme) for scheme in experiment.schemes},
-                "data": data[number],
-                "environment": _environment(experiment),
-                "reproduce": _commands(experiment, place, f"<NAME>_{Path(place).name}"),
-            }
-        )
-    rows = summarise([group])
-    shutil.copyfile(SCHEMA_PATH, temporary / SCHEMA)
-    with atomic_write(temporary / RESULTS) as file:
-        file.write(benchmark_columns(group.title, group.first.dataset, rows).encode())
-    files = sorted(path for path in temporary.rglob("*") if path.is_file())
-    record = {
-        "format": FORMAT,
-        "method": group.title,
-        "poster_row": rows[0]["poster_row"],
-        "dataset": group.first.dataset,
-        "protocol": protocol(group.first),
-        "results": [{key: row[key] for key in _ROW} for row in rows],
-        "runs": runs,
-        "files": {p.relative_to(temporary).as_posix(): sha256_of_file(p) for p in files},
-    }
-    write_manifest(temporary / RECORD, record)
-    temporary.rename(folder)
+    with atomic_folder(folder) as temporary:
+        runs = []
+        for number, experiment in enumerate(group.experiments):
+            seed = experiment.seed
+            place = f"experiments/{f'seed{seed}' if seed is not None else f'run{number}'}"
+            _copy_inputs(experiment, temporary / place)
+            runs.append(
+                {
+                    "seed": seed,
+                    "folder": place,
+                    "scores": experiment.scores,
+                    "weights": {scheme.name: _weights(scheme) for scheme in experiment.schemes},
+                    "data": data[number],
+                    "environment": _environment(experiment),
+                    "reproduce": _commands(experiment, place, f"<NAME>_{Path(place).name}"),
+                }
+            )
+        rows = summarise([group])
+        shutil.copyfile(SCHEMA_PATH, temporary / SCHEMA)
+        with atomic_write(temporary / RESULTS) as file:
+            file.write(benchmark_columns(group.title, group.first.dataset, rows).encode())
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        record = {
+            "format": FORMAT,
+            "method": group.title,
+            "poster_row": rows[0]["poster_row"],
+            "dataset": group.first.dataset,
+            "protocol": protocol(group.first),
+            "results": [{key: row[key] for key in _ROW} for row in rows],
+            "runs": runs,
+            "files": {p.relative_to(temporary).as_posix(): sha256_of_file(p) for p in files},
+        }
+        write_manifest(temporary / RECORD, record)
     return record
 
 
@@ -164,7 +160,7 @@ def _commands(experiment: Experiment, place: str, name: str) -> list[str]:
 
 def _weights(scheme: Path) -> dict[str, str]:
     models = scheme / "saved_models"
-    epoch, _ = pml_cf.latest_version(str(models), best=True)
+    epoch = latest_epoch(models, best=True)
     return {path.name: sha256_of_file(path) for path in sorted(models.glob(f"*_best{epoch}.pth"))}
 
 

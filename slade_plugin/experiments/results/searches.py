@@ -4,6 +4,7 @@ The trials of a search differ in what is searched; the best one and its repetiti
 seeds alone.
 """
 
+import glob
 import json
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def tuned_experiments(search: Path) -> list[Path]:
     if not (search / _BEST).is_file():
         return []
     best = yaml.safe_load((search / _BEST).read_text(encoding="utf-8"))["best_sub_experiment_name"]
-    found = [search / best, *sorted(search.glob(f"{best}_reproduction*"))]
+    found = [search / best, *sorted(search.glob(f"{glob.escape(best)}_reproduction*"))]
     state = search / best / STATE_FILE
     if state.is_file() and not (search / best / TEACHER).exists():
         given = Path(json.loads(state.read_text(encoding="utf-8"))["teacher_experiment"])

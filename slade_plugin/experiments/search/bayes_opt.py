@@ -25,6 +25,7 @@ from powerful_benchmarker.utils import constants as const
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ConfigError, DivergenceError, ExperimentError
 from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.base.locks import locked
 from slade_plugin.base.provenance import describe_environment
 from slade_plugin.base.seeding import derive_seed, seed_everything
 from slade_plugin.config.experiment_folder import check_folder_is_free
@@ -116,8 +117,9 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
             SladeError: Before anything is trained, if something does not fit.
         """
         logging.getLogger("ax").setLevel(logging.WARNING)
-        self._begin()
-        super().run()
+        with locked(self._folder, "search"):
+            self._begin()
+            super().run()
         print(f"\nSaved as {self.best_parameters_filename} and {self._folder}/report_*.yaml")
 
     def _begin(self) -> None:
@@ -153,6 +155,10 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
                 f"now {now!r}. Resume with the same command (bounds may change with "
                 "--merge_argparse_when_resuming), or start anew under another --experiment_name."
             )
+
+    def get_all_log_paths(self) -> list[str]:
+        """The host's, of a folder whose name may hold brackets; the newest first."""
+        return sorted(map(str, Path(self.ax_log_folder).glob("log*.json")), reverse=True)
 
     def get_ax_client(self) -> Any:
         """The host's, seeded."""

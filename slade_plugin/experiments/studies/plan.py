@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from slade_plugin.base.command_line import TEXT_FLAGS
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.experiment_folder import STATE_FILE
 from slade_plugin.stages.kinds import BASELINE, TEACHER
@@ -315,7 +316,7 @@ def _joined(
         flags["--pipeline"] = {**given, BASELINE: False}
     # The host's keywords (KEY~APPLY~2) may depend on order among flags of one key.
     ordered = sorted(flags.items(), key=lambda item: item[0].partition("~")[0])
-    return {flag: tuple(_text(value).split()) for flag, value in ordered}
+    return {flag: _as_words(flag, value) for flag, value in ordered}
 
 
 def merge_flags(sources: Iterable[Sequence[str]]) -> tuple[str, ...]:
@@ -331,7 +332,7 @@ def merge_flags(sources: Iterable[Sequence[str]]) -> tuple[str, ...]:
     for source in sources:
         for flag, value in _values(source).items():
             flags[flag] = _merged(flags.get(flag), value)
-    return tuple(word for flag, value in flags.items() for word in (flag, *_text(value).split()))
+    return tuple(word for flag, value in flags.items() for word in (flag, *_as_words(flag, value)))
 
 
 def read_words(where: str, value: Any) -> tuple[str, ...]:
@@ -347,7 +348,7 @@ def _values(words: Sequence[str]) -> dict[str, Any]:
     """Flag to its value: what YAML reads in braces, otherwise the text as it is."""
     texts: dict[str, list[str]] = {}
     current: list[str] | None = None
-    for word in (w for text in words for w in text.split()):  # as run.py does
+    for word in words:
         if word.startswith("--"):
             flag, equals, value = word.partition("=")
             if flag in RESERVED:
@@ -363,7 +364,7 @@ def _values(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(flag: str, text: str) -> Any:
-    if not text.startswith("{"):
+    if flag in TEXT_FLAGS or not text.startswith("{"):
         return text
     try:
         return yaml.safe_load(text)
@@ -379,10 +380,18 @@ def _merged(old: Any, new: Any) -> Any:
     return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
 
 
-def _text(value: Any) -> str:
+def _as_words(flag: str, value: Any) -> tuple[str, ...]:
+    """The words of a flag's value: one for a path or a name, else its words if they say the same.
+
+    The keys of the runs on disk are hashes of these words.
+    """
     if isinstance(value, str):
-        return value
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
+        text = value
+    else:
+        text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
+    words = text.split()
+    apart = flag not in TEXT_FLAGS and " ".join(words) == text.strip()
+    return tuple(words) if apart else (text.strip("\n"),)
 
 
 def _key(flags: Sequence[str], teacher: Run | None) -> str:

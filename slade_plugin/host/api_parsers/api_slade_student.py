@@ -1,12 +1,12 @@
 """A student is an ordinary experiment of the host with a pool, pseudo labels and a basis."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from slade_plugin.base.errors import ConfigError, ExperimentError
+from slade_plugin.base.files import atomic_write
 from slade_plugin.data.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
 from slade_plugin.host.api_parsers.api_with_pool import APIWithPool
 from slade_plugin.host.api_parsers.training_length import TrainingLength
@@ -68,8 +68,8 @@ class APISladeStudent(TrainingLength, APIWithPool):
             load_pseudo_labels(Path(source), scheme)
             own_folder.mkdir(parents=True, exist_ok=True)
             for path in record_paths(Path(source), scheme):
-                shutil.copyfile(path, own_folder / (path.name + ".part"))
-                (own_folder / (path.name + ".part")).replace(own_folder / path.name)
+                with atomic_write(own_folder / path.name) as file:
+                    file.write(path.read_bytes())
         pool = self.split_manager.get_unlabeled_dataset("train")
         return load_pseudo_labels(
             own_folder, scheme, {"pool_sha256": pool_fingerprint(pool), "num_images": len(pool)}

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from slade_plugin.base.errors import CheckpointError
-from slade_plugin.base.files import sha256_of_file
+from slade_plugin.base.files import checked_write, flush_to_disk, sha256_of_file
 
 logger = logging.getLogger(__name__)
 
@@ -93,18 +93,6 @@ def find_checkpoint(folder: Path, best: bool) -> tuple[str, int] | None:
     return str(max(epochs)), max(epochs)
 
 
-def flush_to_disk(path: Path) -> None:
-    """Waits until a file, or the names in a folder, survive a power cut."""
-    folder = path.is_dir()
-    if folder and os.name == "nt":  # Windows cannot open folders
-        return
-    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _unwrapped(entry: Any) -> Any:
     """The model inside ``DataParallel``, which is what the host saves."""
     wrappers = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
@@ -112,9 +100,12 @@ def _unwrapped(entry: Any) -> Any:
 
 
 def save_state(entry: Any, path: Path) -> None:
-    """Writes one state dict, in the host's format."""
-    # Through a stream of our own, since torch reports a full disk as one only then.
-    with path.open("wb") as stream:
+    """Write one state dict, in the host's format.
+
+    Raises:
+        OSError: If the disk is full or refuses it, which torch alone reports as a RuntimeError.
+    """
+    with checked_write(path) as stream:
         torch.save(_unwrapped(entry).state_dict(), stream)
 
 
@@ -154,7 +145,8 @@ def write(
         content = {"format": MANIFEST_FORMAT, "suffix": suffix, "sha256": sums}
         if ends_of_records is not None:
             content["records"] = ends_of_records
-        _temporary(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        with checked_write(_temporary(path)) as stream:
+            stream.write((json.dumps(content, indent=2) + "\n").encode())
         flush_to_disk(_temporary(path))
         # Only the untrained model is ever written twice; it is whole or absent as well.
         for path in (commit, *companions):
@@ -163,15 +155,17 @@ def write(
             os.replace(_temporary(path), path)
             placed.append(path)
         flush_to_disk(folder)
-    except OSError as error:
+    except Exception as error:
         # In reverse: if the commit itself was reached, it is taken back first.
         for leftover in [*reversed(placed), *map(_temporary, order)]:
             with suppress(OSError):
                 leftover.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise CheckpointError(
-            f"{path} could not be written: {error.strerror or error}; expected room and permission "
-            "to write. The checkpoint before it is untouched: mend that, then go on with "
-            "--resume_training latest"
+            f"cannot write {path}: {error.strerror or error}. Expected free space and permission "
+            "to write. The previous checkpoint is untouched: fix this, then rerun the command with "
+            "--resume_training latest."
         ) from error
 
 
@@ -205,9 +199,9 @@ def delete(folder: Path, suffix: str, names: Iterable[str]) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(
-            f"{path} of an outdated checkpoint could not be removed: {error.strerror or error}; "
-            "expected permission to change its folder. Mend that, then go on with "
-            "--resume_training latest"
+            f"cannot remove {path} of an outdated checkpoint: {error.strerror or error}. Expected "
+            "permission to change its folder. Fix this, then rerun the command with "
+            "--resume_training latest."
         ) from error
 
 

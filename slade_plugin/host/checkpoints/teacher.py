@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytorch_metric_learning.utils.common_functions as pml_cf
 import torch
 
 from slade_plugin.base.errors import CheckpointError, ExperimentError
 from slade_plugin.base.files import sha256_of_file
+from slade_plugin.host.checkpoints.checkpoint_files import committed_suffixes
 
 _PARTS = ("trunk", "embedder")
 
@@ -43,16 +43,15 @@ class Teacher:
                 f"{', '.join(found) or 'none'}. Teacher and student need the same split_manager "
                 "(config_dataset)."
             )
-        epoch, suffix = 0, None
-        if any(self.model_folder.glob("trunk_best*.pth")):
-            epoch, suffix = pml_cf.latest_version(str(self.model_folder), best=True)
+        suffixes = committed_suffixes(self.model_folder)
+        epoch = max((int(s[4:]) for s in suffixes if s.startswith("best")), default=0)
         if epoch == 0:
             raise ExperimentError(
                 f"{self.model_folder} holds no trained best model; expected trunk_best<epoch>.pth. "
                 "Train the teacher first, or resume it."
             )
-        self.suffix = str(suffix)
-        self.paths = {part: self.model_folder / f"{part}_{suffix}.pth" for part in _PARTS}
+        self.suffix = f"best{epoch}"
+        self.paths = {part: self.model_folder / f"{part}_{self.suffix}.pth" for part in _PARTS}
 
     def sha256(self) -> str:
         """One hash over the files of the best model.

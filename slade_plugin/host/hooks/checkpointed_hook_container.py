@@ -206,9 +206,9 @@ class CheckpointedHookContainer(HookContainer):
             epoch = self._load_and_tidy_up(self._entries(trainer), folder, device, best)
         except OSError as error:
             raise CheckpointError(
-                f"{error.filename or folder} could not be read or changed: "
-                f"{error.strerror or error}; expected permission to read and write {folder}. Mend "
-                "that and resume again"
+                f"cannot read or change {error.filename or folder}: {error.strerror or error}. "
+                f"Expected permission to read and write {folder}. Fix this, then rerun the same "
+                "command."
             ) from error
         return 1 if epoch is None else epoch + 1
 

@@ -86,12 +86,17 @@ def _cut(path: Path, size: int) -> None:
 
 
 def remove_csv_rows_after(path: Path, epoch: int) -> None:
-    """Rewrites one CSV file of records without the rows of later epochs.
+    """Rewrite one CSV file of records without the rows of later epochs, and without half a row.
 
-    The host starts a new header line inside the file when columns change.
+    The host starts a new header line inside the file when columns change. A full disk or a killed
+    process leaves a last row without its end.
     """
     with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.reader(stream))
+        text = stream.read()
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    whole = not text or text.endswith("\n")
+    if not whole:
+        rows.pop()
     column: int | None = None
     kept = []
     for row in rows:
@@ -100,12 +105,12 @@ def remove_csv_rows_after(path: Path, epoch: int) -> None:
         elif column is not None and column < len(row) and _is_later(row[column], epoch):
             continue
         kept.append(row)
-    if len(kept) == len(rows):
+    if whole and len(kept) == len(rows):
         return
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(kept)
-    with atomic_write(path) as stream:
-        stream.write(text.getvalue().encode("utf-8"))
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer).writerows(kept)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue().encode("utf-8"))
 
 
 def _is_later(cell: str, epoch: int) -> bool:

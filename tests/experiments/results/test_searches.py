@@ -12,6 +12,7 @@ from slade_plugin.experiments.results.found import (
     find_experiments,
     find_searches,
     group_experiments,
+    read_method,
 )
 from slade_plugin.experiments.results.searches import is_search, note_on, tuned_experiments
 
@@ -94,3 +95,16 @@ def test_the_teacher_that_trials_share_counts(tmp_path: Path, finished: Path) ->
     (search / "best_parameters.yaml").write_text("best_sub_experiment_name: tuned3")
     found = [e.folder.relative_to(search).as_posix() for e in find_experiments([search])]
     assert sorted(found) == ["tuned0/teacher", "tuned3/baseline", "tuned3/student"]
+
+
+def test_a_search_with_brackets_in_its_name(search: Path) -> None:
+    """Its name, and so that of its trials, is no pattern."""
+    place = search.with_name("[try] one")
+    search.rename(place)
+    for folder in [path for path in place.iterdir() if path.is_dir()]:
+        folder.rename(place / folder.name.replace("tuned", "[try] one"))
+    best = {"best_sub_experiment_name": "[try] one1"}
+    (place / "best_parameters.yaml").write_text(yaml.safe_dump(best))
+    kept = ["[try] one1", "[try] one1_reproduction0", "[try] one1_reproduction1"]
+    assert names(tuned_experiments(place)) == kept
+    assert [e.folder.name for e in read_method(str(place / kept[0])).experiments] == kept[:1]

@@ -233,3 +233,16 @@ def test_another_command_in_the_same_folder(bench: Any, tmp_path: Path) -> None:
     outcome = bench(BASELINE, bench.tiny(), "--bayes_opt_iters 2", root=tmp_path)
     assert outcome.code == 2
     assert "was started with another config" in outcome.err
+
+
+def test_a_search_is_done_by_one_process(bench: Any, hold: Any, tmp_path: Path) -> None:
+    """It holds its folder, and with it the trials."""
+    flags = f"{BASELINE} {bench.tiny()} --bayes_opt_iters 1 --experiment_name taken"
+    for place in ("taken", "taken/taken0"):
+        holder = hold(tmp_path / place)
+        outcome = bench(flags, root=tmp_path)
+        assert outcome.code == 2
+        assert "the search folder" in outcome.err
+        assert f"by process {holder.pid} on " in outcome.err
+        holder.kill()
+        holder.wait()

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from slade_plugin import cli
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.experiments.search.trial import (
     SpaceRunner,
@@ -28,7 +27,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_argv(*flags: str) -> None:
         words = [word for text in flags for word in text.split(" ") if word]
-        monkeypatch.setattr(sys, "argv", ["run.py", *cli.split_quoted_values(words)])
+        monkeypatch.setattr(sys, "argv", ["run.py", *words])
 
     return set_argv
 

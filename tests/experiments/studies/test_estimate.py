@@ -65,7 +65,7 @@ def test_images_are_counted_without_the_files(
 
 
 def test_the_data_sets_that_are_made_have_the_images_of_the_readme(full_getter: Any) -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     for name in ("Glyphs", "Icons"):
         args = SimpleNamespace(
             dataset={name: None},

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from slade_plugin.base.command_line import CommandLine
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.composition import config_root
 from slade_plugin.experiments.reproduction.evaluated_run import EvaluatedRun
@@ -428,3 +429,25 @@ def test_a_run_s_folder_has_a_readable_name_and_says_what_it_is(tmp_path: Path) 
     assert (description["dataset"], description["seed"]) == ("dots", 3)
     assert shlex.split(description["flags"]) == list(plain.flags)
     assert whole.description()["teacher"] is None
+
+
+STRANGE_PATHS = ["[2024] Holiday pics", "{raw} pics", "two  spaces", "a: b", "it's", "no", "007"]
+
+
+@pytest.mark.parametrize("path", STRANGE_PATHS)
+def test_paths_among_the_flags_stay_whole(path: str, tmp_path: Path) -> None:
+    """From the study's file and from the command line, up to the words of run.py."""
+    study = load(tmp_path, datasets={"mine": ["--config_dataset", "folders", "--labeled", path]})
+    runs = plan_runs(study, tmp_path, [0], ["--dataset_root", path, f"--unlabeled={path}"])
+    command = runs["mine", 0, "whole"].command()
+    for flag in ("--labeled", "--dataset_root", "--unlabeled"):
+        assert command[command.index(flag) + 1] == path
+    found = vars(CommandLine().parse_known_args(command)[0])
+    assert (found["labeled"], found["dataset_root"], found["unlabeled"]) == (path, path, path)
+
+
+def test_a_value_whose_spaces_matter_stays_one_word(tmp_path: Path) -> None:
+    value = "{FolderImages: {path: 'a  b'}}"
+    run = plan_runs(load(tmp_path), tmp_path, [0], ["--dataset", value])["dots", 0, "whole"]
+    found = vars(CommandLine().parse_known_args(run.command())[0])
+    assert found["dataset"] == {"FolderImages": {"path": "a  b"}}

@@ -20,7 +20,7 @@ from slade_plugin.experiments.studies import execution, ray_execution
 from slade_plugin.experiments.studies.ray_execution import execute, problem_here, versions
 from tests.study_runs import ORDER, alive, meanwhile, process_stat, runs_of, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # Ray leaves the log files of its client server open.
 LOGS_OF_RAY = pytest.mark.filterwarnings(
     "ignore:.*/logs/ray_client_server:pytest.PytestUnraisableExceptionWarning"

@@ -5,6 +5,7 @@ import os
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -117,3 +118,30 @@ def test_flushing_takes_files_and_folders(tmp_path: Path, monkeypatch: pytest.Mo
     checkpoint_files.flush_to_disk(tmp_path / "file")
     checkpoint_files.flush_to_disk(tmp_path)
     assert len(synced) == 2
+
+
+def test_on_a_full_disk_the_checkpoint_before_stays_and_nothing_else(small_disk: Any) -> None:
+    """torch's zip writer makes a RuntimeError of it, at some amounts of room."""
+    folder = small_disk.folder / "saved_models"
+    write(folder, "1")
+    before = sorted(p.name for p in folder.iterdir())
+    # Files of 2 and 3 kB: of a disk of its own, which gives out pages, the first one may fit.
+    for room in (0, 4_096) if small_disk.mounted else range(0, 1_500, 100):
+        small_disk.leave(room)
+        with pytest.raises(CheckpointError, match=r"cannot write .*(No space left|too large)"):
+            write(folder, "2", seed=1)
+        assert sorted(p.name for p in folder.iterdir()) == before
+    checkpoint_files.verify(folder, "1")
+    small_disk.free()
+    write(folder, "2", seed=1)
+    assert checkpoint_files.committed_suffixes(folder) == ["1", "2"]
+
+
+def test_a_bug_while_writing_leaves_nothing_and_is_raised(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        path.touch()
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        checkpoint_files.write(tmp_path, "1", {"trunk": fail}, None)
+    assert list(tmp_path.iterdir()) == []

@@ -85,3 +85,12 @@ def test_csv_rows_below_each_header_are_looked_at(tmp_path: Path) -> None:
         b"epoch,a\r\n1,0.1\r\na,epoch,b\r\n0.2,2,x\r\n3,1,y\r\n9\r\n0,?,w\r\n"
     )
     assert other.read_bytes() == b"total_loss\r\n5\r\n"
+
+
+@pytest.mark.parametrize("torn", [b"0.5,1", b"0.5", b"0.5,12,x", b'"'])
+def test_half_a_row_is_removed(torn: bytes, tmp_path: Path) -> None:
+    """Of a disk that was full: the next row would be written behind it, into the same line."""
+    path = tmp_path / "accuracies.csv"
+    path.write_bytes(b"a,epoch,b\r\n0.1,1,x\r\n" + torn)
+    remove_csv_rows_after(path, 5)
+    assert path.read_bytes() == b"a,epoch,b\r\n0.1,1,x\r\n"

@@ -35,7 +35,7 @@ def test_functional_needs_torch_alone() -> None:
         "pairs = functional.mine_by_similarity(torch.eye(2), 0.5, 0.1)\n"
         "print([index.tolist() for index in pairs])\n"
     )
-    root = Path(slade_plugin.method.functional.__file__).parents[2]
+    root = Path(slade_plugin.method.functional.__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
     )

@@ -1,0 +1,151 @@
+"""The words of run.py's command line: flags whose values are plain text, and values of the config.
+
+A path or a name is taken as it is written. Every other flag is a key of the config, whose value is
+YAML in the host's notation: a word, ``[a list]`` or ``{keys: and values}``, as one word in quotes
+or as several.
+"""
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+
+from slade_plugin.base.errors import ConfigError
+
+_SETUP = ("pytorch_home", "dataset_root", "root_experiment_folder", "root_config_folder",
+          "global_db_path")  # fmt: skip
+_EXPERIMENT = ("experiment_name", "reproduce_results", "teacher_experiment", "labeled", "unlabeled")
+TEXT_FLAGS = tuple(f"--{name}" for name in (*_SETUP, *_EXPERIMENT))
+"""Flags whose values are paths and names."""
+
+_FLAG = re.compile("--[a-zA-Z]")
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""")
+_PAIRS = (("{", "}"), ("[", "]"))
+
+
+class CommandLine(argparse.ArgumentParser):
+    """The parser of run.py.
+
+    It sets what is not a flag of its own as an attribute as well, so nothing is left for the host
+    to read. What is not given has no attribute or, where the host expects one, None or False.
+
+    Attributes:
+        config_flags: The flags of the last command line that are taken for keys of the config.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(prog="run.py", allow_abbrev=False, add_help=False, exit_on_error=False)
+        self.config_flags: list[str] = []
+        for name in _SETUP:
+            self.add_argument(f"--{name}", default=argparse.SUPPRESS)
+        for name in _EXPERIMENT:
+            self.add_argument(f"--{name}")
+        for name in ("bayes_opt_iters", "reproductions"):
+            self.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
+        for name in ("seed", "rounds"):
+            self.add_argument(f"--{name}", type=int)
+        self.add_argument("--resume_training", choices=["latest", "best"])
+        for name in ("evaluate", "evaluate_ensemble", "debug"):
+            self.add_argument(f"--{name}", action="store_true")
+        for names in (["--merge_argparse_when_resuming"], ["--list"], ["-h", "--help"]):
+            self.add_argument(*names, action="store_true", default=argparse.SUPPRESS)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Read a command line.
+
+        Args:
+            args: Its words; by default those of this process.
+            namespace: Where to set the values.
+
+        Returns:
+            The namespace and an empty list: no word is left over.
+
+        Raises:
+            ConfigError: If it cannot be read.
+        """
+        try:
+            found, words = super().parse_known_args(args, namespace)
+        except argparse.ArgumentError as error:
+            hint = ""
+            if "expected one argument" in str(error):
+                hint = " A value that begins with a dash is written --FLAG=VALUE."
+            raise _unreadable(f"{error}.{hint} run.py --help prints the flags.") from error
+        for flag in TEXT_FLAGS:
+            value = getattr(found, flag[2:], None)
+            if value is not None and not value.strip():
+                raise ConfigError(f"{flag} is empty; expected a path or a name, or no such flag.")
+        values = list(_values(words))
+        self.config_flags = [flag for flag, _ in values]
+        for flag, value in values:
+            setattr(found, flag[2:], value)
+        return found, []
+
+
+def _values(words: Iterable[str]) -> Iterable[tuple[str, Any]]:
+    """Flags with what YAML makes of the words that follow each."""
+    texts: list[tuple[str, list[str]]] = []
+    for word in words:
+        if _FLAG.match(word):
+            texts.append((word, []))
+        elif texts:
+            texts[-1][1].append(word)
+        else:
+            raise _unreadable(f'{word} is missing "--" in front of it.')
+    for flag, of_flag in texts:
+        yield flag, read_value(flag, of_flag)
+
+
+def read_value(flag: str, words: Sequence[str]) -> Any:
+    """Read the value of one key of the config.
+
+    Args:
+        flag: The key, as it is typed. The names of config files stay text: ``no`` and ``007`` are
+            names, not False and 7.
+        words: The words behind it.
+
+    Returns:
+        What YAML makes of them; True if there are none.
+
+    Raises:
+        ConfigError: If they cannot be read.
+    """
+    if not words:
+        return True
+    text = " ".join(words)
+    opened = text.startswith(("[", "{"))
+    if not opened and len(words) > 1:
+        raise _unreadable(
+            f'{words[1]}, behind the value of {flag}, is missing "--" in front of it. A list is '
+            "written [a, b], and a value with spaces in quotes."
+        )
+    is_name = flag[2:].rpartition(".")[2].startswith("config_")
+    if is_name and not opened:
+        return text
+    if opened:
+        bare = _QUOTED.sub("", text)
+        if re.search(r":\S", bare):
+            raise _unreadable(
+                f"There must be a space after the colon in {text!r}, or quotes around the text "
+                "with the colon."
+            )
+        for left, right in _PAIRS:
+            if bare.count(left) != bare.count(right):
+                raise _unreadable(
+                    f"bracket imbalance: {bare.count(left)} of {left} and {bare.count(right)} of "
+                    f"{right} in {text!r}."
+                )
+    try:
+        return yaml.load(text, yaml.BaseLoader if is_name else yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise _unreadable(f"{error} ({flag}).") from error
+
+
+def _unreadable(reason: str) -> ConfigError:
+    return ConfigError(
+        f"the command line cannot be read: {reason} Values are words, [lists] or "
+        "{keys: and values}, with a space after each colon."
+    )
