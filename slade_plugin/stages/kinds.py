@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.config.experiment_folder import STATE_FILE, is_pipeline_folder
 from slade_plugin.config.saved_paths import run_of
 from slade_plugin.host.api_parsers import APISladeStudent
 
@@ -120,10 +120,13 @@ def planned_experiments(run: Path) -> list[str]:
 def students_of(run: Path) -> list[Path]:
     """Folders of the students of a run, the last round's last; some may not be trained yet.
 
+    Returns:
+        An empty list of a folder that is not a run, or of a run that has not begun.
+
     Raises:
         ExperimentError: If the pipeline.json cannot be read.
     """
-    names = planned_experiments(run)
+    names = planned_experiments(run) if is_pipeline_folder(run) else []
     return [run / name for name in names if parse_stage_name(name)[0] == STUDENT]
 
 

@@ -4,6 +4,7 @@ Each trained stage is a plain experiment of the host in a folder of its own, so 
 work on it. Which stages there are: `slade_plugin.stages.stages`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Pipeline:
         if state.resumed:
             state.check_plan(plan)
         findings = [stage.check() for stage in self.stages]
-        data = {name: value for found in findings for name, value in found.hashes.items()}
+        data = collect_hashes(findings)
         if state.resumed:
             state.check_data(data, plan)
         given = self.command.given_teacher
@@ -115,3 +116,21 @@ class Pipeline:
         text, table = write_tables(self.folder / "results", results, titles)
         print(f"\n{text}\nSaved as {self.folder / 'results'}/table.md, .csv and .json")
         return table
+
+
+def collect_hashes(findings: Iterable[Findings]) -> dict[str, str]:
+    """Name to hash of all that a run is made from.
+
+    Raises:
+        ExperimentError: If a given teacher was trained on other labeled images than the student.
+    """
+    data: dict[str, str] = {}
+    for found in findings:
+        for name, value in found.hashes.items():
+            if data.setdefault(name, value) != value:
+                raise ExperimentError(
+                    f"the given teacher was trained on other {name} data: their hash is "
+                    f"{data[name][:12]}, that of the student's {value[:12]}; expected the same "
+                    "content. Change config_dataset or train another teacher."
+                )
+    return data

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from slade_plugin.method.pseudo_labels.record import pool_fingerprint
+from slade_plugin.host.api_parsers.data_record import data_hashes
 from slade_plugin.stages.kinds import PSEUDO_LABELS, STUDENT, TEACHER
 from slade_plugin.stages.stage import Findings, Stage
 from slade_plugin.stages.training import build_experiment, describe_training, train_and_evaluate
@@ -39,12 +39,7 @@ class Student(Stage):
             return Findings()
         parser = build_experiment(self.command, self.name, self.command.given_teacher)
         self.command.num_clusters = parser.stand_in_pseudo_labels().num_clusters
-        labeled = parser.split_manager.get_dataset("eval", "train")
-        hashes = {
-            "labeled": pool_fingerprint(getattr(labeled, "dataset", labeled)),
-            "pool": pool_fingerprint(parser.split_manager.get_unlabeled_dataset("eval")),
-        }
-        return Findings(hashes, parser.split_manager.leakage)
+        return Findings(data_hashes(parser.split_manager), parser.split_manager.leakage)
 
     def describe(self) -> str:
         """Trainer and length."""

@@ -12,7 +12,8 @@ from slade_plugin.base.differences import first_difference
 from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.config.experiment_folder import read_saved_config, saved_areas
 from slade_plugin.config.keys import complete_config
-from slade_plugin.config.saved_paths import resolve_folders
+from slade_plugin.config.saved_paths import resolve_folders, without_locations
+from slade_plugin.host.api_parsers.data_record import read_data_record
 from slade_plugin.host.checkpoints.teacher import Teacher as TrainedTeacher
 from slade_plugin.stages.kinds import STUDENT, TEACHER
 from slade_plugin.stages.run_command import RunCommand
@@ -50,13 +51,15 @@ class Teacher(Stage):
         if self.given is None:
             build_experiment(self.command, self.name)
             return Findings()
-        check_given_teacher(self.given, self.command.configs[STUDENT])
+        record = read_data_record(self.given)
+        check_given_teacher(self.given, self.command.configs[STUDENT], by_hash=bool(record))
         digest = hashlib.sha256()
         schemes = {path.parent.name for path in self.given.glob("*/saved_models")} - {META_LOGS}
         for scheme in sorted(schemes):
             digest.update(f"{scheme} {TrainedTeacher(self.given, scheme).sha256()}".encode())
         read_experiment(self.given, EVALUATED)  # the table needs its scores
-        return Findings({TEACHER: digest.hexdigest()})
+        labeled = {name: value for name, value in record.items() if name == "labeled"}
+        return Findings({TEACHER: digest.hexdigest(), **labeled})
 
     def describe(self) -> str:
         """Trainer and length."""
@@ -92,19 +95,22 @@ def read_teacher(command: RunCommand, name: str, own: Iterable[tuple[str, Any]] 
     return command.runner.read(reader)
 
 
-def check_given_teacher(teacher: Path, student: Any) -> None:
+def check_given_teacher(teacher: Path, student: Any, by_hash: bool = False) -> None:
     """Check that a trained teacher has the labeled data and the splits of the student.
 
     Args:
         teacher: Its experiment folder, which is only read.
         student: The student's merged config.
+        by_hash: Whether the content of the data is compared elsewhere, so that they may have moved.
 
     Raises:
         ExperimentError: If its configs are missing or say something else.
     """
-    saved = read_saved_config(teacher)
+    saved, own = read_saved_config(teacher), vars(student)
+    if by_hash:
+        saved, own = without_locations(saved), without_locations(own)
     for key in ("dataset", "split_manager"):
-        difference = first_difference(_no_null(saved.get(key)), _no_null(getattr(student, key)))
+        difference = first_difference(_no_null(saved.get(key)), _no_null(own[key]))
         if difference is not None:
             where, theirs, ours = difference
             raise ExperimentError(

@@ -198,6 +198,31 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+def test_a_given_teacher_knows_its_data_by_their_hash(
+    bench: Any, images: Path, tmp_path: Path
+) -> None:
+    """Its images may have been moved; others with the same names are refused."""
+    own = bench.tiny_photographs() + "--config_dataset folders_small --pipeline {baseline: false}"
+    bench = bench.on(tmp_path / "none")
+
+    def data(folder: Path) -> str:
+        return f"--labeled {folder / 'labeled'} --unlabeled {folder / 'pool'}"
+
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, STUDENT_STEP, 1, KeyboardInterrupt)
+        assert bench(own, data(images), root=tmp_path).code == 130
+    given = f"--teacher_experiment {tmp_path / 'slade_seed0' / 'teacher'} --experiment_name second"
+    changed = Path(shutil.copytree(images, tmp_path / "changed"))
+    shutil.copyfile(changed / "labeled" / "1" / "5.png", changed / "labeled" / "1" / "4.png")
+    moved = Path(shutil.move(images, tmp_path / "elsewhere"))
+    outcome = bench(own, data(changed), given, root=tmp_path)
+    assert outcome.code == 2
+    assert "the given teacher was trained on other labeled data" in outcome.err
+    outcome = bench(own, data(moved), given, root=tmp_path)
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["slade", "contrastive"])
 def test_data_may_be_moved_but_not_changed(
     config: str, bench: Any, images: Path, tmp_path: Path

@@ -13,6 +13,9 @@ from slade_plugin.stages.kinds import (
     identify_experiment,
     parse_stage_name,
     planned_experiments,
+    row_name,
+    stage_name,
+    students_of,
 )
 
 STUDENT: dict[str, Any] = {"api_parser": {"APISladeStudent": {}}, "trainer": {"SladeStudent": {}}}
@@ -76,7 +79,15 @@ def test_the_plan_is_in_order(run: Path) -> None:
     assert planned_experiments(run) == ["teacher", "student", "round2/student", "baseline"]
 
 
+def test_students_in_the_order_of_their_rounds(run: Path, tmp_path: Path) -> None:
+    assert students_of(run) == [run / "student", run / "round2" / "student"]
+    assert students_of(tmp_path / "none") == []
+
+
 def test_names_of_stages() -> None:
+    assert stage_name("student") == "student"
+    assert stage_name("student", 2) == "round2/student"
+    assert [row_name("student", number, 2) for number in (1, 2)] == ["student_round1", "student"]
     assert parse_stage_name("baseline") == ("baseline", 1)
     assert parse_stage_name("round12/pseudo_labels") == ("pseudo_labels", 12)
     for wrong in ("", "a/b", "round/student", "round2/"):
