@@ -22,6 +22,7 @@ from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.base.locks import locked
 from slade_plugin.base.provenance import environment_recorded
 from slade_plugin.base.suggestions import nearest
+from slade_plugin.base.warning import warn_once
 from slade_plugin.config.composition import (
     AREAS_FILE,
     compose,
@@ -37,8 +38,15 @@ from slade_plugin.config.experiment_folder import (
 )
 from slade_plugin.config.keys import DEFAULT_SEED, complete_config
 from slade_plugin.config.lookup import constructor_errors, find_class
+from slade_plugin.config.saved_paths import (
+    resolve_folders,
+    run_of,
+    store_folders,
+    take_given_locations,
+)
 from slade_plugin.data.datasets import FolderImages
 from slade_plugin.host.api_parsers import APISladeStudent
+from slade_plugin.host.api_parsers.data_record import read_data_record
 from slade_plugin.host.api_parsers.seeded import seeded
 from slade_plugin.host.api_parsers.starting_trunk import check_trunks
 from slade_plugin.host.registry import register_all
@@ -46,12 +54,13 @@ from slade_plugin.host.validation import (
     check_args,
     check_command_line,
 )
+from slade_plugin.stages.kinds import planned_experiments
 from slade_plugin.stages.pipeline import Pipeline
 from slade_plugin.stages.preflight import preflight
 
 
 class SladeRunner(SingleExperimentRunner):
-    """Runs one experiment, or the stages of self-training.
+    """Run one experiment, or the stages of self-training.
 
     Args:
         root_config_folder: Config root; the shipped one by default. It replaces the host's.
@@ -62,9 +71,10 @@ class SladeRunner(SingleExperimentRunner):
     def __init__(self, root_config_folder: str | None = None, **kwargs: Any) -> None:
         super().__init__(root_config_folder=root_config_folder or str(config_root()), **kwargs)
         self.requested: dict[str, Any] = {}
+        self.given = argparse.Namespace()
 
     def init_pytorch_getter(self) -> None:
-        """Registers the host's classes and then ours."""
+        """Register the host's classes and then ours."""
         super().init_pytorch_getter()
         register_all(self)
 
@@ -95,6 +105,7 @@ class SladeRunner(SingleExperimentRunner):
             del reader.args.teacher_experiment
         add_rounds(reader.args)
         add_own_images(reader.args)
+        self.given = copy.deepcopy(reader.args)  # the host merges saved configs into its own
         areas = reader.args.config_foldernames
         self.requested = {a: getattr(reader.args, a) for a in areas}
         if self.starts_fresh(reader.args):
@@ -115,7 +126,7 @@ class SladeRunner(SingleExperimentRunner):
     # ---- running ------------------------------------------------------------------------------
 
     def run(self) -> Any:
-        """Runs what the command line asks for: one experiment or a pipeline."""
+        """Run what the command line asks for: one experiment or a pipeline."""
         self.set_YR()
         with locked(self.YR.args.experiment_folder):
             return self._run()
@@ -124,8 +135,7 @@ class SladeRunner(SingleExperimentRunner):
         args = self.YR.args
         folder = Path(args.experiment_folder)
         if is_pipeline_folder(folder) and (args.evaluate or args.evaluate_ensemble):
-            found = [*folder.glob("*/configs"), *folder.glob("round*/*/configs")]
-            stages = sorted(str(p.parent.relative_to(folder)) for p in found)
+            stages = planned_experiments(folder)
             raise ExperimentError(
                 f"{folder} holds several experiments; expected the name of one of them, such as "
                 + ", ".join(f"--experiment_name {args.experiment_name}/{s}" for s in stages)
@@ -158,7 +168,7 @@ class SladeRunner(SingleExperimentRunner):
         return other
 
     def read(self, reader: Any) -> SimpleNamespace:
-        """Loads and merges a reader's YAML files without running anything; the reader is kept."""
+        """Load and merge a reader's YAML files without running anything; the reader is kept."""
         other = self.reader_for(reader)
         try:
             args, _, dict_of_yamls = other.load_yamls(
@@ -176,6 +186,7 @@ class SladeRunner(SingleExperimentRunner):
             ) from error
         args.dict_of_yamls = dict_of_yamls
         complete_config(args)
+        self._resolve_folders(args)
         return args
 
     def run_new_experiment_or_resume(self, YR: Any) -> Any:
@@ -218,15 +229,35 @@ class SladeRunner(SingleExperimentRunner):
             built_before: Whether `try_to_build` has been called already.
         """
         complete_config(args)
+        self._resolve_folders(args)
+        self._take_given_locations(args)
+        if self.starts_fresh(args) or args.reproduce_results:
+            args.dict_of_yamls = store_folders(args, run_of(Path(args.experiment_folder)))
         check_args(args, self.pytorch_getter)
         if self.starts_fresh(args) and not built_before:
             self.try_to_build(args)
         return super().start_experiment(args)
 
+    def _resolve_folders(self, args: Any) -> None:
+        """Make the folders absolute that a saved config names relative to its experiment."""
+        if not self.starts_fresh(args):
+            source = Path(args.reproduce_results or args.experiment_folder)
+            vars(args).update(resolve_folders(vars(args), source))
+
+    def _take_given_locations(self, args: Any) -> None:
+        """Read the data of a saved experiment where the command line says they lie now."""
+        original = args.reproduce_results or (args.resume_training and args.experiment_folder)
+        if original and take_given_locations(args, self.given):
+            if not read_data_record(Path(original)):
+                warn_once(
+                    f"{original} has no hash of its data on record, so those given now cannot be "
+                    "compared with those it was trained on."
+                )
+
     def try_to_build(
         self, args: Any, teacher_experiment: Path | None = None, trunks: bool = True
     ) -> Any:
-        """Builds every part of an experiment once, so that a mistake shows before any training.
+        """Build every part of an experiment once, so that a mistake shows before any training.
 
         Args:
             args: The merged config; it is left as it is.
@@ -264,7 +295,7 @@ class SladeRunner(SingleExperimentRunner):
 
 
 def build_trainer(parser: Any) -> None:
-    """Builds the trainer as a run does, but with hooks that do nothing.
+    """Build the trainer as a run does, but with hooks that do nothing.
 
     Args:
         parser: An API parser with models, losses and miners.
@@ -282,7 +313,7 @@ def build_trainer(parser: Any) -> None:
 
 
 def build_evaluation(parser: Any) -> None:
-    """Builds hooks and tester, and checks that the metric that chooses the best epoch is computed.
+    """Build hooks and tester; check that the metric that chooses the best epoch is computed.
 
     Raises:
         ConfigError: If a part cannot be built or the metric is not computed.
@@ -301,7 +332,7 @@ def build_evaluation(parser: Any) -> None:
 
 
 def _no_hook() -> None:
-    """Stands for a hook in a trainer that is never run."""
+    """Stand for a hook in a trainer that is never run."""
 
 
 def default_experiment_name(argv: list[str]) -> str:
@@ -327,7 +358,7 @@ def default_experiment_name(argv: list[str]) -> str:
 
 
 def add_rounds(args: Any) -> None:
-    """Puts the flag --rounds where a config has it, `pipeline: {rounds: N}`.
+    """Put the flag --rounds where a config has it, `pipeline: {rounds: N}`.
 
     Args:
         args: The command line; changed in place.
@@ -341,7 +372,7 @@ def add_rounds(args: Any) -> None:
 
 
 def add_own_images(args: Any) -> None:
-    """Puts the flags --labeled and --unlabeled where a config has them, as `FolderImages: {path}`.
+    """Put the flags --labeled and --unlabeled where a config has them, as `FolderImages: {path}`.
 
     The path is made absolute, so that the saved experiment can be evaluated from anywhere.
 

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
@@ -20,7 +21,7 @@ def is_pipeline_folder(folder: Path) -> bool:
 
 
 def check_folder_is_free(folder: Path) -> None:
-    """Checks that a new experiment does not meet an old one.
+    """Check that a new experiment does not meet an old one.
 
     Raises:
         ExperimentError: If the folder holds files or cannot be written.
@@ -44,7 +45,7 @@ def check_folder_is_free(folder: Path) -> None:
 
 
 def check_is_trained(folder: Path) -> None:
-    """Checks that every split scheme of an experiment has a model to evaluate.
+    """Check that every split scheme of an experiment has a model to evaluate.
 
     Raises:
         ExperimentError: If one has none beyond the untrained model.
@@ -55,8 +56,8 @@ def check_is_trained(folder: Path) -> None:
         best, trained = r"trunk_best\d+\.pth", r"trunk_(best)?[1-9]\d*\.pth"
         if not (re.search(best, names) and re.search(trained, names)):
             raise ExperimentError(
-                f"{scheme} holds no trained model; expected a finished experiment. Go on with "
-                "--resume_training latest first."
+                f"{scheme} holds no trained model; expected a finished experiment. Resume it "
+                "first: --resume_training latest."
             )
 
 
@@ -93,8 +94,21 @@ def saved_areas(folder: Path) -> list[str]:
     return areas
 
 
+def read_saved_config(experiment: Path) -> dict[str, Any]:
+    """All areas of a saved experiment's config in one mapping, paths as they are stored.
+
+    Raises:
+        ExperimentError: If a config is missing or damaged.
+    """
+    saved: dict[str, Any] = {}
+    for area in saved_areas(experiment):
+        path = experiment / "configs" / f"{area}.yaml"
+        saved |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    return saved
+
+
 def check_saved_configs(folder: Path, areas: list[str]) -> None:
-    """Checks that a saved experiment has all its configs.
+    """Check that a saved experiment has all its configs.
 
     Raises:
         ExperimentError: If a file is missing or cannot be read as YAML.

@@ -20,6 +20,12 @@ OUR_KEYS = SELF_TRAINING_KEYS | {
     "brings", "leakage", "seed", "self_supervised", "unlabeled_dataset",
 }  # fmt: skip
 
+# How something is trained belongs to the student; everything else is shared by all stages.
+STUDENT_KEYS = frozenset(
+    """loss_funcs mining_funcs sampler trainer optimizers num_epochs_train save_interval
+    api_parser""".split()
+) | (OUR_KEYS - {"leakage", "seed", "self_supervised", "unlabeled_dataset"})
+
 DEFAULT_SEED = 0
 
 # The host reads no keyword that is written differently, and says nothing.

@@ -371,14 +371,12 @@ def _self_training(config: Mapping[str, Any]) -> list[str]:
         )
     settings = [f.name for f in fields(ClusteringSettings)] + ["folder", "last_folder", "source"]
     pipeline = _mapping(config, "pipeline", problems)
-    stages = ["teacher", "baseline", "rounds"]
-    for key, known in {"pseudo_labels": settings, "pipeline": stages}.items():
-        problems += [
-            f"{key} has no entry {name!r}{nearest(str(name), known)}; expected "
-            f"{', '.join(known)} (config_general)"
-            for name in _mapping(config, key, [] if key == "pipeline" else problems)
-            if name not in known
-        ]
+    problems += [
+        f"pseudo_labels has no entry {name!r}{nearest(str(name), settings)}; expected "
+        f"{', '.join(settings)} (config_general)"
+        for name in _mapping(config, "pseudo_labels", problems)
+        if name not in settings
+    ]
     try:
         label_source(_mapping(config, "pseudo_labels", []))
     except ConfigError as error:
@@ -393,16 +391,23 @@ def _self_training(config: Mapping[str, Any]) -> list[str]:
             f"pipeline.rounds is {pipeline['rounds']!r}; expected an integer >= 1 (--rounds, "
             "config_general)"
         )
-    teacher = _mapping(pipeline, "teacher", problems)
-    areas = set(config.get("config_foldernames") or filter(_is_area, teacher))
+    _mapping(pipeline, "teacher", problems)
+    for stage, entry in pipeline.items():
+        if isinstance(entry, Mapping):
+            problems += _stage_settings(stage, entry, config)
+    return problems
+
+
+def _stage_settings(stage: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The settings of one stage; which stages there are is checked by the pipeline."""
+    areas = set(config.get("config_foldernames") or filter(_is_area, entry))
     ours = {"brings", "leakage", "seed", "unlabeled_dataset"}
     known = sorted((HOST_KEYS | ours | areas) - {"api_parser"})
-    problems += [
-        f"pipeline.teacher.{name} is no key of a config{nearest(plain_key(str(name)), known)}"
-        for name in teacher
+    return [
+        f"pipeline.{stage}.{name} is no key of a config{nearest(plain_key(str(name)), known)}"
+        for name in entry
         if plain_key(str(name)) not in known
     ]
-    return problems
 
 
 def _self_supervised(config: Mapping[str, Any]) -> list[str]:

@@ -1,17 +1,13 @@
-"""Builds every part of a stage once, in seconds, so that hours of training do not end in an error.
+"""Build every part of a stage once, in seconds, so that hours of training do not end in an error.
 
-Nothing is written and nothing is trained. What a config says is checked by
-`slade_plugin.host.validation`; here is checked what its parts say of each other.
+Nothing is written and nothing is trained. `slade_plugin.host.validation` checks the config alone;
+this module checks whether its parts fit together.
 """
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_metric_learning.distances import LpDistance
-from pytorch_metric_learning.losses import ContrastiveLoss
-from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
 
 from slade_plugin.base.errors import ConfigError, DataError, SladeError
 from slade_plugin.base.warning import warn_once
@@ -22,10 +18,15 @@ from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.host.checkpoints.teacher import Teacher
 from slade_plugin.host.testers import QueryGalleryTester, SladeTester
 from slade_plugin.method.miners import BasisSimilarityMiner
+from slade_plugin.stages.loss_checks import (
+    check_margins,
+    check_takes_embeddings,
+    check_takes_pairs,
+)
 
 
 def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
-    """Builds the parts of one stage for its first split scheme and checks that they fit.
+    """Build the parts of one stage for its first split scheme and check that they fit.
 
     Args:
         parser: An API parser of the host or ours, made but not run.
@@ -36,18 +37,18 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
     """
     # The host builds a trunk to know the transforms.
     what = "trunk (config_models) or transforms (config_transforms)"
-    parser.transforms = _explained(parser.get_transforms, what)
-    parser.split_manager = _explained(parser.get_split_manager, "data set or split manager")
+    parser.transforms = _build(parser.get_transforms, what)
+    parser.split_manager = _build(parser.get_split_manager, "data set or split manager")
     warn_of_lone_classes(parser.split_manager)
     warn_of_unseen_epochs(parser.args)
     scheme = parser.split_manager.split_scheme_names[0]
     parser.split_manager.set_curr_split_scheme(scheme)
     _check_tester(parser)
-    parser.models = _explained(parser.get_model, "models (config_models)")
-    parser.loss_funcs = _explained(parser.get_loss_funcs, "losses (config_loss)")
-    parser.mining_funcs = _explained(parser.get_mining_funcs, "miners (config_loss)")
-    _explained(parser.get_sampler, "sampler (config_loss)")
-    _explained(parser.get_optimizers, "optimizers (config_optimizers)")
+    parser.models = _build(parser.get_model, "models (config_models)")
+    parser.loss_funcs = _build(parser.get_loss_funcs, "losses (config_loss)")
+    parser.mining_funcs = _build(parser.get_mining_funcs, "miners (config_loss)")
+    _build(parser.get_sampler, "sampler (config_loss)")
+    _build(parser.get_optimizers, "optimizers (config_optimizers)")
     image = parser.split_manager.get_dataset("train", "train")[0][IMAGE]
     embedding = _embed(parser.models, image)
     if "metric_loss" in parser.loss_funcs:
@@ -60,7 +61,7 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
 
 
 def warn_of_lone_classes(split_manager: Any) -> None:
-    """Warns of splits for evaluation that hold one class, on which every score is perfect.
+    """Warn of splits for evaluation that hold one class, on which every score is perfect.
 
     Args:
         split_manager: One with split schemes.
@@ -76,7 +77,7 @@ def warn_of_lone_classes(split_manager: Any) -> None:
 
 
 def warn_of_unseen_epochs(args: Any) -> None:
-    """Warns of last epochs that the host would train, but neither evaluate nor save.
+    """Warn of last epochs that the host would train, but neither evaluate nor save.
 
     Args:
         args: The merged config.
@@ -90,8 +91,8 @@ def warn_of_unseen_epochs(args: Any) -> None:
         )
 
 
-def _explained(build: Any, what: str) -> Any:
-    """Builds a part; an error of the host's, often bare, becomes one that says what was built."""
+def _build(build: Any, what: str) -> Any:
+    """Build a part; an error of the host, often without a text, becomes one that names the part."""
     try:
         return build()
     except SladeError:
@@ -163,92 +164,4 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
             f"basis_loss: embedding_size is {basis.embedding_size}, but the embedder gives "
             f"{embedding.shape[1]}; expected equal. Change loss_funcs in config_loss or "
             "config_models."
-        )
-
-
-def check_margins(name: str, loss: Any) -> None:
-    """Checks that the negative margin of a contrastive loss can be reached.
-
-    Embeddings of unit length are at most 2 apart, and unrelated ones near sqrt(2) = 1.41: a pair
-    never satisfies a negative margin above 2, and one of 0 never fires.
-
-    Args:
-        name: Key of the loss in `loss_funcs`.
-        loss: Any loss; only a `ContrastiveLoss` on normalised distances is looked at.
-
-    Raises:
-        ConfigError: If no pair of unit vectors could satisfy the margin or none could violate it.
-    """
-    distance = getattr(loss, "distance", None)
-    on_unit_length = (
-        isinstance(loss, ContrastiveLoss)
-        and isinstance(distance, LpDistance)
-        and distance.normalize_embeddings
-        and (distance.p, distance.power) == (2, 1)
-    )
-    if on_unit_length and not 0 < loss.neg_margin <= 2:
-        raise ConfigError(
-            f"{name}: neg_margin is {loss.neg_margin}; expected above 0 and at most 2, the largest "
-            "distance of unit vectors. Change it in config_loss."
-        )
-
-
-def check_takes_embeddings(loss: Any, embedding_size: int) -> None:
-    """Checks that a loss with class weights or proxies was told the size of the embeddings.
-
-    Args:
-        loss: A loss of the host on D^l; only one with such weights is looked at.
-        embedding_size: D of the embedder.
-
-    Raises:
-        ConfigError: If it cannot take embeddings of this size.
-    """
-    if not isinstance(loss, WeightRegularizerMixin):
-        return
-    try:
-        with torch.no_grad():
-            copy.deepcopy(loss)(torch.ones(2, embedding_size), torch.tensor([0, 1]))
-    except Exception as error:
-        raise ConfigError(
-            f"metric_loss: {type(loss).__name__} cannot take the {embedding_size} numbers that the "
-            f"embedder gives: {error or type(error).__name__}; expected embedding_size: "
-            f"{embedding_size}. Change loss_funcs in config_loss or config_models."
-        ) from error
-
-
-def check_takes_pairs(loss: Any, embedding_size: int, num_labels: int = 10**6) -> None:
-    """Checks that a loss depends on the mined pairs alone, not on labels of its own.
-
-    Proxy and classification losses compare labels with weights of known classes; pseudo labels are
-    none. A pair or triplet loss gives the same value whatever the labels, once pairs are given.
-
-    Args:
-        loss: A loss of the host.
-        embedding_size: D of the embedder.
-        num_labels: c + k; the pseudo labels reach c + k - 1, beyond what a loss knows that has a
-            number for each class.
-
-    Raises:
-        ConfigError: If the loss cannot take mined pairs.
-    """
-    generator = torch.Generator().manual_seed(0)
-    embeddings = torch.randn(6, embedding_size, generator=generator)
-    a1, p = torch.tensor([0, 1, 2, 3]), torch.tensor([1, 0, 3, 2])
-    a2, n = torch.tensor([0, 1, 2, 3]), torch.tensor([4, 5, 4, 5])
-    values = []
-    try:
-        with torch.no_grad():
-            largest = max(num_labels, len(embeddings)) - 1
-            for labels in (torch.tensor([0, 0, 1, 1, 2, 2]), largest - torch.arange(6)):
-                values.append(float(loss(embeddings, labels, (a1, p, a2, n))))
-            swapped = float(loss(embeddings, labels, (a2, n, a1, p)))
-    except Exception as error:  # noqa: BLE001 - whichever way it refuses, it cannot take pairs
-        values, reason = [], f"it fails: {error or type(error).__name__}"
-    else:
-        reason = "its value depends on labels or not on the pairs"
-    if len(values) != 2 or values[0] != values[1] or swapped == values[0]:
-        raise ConfigError(
-            f"unlabeled_metric_loss is {type(loss).__name__}, which cannot take mined pairs "
-            f"({reason}); expected a pair or triplet loss such as ContrastiveLoss, "
-            "MultiSimilarityLoss or TripletMarginLoss (config_loss)."
         )

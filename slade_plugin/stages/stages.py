@@ -1,90 +1,44 @@
-"""The stages of a run of self-training, in their order.
+"""The stages of a run in their order. A new stage has its entry in `STAGES`."""
 
-A new kind of stage needs its place in `list_stages`, its config in `Pipeline._plan` and, unless it
-is a plain experiment of the host, what is done in `Pipeline._do`.
-"""
+from itertools import groupby
 
-from dataclasses import dataclass
-from pathlib import Path
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.suggestions import nearest
+from slade_plugin.stages.baseline import Baseline
+from slade_plugin.stages.pseudo_labels import PseudoLabels
+from slade_plugin.stages.run_command import RunCommand
+from slade_plugin.stages.self_supervised import SelfSupervised
+from slade_plugin.stages.stage import Stage
+from slade_plugin.stages.student import Student
+from slade_plugin.stages.teacher import Teacher
 
-SELF_SUPERVISED = "self_supervised"
-TEACHER, PSEUDO_LABELS, STUDENT, BASELINE = "teacher", "pseudo_labels", "student", "baseline"
-
-_TITLES = {
-    SELF_SUPERVISED: "self-supervised trunk",
-    TEACHER: "teacher",
-    PSEUDO_LABELS: "pseudo labels",
-    STUDENT: "student",
-    BASELINE: "baseline (teacher's config, equally long)",
-}
+# Neighbors that are in every round take turns: pseudo labels, student, pseudo labels, student.
+STAGES: list[type[Stage]] = [SelfSupervised, Teacher, PseudoLabels, Student, Baseline]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage.
+def list_stages(command: RunCommand) -> list[Stage]:
+    """All stages that a command asks for, in the order in which they are run.
 
-    Attributes:
-        kind: What is done in it.
-        round: The round it belongs to, from 1.
-        rounds: How many rounds there are.
+    Raises:
+        ConfigError: If the config has settings for a stage that does not exist.
     """
-
-    kind: str
-    round: int = 1
-    rounds: int = 1
-
-    @property
-    def name(self) -> str:
-        """Its folder below the run's, and its key in pipeline.json: `student`, `round2/student`."""
-        return self.kind if self.round == 1 else f"round{self.round}/{self.kind}"
-
-    @property
-    def title(self) -> str:
-        """What is printed."""
-        of_many = self.rounds > 1 and self.kind in (PSEUDO_LABELS, STUDENT)
-        return _TITLES[self.kind] + (f", round {self.round}" if of_many else "")
-
-    @property
-    def is_experiment(self) -> bool:
-        """Whether it is a plain experiment of the host, with a config and a folder of its own."""
-        return self.kind not in (SELF_SUPERVISED, PSEUDO_LABELS)
-
-    @property
-    def row(self) -> str:
-        """Its `experiment` in the table: the last student is `student`, others `student_round1`."""
-        earlier = self.kind == STUDENT and self.round < self.rounds
-        return f"{self.kind}_round{self.round}" if earlier else self.kind
-
-
-def list_stages(
-    rounds: int, teacher: bool, baseline: bool, self_supervised: bool = False
-) -> list[Stage]:
-    """All stages in the order in which they are done.
-
-    Args:
-        rounds: How often pseudo labels are made and a student is trained on them, at least 1.
-        teacher: Whether a teacher is trained (not where one is given).
-        baseline: Whether a baseline is trained.
-        self_supervised: Whether the trunk of all others is trained first.
-    """
-    stages = [Stage(SELF_SUPERVISED, rounds=rounds)] if self_supervised else []
-    stages += [Stage(TEACHER, rounds=rounds)] if teacher else []
-    for number in range(1, rounds + 1):
-        stages += [Stage(PSEUDO_LABELS, number, rounds), Stage(STUDENT, number, rounds)]
-    return stages + ([Stage(BASELINE, rounds=rounds)] if baseline else [])
-
-
-def later_students(experiment: Path) -> dict[int, Path]:
-    """Folders of the students from the second round on, by round.
-
-    Args:
-        experiment: A folder of self-training.
-    """
-    found = experiment.glob(f"round*/{STUDENT}")
-    return {int(path.parent.name.removeprefix("round")): path for path in found}
+    known = [*(stage.kind for stage in STAGES), "rounds"]
+    for name in command.settings:
+        if name not in known:
+            raise ConfigError(
+                f"pipeline has no entry {name!r}{nearest(str(name), known)}; expected "
+                f"{', '.join(known)} (config_general)."
+            )
+    stages: list[Stage] = []
+    for in_every_round, neighbors in groupby(STAGES, key=lambda stage: stage.in_every_round):
+        kinds = list(neighbors)
+        for number in range(1, (command.rounds if in_every_round else 1) + 1):
+            stages += [kind(command, number) for kind in kinds]
+    return [stage for stage in stages if stage.is_wanted()]
 
 
 def title_of_row(experiment: str) -> str:
-    """The title of a row of the table, such as `student, round 1`; a name of others as it is."""
+    """The title of a row of the table, such as `student, round 1`; other names stay as they are."""
     kind, _, number = experiment.partition("_round")
-    return _TITLES.get(kind, kind) + (f", round {number}" if number else "")
+    heading = {stage.kind: stage.heading for stage in STAGES}.get(kind, kind)
+    return heading + (f", round {number}" if number else "")

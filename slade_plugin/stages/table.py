@@ -1,7 +1,6 @@
 """One table of several experiments, from the records the host wrote.
 
-Nothing is computed anew: accuracies are read from the row of the best epoch, which the host chose
-on the validation split.
+Accuracies are read from the row of the best epoch, which the host chose on the validation split.
 """
 
 import csv
@@ -19,7 +18,6 @@ from scipy import stats
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import atomic_write, write_json
 from slade_plugin.config.experiment_folder import latest_epoch
-from slade_plugin.stages.stages import title_of_row
 
 METRICS = {
     "mean_average_precision_at_r": "MAP@R",
@@ -33,7 +31,7 @@ Results = dict[str, dict[str, dict[str, float]]]
 
 
 def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
-    """Reads the accuracies of an experiment's best models, in percent.
+    """Read the accuracies of an experiment's best models, in percent.
 
     Args:
         folder: A plain experiment of the host.
@@ -112,7 +110,7 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def build_rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
-    """One row an experiment, split and split scheme, and one for the mean.
+    """Build one row an experiment, split and split scheme, and one for the mean.
 
     Args:
         results: Experiment name to what `read_experiment` gave.
@@ -134,13 +132,18 @@ def build_rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
     return rows
 
 
-def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table for terminal and Markdown, percent, mean with its 95 % interval."""
+def to_markdown(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
+    """The table for terminal and Markdown, percent, mean with its 95 % interval.
+
+    Args:
+        rows: What `build_rows` gave.
+        titles: Title of each experiment.
+    """
     columns = _columns(rows)
     header = ["experiment", "split", "split scheme", *columns.values()]
     lines = [header]
     for row in rows:
-        cells = [title_of_row(row["experiment"]), row["split"]]
+        cells = [titles[row["experiment"]], row["split"]]
         cells.append("**mean**" if row["split_scheme"] == "mean" else row["split_scheme"])
         for metric in columns:
             half = row.get(f"{metric}_interval95", float("nan"))
@@ -153,14 +156,21 @@ def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"| {line} |" for line in text)
 
 
-def write_tables(folder: Path, results: Mapping[str, Results]) -> tuple[str, dict[str, Any]]:
-    """Writes table.md, table.csv and table.json, each atomically.
+def write_tables(
+    folder: Path, results: Mapping[str, Results], titles: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """Write table.md, table.csv and table.json, each atomically.
+
+    Args:
+        folder: Where to.
+        results: Experiment name to what `read_experiment` gave.
+        titles: Title of each experiment.
 
     Returns:
         The Markdown text and the content of table.json.
     """
     rows = build_rows(results)
-    text = to_markdown(rows)
+    text = to_markdown(rows, titles)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "table.md") as file:
         file.write(f"{text}\n".encode())

@@ -307,7 +307,6 @@ def test_a_keyword_that_was_not_read_is_named(
         ("leakage", {"drop_identicl": True}, "'drop_identicl' (did you mean 'drop_identical'?)"),
         ("leakage", {"near_identical_bits": -1}, "is -1; expected an integer from 0 to 16"),
         ("leakage", "off", "leakage is 'off'; expected drop_identical, near_identical_bits"),
-        ("pipeline", {"basline": False}, "no entry 'basline' (did you mean 'baseline'?)"),
         ("pipeline", {"baseline": "no"}, "pipeline.baseline is 'no'; expected True or False"),
         ("pipeline", {"rounds": 0}, "pipeline.rounds is 0; expected an integer >= 1 (--rounds"),
         ("pipeline", {"rounds": "two"}, "pipeline.rounds is 'two'; expected an integer >= 1"),

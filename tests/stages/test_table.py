@@ -20,6 +20,7 @@ from slade_plugin.stages.table import (
     write_tables,
 )
 
+TITLES = {"baseline": "baseline (equally long)", "student": "student"}
 SCHEMES = ("Test50_50_Partitions4_0", "Test50_50_Partitions4_1")
 
 # split -> [(epoch, MAP@R)]; the other two metrics are MAP@R + 0.1 and + 0.2
@@ -172,7 +173,7 @@ def test_rows_by_hand(results: dict[str, Any]) -> None:
 
 
 def test_markdown_by_hand(results: dict[str, Any]) -> None:
-    lines = to_markdown(build_rows(results)).splitlines()
+    lines = to_markdown(build_rows(results), TITLES).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == ["experiment", "split", "split scheme", "MAP@R", "RP", "P@1"]
     assert all(set(cell) <= {"-"} for cell in cells[1])
@@ -188,7 +189,7 @@ def test_recall_at_k_has_columns_where_an_experiment_recorded_it(
     """By k, not by the letter; the teacher of another evaluation leaves them empty."""
     recalls = {f"recall_at_{k}": {"s0": k / 10, "s1": k / 5} for k in (10, 2)}
     results["student"] = {"test": results["student"]["test"] | recalls}
-    text, table = write_tables(tmp_path, results)
+    text, table = write_tables(tmp_path, results, TITLES)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     assert cells[0][3:] == ["MAP@R", "RP", "P@1", "R@2", "R@10"]
     assert cells[2][-2:] == ["", ""]
@@ -202,10 +203,14 @@ def test_recall_at_k_has_columns_where_an_experiment_recorded_it(
 
 
 def test_the_three_files_say_the_same(results: dict[str, Any], tmp_path: Path) -> None:
-    text, table = write_tables(tmp_path / "new" / "results", results)
+    text, table = write_tables(tmp_path / "new" / "results", results, TITLES)
     folder = tmp_path / "new" / "results"
     assert sorted(p.name for p in folder.iterdir()) == ["table.csv", "table.json", "table.md"]
-    assert (folder / "table.md").read_text() == text + "\n" == to_markdown(table["rows"]) + "\n"
+    assert (
+        (folder / "table.md").read_text()
+        == text + "\n"
+        == to_markdown(table["rows"], TITLES) + "\n"
+    )
     assert json.loads((folder / "table.json").read_text()) == table
     assert (table["unit"], table["rows"]) == ("percent", build_rows(results))
     with (folder / "table.csv").open(newline="") as file:
@@ -216,7 +221,7 @@ def test_the_three_files_say_the_same(results: dict[str, Any], tmp_path: Path) -
 def test_a_single_split_scheme_has_no_interval_in_any_file(tmp_path: Path) -> None:
     """NaN would not be JSON: other programs than Python refuse it."""
     one = {"student": {"test": {metric: {"s0": 10.0} for metric in METRICS}}}
-    text, _ = write_tables(tmp_path, one)
+    text, _ = write_tables(tmp_path, one, TITLES)
 
     def refuse(constant: str) -> Callable[[], None]:
         raise AssertionError(f"{constant} is not JSON")

@@ -9,13 +9,9 @@ import yaml
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.config.experiment_folder import check_is_trained, is_pipeline_folder, saved_areas
-from slade_plugin.stages.stages import (
-    BASELINE,
-    STUDENT,
-    TEACHER,
-    later_students,
-    title_of_row,
-)
+from slade_plugin.config.saved_paths import find_moved
+from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER, students_of
+from slade_plugin.stages.stages import title_of_row
 
 
 @dataclass(frozen=True)
@@ -104,9 +100,7 @@ def _stages(path: Path) -> list[Experiment]:
                 "the stages of self-training in it (--root_experiment_folder says where)."
             )
         return [Experiment(path.resolve().name, path)]
-    later = later_students(path)
-    students = [path / STUDENT, *(later[number] for number in sorted(later))]
-    students = [folder for folder in students if (folder / "configs").is_dir()]
+    students = [folder for folder in students_of(path) if (folder / "configs").is_dir()]
     if not students:
         raise ExperimentError(f"{path} holds no student yet; go on with --resume_training latest.")
     found = [Experiment(title_of_row(TEACHER), teacher) for teacher in _teacher(path)]
@@ -124,5 +118,5 @@ def _teacher(path: Path) -> list[Path]:
         (path / STUDENT / "configs" / "config_general.yaml").read_text("utf-8")
     )
     given = general.get("teacher_experiment")
-    candidates = [path / TEACHER, *([Path(given)] if given else [])]
+    candidates = [path / TEACHER, *([find_moved(given, path / STUDENT)] if given else [])]
     return [folder for folder in candidates if (folder / "configs").is_dir()][:1]

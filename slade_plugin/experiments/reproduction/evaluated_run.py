@@ -14,7 +14,7 @@ from slade_plugin import cli
 from slade_plugin.base.files import write_json
 from slade_plugin.config.experiment_folder import is_pipeline_folder
 from slade_plugin.experiments.studies.plan import Run
-from slade_plugin.stages.stages import STUDENT, TEACHER
+from slade_plugin.stages.kinds import STUDENT, TEACHER
 
 EVALUATED = "evaluated.json"
 PROGRAM = (sys.executable, "-m", "slade_plugin.experiments.reproduction.evaluated_run")

@@ -22,7 +22,7 @@ from slade_plugin.experiments.studies.plan import (
     plan_runs,
     read_words,
 )
-from slade_plugin.stages.stages import STUDENT, TEACHER
+from slade_plugin.stages.kinds import STUDENT, TEACHER
 
 
 @dataclass(frozen=True)

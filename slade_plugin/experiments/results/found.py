@@ -17,9 +17,10 @@ from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.experiment_folder import STATE_FILE, latest_epoch, saved_areas
+from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.experiments.results.ensemble import read_ensemble
 from slade_plugin.experiments.results.searches import is_search, note_on, tuned_experiments
-from slade_plugin.stages.stages import BASELINE, STUDENT, TEACHER
+from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
 from slade_plugin.stages.table import read_experiment
 
 SPLITS = ("val", "test")
@@ -32,6 +33,7 @@ _NO_METHOD = frozenset(
     skip_ensemble_eval_if_already_done override_required_compatible_factories""".split()
 )
 _WITH_FOLDER = ("pseudo_labels", "self_supervised")
+_FOLDERS = ("folder", "last_folder")
 
 # split -> separated or concatenated -> metric -> split scheme -> percent
 Scores = dict[str, dict[str, dict[str, dict[str, float]]]]
@@ -119,7 +121,7 @@ class Experiment:
         method = {key: value for key, value in self.config.items() if key not in _NO_METHOD}
         for key in _WITH_FOLDER:
             if isinstance(method.get(key), Mapping):
-                method[key] = {k: v for k, v in method[key].items() if k != "folder"}
+                method[key] = {k: v for k, v in method[key].items() if k not in _FOLDERS}
         given = self.config.get("teacher_experiment")
         if given and "pseudo_labels" in self.config:
             method[TEACHER] = self.teacher.method if self.teacher else given
@@ -131,12 +133,8 @@ class Experiment:
         given = self.config.get("teacher_experiment")
         if not given or "pseudo_labels" not in self.config:  # nothing but a student uses it
             return None
-        parts = Path(given).parts
-        near = (p.joinpath(*parts[-n:]) for n in range(4, 0, -1) for p in self.folder.parents[:4])
-        for folder in (Path(given), *near):
-            if (folder / "configs" / f"{AREAS_FILE}.yaml").is_file():
-                return read_saved(folder)
-        return None
+        folder = Path(given)
+        return read_saved(folder) if (folder / "configs" / f"{AREAS_FILE}.yaml").is_file() else None
 
     def why_unfinished(self) -> str | None:
         """Why its scores are not final; None if they are."""
@@ -205,6 +203,7 @@ def read_saved(folder: Path, stage: str = "") -> Experiment:
     for path in files:
         config |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     areas = folder / "configs" / f"{AREAS_FILE}.yaml"
+    config |= resolve_folders(config, folder)
     config[AREAS_FILE] = yaml.safe_load(areas.read_text(encoding="utf-8"))
     return Experiment(folder, config, stage)
 

@@ -23,7 +23,7 @@ from slade_plugin.experiments.results.found import (
 from slade_plugin.experiments.results.protocol import protocol
 from slade_plugin.experiments.results.summary import summarise
 from slade_plugin.method.pseudo_labels.record import pool_fingerprint, record_paths
-from slade_plugin.stages.stages import STUDENT, TEACHER
+from slade_plugin.stages.kinds import STUDENT, TEACHER
 from slade_plugin.stages.table import METRICS
 
 FORMAT = 1

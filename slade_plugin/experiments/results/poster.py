@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.experiments.results.found import Experiment, first_key
-from slade_plugin.stages.stages import STUDENT, TEACHER
+from slade_plugin.stages.kinds import STUDENT, TEACHER
 
 _DATASETS = {"CUB200": "cub", "Cars196": "cars"}
 _ABLATED = {"CUB200": "CUB-200", "Cars196": "Cars-196"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from slade_plugin.config.experiment_folder import STATE_FILE
-from slade_plugin.stages.stages import TEACHER
+from slade_plugin.stages.kinds import TEACHER
 
 SEARCH_FILE = "search.json"
 _MARKS = (SEARCH_FILE, "bayes_opt_ax_logs")  # of ours, and of the host's own

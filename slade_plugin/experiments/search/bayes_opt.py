@@ -33,7 +33,8 @@ from slade_plugin.experiments.results.searches import SEARCH_FILE
 from slade_plugin.experiments.search.plots import progress_page
 from slade_plugin.experiments.search.trial import SpaceRunner, TrialRunner, touches_teacher
 from slade_plugin.runner import SladeRunner
-from slade_plugin.stages.stages import TEACHER
+from slade_plugin.stages.kinds import TEACHER
+from slade_plugin.stages.state import plan_settings
 from slade_plugin.stages.table import mean_and_interval
 
 # Split schemes draw from seed, seed + 1, ...; the next repetition starts beyond them.
@@ -132,7 +133,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         state = {"plan": plan, "environment": []}
         if path.is_file():
             state = json.loads(path.read_text(encoding="utf-8"))
-            self._compare(state["plan"], plan)
+            self._compare(plan_settings(state["plan"]), plan_settings(plan))
             state["plan"] = plan
         else:
             check_folder_is_free(self._folder)

@@ -16,12 +16,12 @@ from scipy import stats
 
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.experiment_folder import STATE_FILE, saved_areas
-from slade_plugin.config.keys import HOST_KEYS, OUR_KEYS, plain_key
+from slade_plugin.config.keys import HOST_KEYS, OUR_KEYS, STUDENT_KEYS, plain_key
 from slade_plugin.experiments.search.space import Parameter, fill, find_space
 from slade_plugin.host.validation import check_args
 from slade_plugin.runner import SladeRunner
-from slade_plugin.stages.pipeline import STUDENT_KEYS, Pipeline
-from slade_plugin.stages.stages import BASELINE, STUDENT, TEACHER
+from slade_plugin.stages.kinds import BASELINE, TEACHER, students_of
+from slade_plugin.stages.pipeline import Pipeline
 from slade_plugin.stages.table import METRICS, read_experiment
 
 TEACHER_PREFIX = f"{TEACHER}/"
@@ -58,8 +58,7 @@ class TrialRunner(SladeRunner):
         """The experiment that is scored: the trial itself, or the last student of a pipeline."""
         if not self.is_pipeline:
             return self.folder
-        plan = json.loads((self.folder / STATE_FILE).read_text(encoding="utf-8"))["plan"]
-        return self.folder / [stage for stage in plan if stage.endswith(STUDENT)][-1]
+        return students_of(self.folder)[-1]
 
     @property
     def is_pipeline(self) -> bool:

@@ -7,7 +7,7 @@ from slade_plugin.experiments.results.found import CONCATENATED, Group, read_sav
 from slade_plugin.experiments.results.poster import published_ablation
 from slade_plugin.experiments.results.summary import put_beside, summarise
 from slade_plugin.experiments.studies.plan import Run, Study
-from slade_plugin.stages.stages import STUDENT, TEACHER
+from slade_plugin.stages.kinds import STUDENT, TEACHER
 
 
 def beside_poster(

@@ -14,8 +14,8 @@ from slade_plugin.base.errors import ConfigError, SladeError
 from slade_plugin.config.experiment_folder import STATE_FILE
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.host.validation import check_args
+from slade_plugin.stages.kinds import BASELINE, TEACHER
 from slade_plugin.stages.pipeline import Pipeline
-from slade_plugin.stages.stages import BASELINE, TEACHER
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from powerful_benchmarker.factories import ModelFactory
 from torch import nn
 
 from slade_plugin.experiments.studies.config_check import PLAIN
-from slade_plugin.stages.stages import TEACHER
+from slade_plugin.stages.kinds import TEACHER
 
 _WEIGHTS = ("weights", "pretrained")  # arguments of trunks that would load a file
 _CPU_PIXELS = 4 * 227**2  # at most, of a probe on a CPU; a step is taken to cost in proportion

@@ -5,7 +5,13 @@ import math
 
 from slade_plugin.config.experiment_folder import STATE_FILE
 from slade_plugin.experiments.studies.plan import Run
-from slade_plugin.stages.stages import BASELINE, STUDENT, TEACHER, list_stages
+from slade_plugin.stages.kinds import (
+    BASELINE,
+    STUDENT,
+    TEACHER,
+    parse_stage_name,
+    row_name,
+)
 
 
 def row_lengths(run: Run) -> dict[str, int]:
@@ -29,14 +35,15 @@ def row_lengths(run: Run) -> dict[str, int]:
         total, per_epoch = steps[TEACHER]
     except (FileNotFoundError, KeyError, TypeError):
         return {}
-    rounds = sum(name.rpartition("/")[2] == STUDENT for name in steps)
+    stages = {name: parse_stage_name(name) for name in steps}
+    rounds = sum(kind == STUDENT for kind, _ in stages.values())
     lengths = {TEACHER: total}
-    for stage in list_stages(rounds, teacher=False, baseline=BASELINE in steps):
-        if stage.kind == STUDENT:
-            total += steps[stage.name][0]
-            lengths[stage.row] = total
-        elif stage.kind == BASELINE:
-            lengths[stage.row] = steps[stage.name][0]
+    for name, (kind, number) in stages.items():
+        if kind == STUDENT:
+            total += steps[name][0]
+            lengths[row_name(kind, number, rounds)] = total
+        elif kind == BASELINE:
+            lengths[kind] = steps[name][0]
     return {row: math.ceil(length / per_epoch) for row, length in lengths.items()}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from slade_plugin.experiments.studies.plan import Run
-from slade_plugin.stages.stages import STUDENT, later_students
+from slade_plugin.stages.kinds import students_of
 
 # Column -> the count that its share is one of; recall is averaged over steps.
 COLUMNS: Mapping[str, str | None] = {
@@ -101,7 +101,7 @@ def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Par
         Column to one value a part: shares in percent, pairs a step (both directions of a pair
         counted, as the host does). Columns without any value are left out.
     """
-    students = [_last_student(run.experiment) for run in runs]
+    students = [found[-1] for run in runs if (found := students_of(run.experiment))]
     schemes = [records for student in students for records in read_records(student)]
     found: Parts = {}
     for column in COLUMNS:
@@ -118,10 +118,4 @@ def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Par
 
 def has_rounds(runs: Iterable[Run]) -> bool:
     """Whether a run trained more than one student, of which the last one's pairs are read."""
-    return any(later_students(run.experiment) for run in runs)
-
-
-def _last_student(experiment: Path) -> Path:
-    """That of the last round."""
-    by_round = later_students(experiment)
-    return by_round[max(by_round)] if by_round else experiment / STUDENT
+    return any(len(students_of(run.experiment)) > 1 for run in runs)

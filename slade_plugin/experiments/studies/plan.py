@@ -18,7 +18,7 @@ import yaml
 from slade_plugin.base.command_line import TEXT_FLAGS
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.experiment_folder import STATE_FILE
-from slade_plugin.stages.stages import BASELINE, TEACHER
+from slade_plugin.stages.kinds import BASELINE, TEACHER
 
 # Where things lie, not what is run: no part of a run's key or of a reported command.
 PLACES = ("--dataset_root", "--pytorch_home", "--debug")

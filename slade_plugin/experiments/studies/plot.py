@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from slade_plugin.experiments.studies.mined_pairs import TITLES, Parts
-from slade_plugin.stages.stages import BASELINE
+from slade_plugin.stages.kinds import BASELINE
 from slade_plugin.stages.table import METRICS
 
 _SHARES = ("positive_precision", "positive_recall", "negative_precision", "negative_recall")

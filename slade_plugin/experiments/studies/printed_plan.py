@@ -12,7 +12,7 @@ from slade_plugin.experiments.studies.config_check import read_each, read_stages
 from slade_plugin.experiments.studies.estimate import Probe, count_images, run_hours
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.experiments.studies.shell import typed
-from slade_plugin.stages.stages import TEACHER
+from slade_plugin.stages.kinds import TEACHER
 
 
 def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:

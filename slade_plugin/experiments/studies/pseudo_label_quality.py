@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from slade_plugin.experiments.studies.markdown import markdown_table
 from slade_plugin.experiments.studies.plan import Run
-from slade_plugin.stages.stages import PSEUDO_LABELS
+from slade_plugin.stages.kinds import PSEUDO_LABELS
 
 LabelQuality = dict[str, dict[str, float]]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from slade_plugin.experiments.studies.lengths import row_lengths
 from slade_plugin.experiments.studies.plan import Run, Study
-from slade_plugin.stages.stages import BASELINE, STUDENT, TEACHER
+from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
 from slade_plugin.stages.table import METRICS, mean_and_interval
 
 ORACLE = "_oracle"  # end of the name of a student whose pool has its true labels

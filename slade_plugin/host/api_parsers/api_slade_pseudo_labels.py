@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from slade_plugin.base.errors import PseudoLabelError
-from slade_plugin.host.api_parsers.api_slade_student import APISladeStudent
+from slade_plugin.config.saved_paths import path_in_run
+from slade_plugin.host.api_parsers.api_with_pool import APIWithPool
 from slade_plugin.host.checkpoints.teacher import Teacher
 from slade_plugin.method.pseudo_labels.clustering import (
     ClusteringSettings,
@@ -34,11 +35,11 @@ from slade_plugin.method.pseudo_labels.true_labels import (
 )
 
 
-class APISladePseudoLabels(APISladeStudent):
-    """Makes one pseudo-label record per split scheme; records that fit are left as they are."""
+class APISladePseudoLabels(APIWithPool):
+    """Make one pseudo-label record per split scheme; records that fit are left as they are."""
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """Makes the records that are missing.
+        """Make the records that are missing.
 
         Returns:
             The manifest of each split scheme.
@@ -48,7 +49,7 @@ class APISladePseudoLabels(APISladeStudent):
         return {name: self.run_split_scheme(name) for name in self.split_manager.split_scheme_names}
 
     def run_split_scheme(self, split_scheme: str) -> dict[str, Any]:
-        """Makes the record of one split scheme unless a fitting one lies there.
+        """Make the record of one split scheme unless a fitting one lies there.
 
         Raises:
             ConfigError: If true labels are asked for and the pool has none.
@@ -98,7 +99,7 @@ class APISladePseudoLabels(APISladeStudent):
         return {"last_round": {"ids_sha256": last.manifest["ids_sha256"], **comparison}}
 
     def cluster_pool(self, teacher: Teacher, settings: ClusteringSettings) -> PseudoLabels:
-        """Embeds the pool with a teacher and clusters it.
+        """Embed the pool with a teacher and clusters it.
 
         Raises:
             PseudoLabelError: If the embeddings cannot be written.
@@ -129,7 +130,7 @@ class APISladePseudoLabels(APISladeStudent):
             embeddings_path.unlink(missing_ok=True)
         manifest = {
             **clustering.report,
-            "teacher_experiment": str(teacher.experiment),
+            "teacher_experiment": path_in_run(teacher.experiment, folder),
             "teacher_model": teacher.suffix,
             "embedding_seconds": round(embedding_seconds, 3),
         }

@@ -12,7 +12,7 @@ import slade_plugin
 from slade_plugin.base.errors import ConfigError, DataError, SladeError
 from slade_plugin.base.seeding import seed_everything
 from slade_plugin.config.lookup import build, constructor_errors, resolve
-from slade_plugin.host.api_parsers.api_slade_student import APISladeStudent
+from slade_plugin.host.api_parsers.api_with_pool import APIWithPool
 from slade_plugin.host.api_parsers.starting_trunk import name_of_weights, trunk_weights
 from slade_plugin.method.models.weight_files import state_sha256
 from slade_plugin.method.pseudo_labels.record import pool_fingerprint
@@ -29,14 +29,14 @@ from slade_plugin.method.self_supervised.views import MultiCropViews, UnlabeledV
 VIEWS = "views"  # the one type of transform of this stage
 
 
-class APISladeSelfSupervised(APISladeStudent):
-    """Trains one trunk per split scheme; those that fit are left as they are.
+class APISladeSelfSupervised(APIWithPool):
+    """Train one trunk per split scheme; those that fit are left as they are.
 
     Images of the val and test splits of a scheme are in no data set that it draws from.
     """
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """Trains the trunks that are missing, each from where it was stopped.
+        """Train the trunks that are missing, each from where it was stopped.
 
         Returns:
             The manifest of each split scheme.
@@ -63,7 +63,7 @@ class APISladeSelfSupervised(APISladeStudent):
         self.split_manager = self.get_split_manager()
 
     def preflight(self) -> None:
-        """Tries everything on two images, so that a mistake shows before any training.
+        """Try everything on two images, so that a mistake shows before any training.
 
         Raises:
             SladeError: Whatever does not fit.
@@ -92,7 +92,7 @@ class APISladeSelfSupervised(APISladeStudent):
             ) from error
 
     def run_split_scheme(self, number: int, split_scheme: str) -> dict[str, Any]:
-        """Trains one trunk unless a fitting one lies there.
+        """Train one trunk unless a fitting one lies there.
 
         Args:
             number: Of the split scheme, from 0; each has a seed of its own.
@@ -173,7 +173,7 @@ class APISladeSelfSupervised(APISladeStudent):
 
 
 def record(keeper: Any, history: Sequence[Mapping[str, float]]) -> None:
-    """Writes the epochs that the records lack, which after an interruption may be the last one.
+    """Write the epochs that the records lack, which after an interruption may be the last one.
 
     Args:
         keeper: A record keeper of the host.

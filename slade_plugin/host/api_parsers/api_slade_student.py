@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from powerful_benchmarker.api_parsers import BaseAPIParser
 
 from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.base.files import atomic_write
 from slade_plugin.data.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
+from slade_plugin.host.api_parsers.api_with_pool import APIWithPool
 from slade_plugin.host.api_parsers.training_length import TrainingLength
 from slade_plugin.host.checkpoints.teacher import Teacher
-from slade_plugin.host.factories.slade_split_manager_factory import SladeSplitManagerFactory
 from slade_plugin.method.pseudo_labels.clustering import ClusteringSettings, check_num_clusters
 from slade_plugin.method.pseudo_labels.record import (
     PseudoLabels,
@@ -28,39 +27,17 @@ from slade_plugin.method.pseudo_labels.true_labels import (
 STUDENT_INITIALIZATIONS = ("pretrained", "teacher")
 
 
-class APISladeStudent(TrainingLength, BaseAPIParser):
-    """Builds a student; the trainer named `SladeStudent` finds it by its name.
+class APISladeStudent(TrainingLength, APIWithPool):
+    """Build a student; the trainer named `SladeStudent` finds it by its name.
 
-    Besides the host's entries the config holds `unlabeled_dataset`, `unlabeled_sampler`,
-    `pseudo_labels` (with `folder`, where the pseudo-label stage left its records) and
-    `student_initialization`. The record of each split scheme is copied into the experiment at its
-    start, so a student can be resumed, evaluated and reproduced from its own folder.
+    The config adds to the host's entries `unlabeled_dataset`, `unlabeled_sampler`, `pseudo_labels`
+    (with `folder`, where the pseudo-label stage left its records) and `student_initialization`. The
+    record of each split scheme is copied into the experiment at its start, so a student can be
+    resumed, evaluated and reproduced from its own folder.
     """
 
-    def required_compatible_factories(self) -> dict[str, Any]:
-        """A split manager with a pool beside it needs our factory."""
-        return {"split_manager": SladeSplitManagerFactory(getter=self.pytorch_getter)}
-
-    def default_kwargs_split_manager(self) -> dict[str, Any]:
-        """The host's entries and the pool's class with its parameters."""
-        config = getattr(self.args, "unlabeled_dataset", None)
-        if not config:
-            raise ConfigError(
-                "there is no unlabeled_dataset; expected one in config_dataset, for example "
-                "unlabeled_dataset: {Glyphs: {subset: unlabeled}}."
-            )
-        pool_class, pool_params = self.pytorch_getter.get(
-            "dataset", yaml_dict=config, return_uninitialized=True
-        )
-        return {
-            **super().default_kwargs_split_manager(),
-            "unlabeled_dataset": lambda: pool_class,
-            "unlabeled_dataset_params": lambda: pool_params,
-            "leakage": lambda: getattr(self.args, "leakage", None),
-        }
-
     def default_kwargs_trainer(self) -> dict[str, Any]:
-        """The host's entries and what the student needs besides."""
+        """The host's entries and those of the student."""
         return {
             **super().default_kwargs_trainer(),
             "unlabeled_dataset": self.get_pseudo_labeled_dataset,
@@ -86,7 +63,7 @@ class APISladeStudent(TrainingLength, BaseAPIParser):
             if not source:
                 raise ConfigError(
                     "pseudo_labels: folder is null; expected the folder of a pseudo-label stage "
-                    "in config_general. run.py --config_loss slade fills it in by itself."
+                    "in config_general. run.py --config_loss slade fills it in."
                 )
             load_pseudo_labels(Path(source), scheme)
             own_folder.mkdir(parents=True, exist_ok=True)
@@ -128,16 +105,8 @@ class APISladeStudent(TrainingLength, BaseAPIParser):
         kwargs = {"labels": dataset.labels, "length_before_new_iter": len(dataset)}
         return self.factories["sampler"].create(self.args.unlabeled_sampler, kwargs=kwargs)
 
-    def get_true_labels(self) -> np.ndarray | None:
-        """True labels of the pool where it knows them; for measuring, and for the oracle.
-
-        Labels that are all equal, as those of unlabeled `FolderImages`, tell nothing apart.
-        """
-        labels = getattr(self.split_manager.get_unlabeled_dataset("train"), "labels", None)
-        return None if labels is None or len(np.unique(labels)) < 2 else np.asarray(labels)
-
     def initialize_student(self) -> None:
-        """Starts from where the trunk factory starts (`pretrained`) or from the teacher.
+        """Start from where the trunk factory starts (`pretrained`) or from the teacher.
 
         Raises:
             ConfigError: If the option is unknown.

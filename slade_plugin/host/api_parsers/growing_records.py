@@ -1,4 +1,4 @@
-"""Records that begin in the middle of a run.
+"""Series of records that begin in the middle of a run.
 
 A loss of the host records how many pairs passed its filter from the first batch on that has such
 pairs. If a batch without negative pairs comes first (the basis mines none, or a run is resumed),
@@ -15,8 +15,8 @@ from typing import Any
 _ACCURACIES = "accuracies"
 
 
-def let_records_grow(record_keeper: Any) -> None:
-    """Lets a record keeper of the host take series that begin later than others.
+def allow_late_series(record_keeper: Any) -> None:
+    """Change a record keeper of the host so that a series may begin later than others.
 
     Args:
         record_keeper: Changed in place; the classes of the host are left alone.

@@ -3,22 +3,25 @@
 A class is made from the host's (or our) API parser by `seeded`; nothing of the host is edited.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from slade_plugin.base.errors import DivergenceError, ExperimentError
 from slade_plugin.base.seeding import derive_seed, seed_everything
-from slade_plugin.host.api_parsers.growing_records import let_records_grow
+from slade_plugin.host.api_parsers.data_record import check_data, record_data
+from slade_plugin.host.api_parsers.growing_records import allow_late_series
 from slade_plugin.host.api_parsers.starting_trunk import record_start, start_trunks
 from slade_plugin.host.api_parsers.training_length import TrainingLength
 from slade_plugin.host.checkpoints.training_state import TrainingState
 
 
 class _Seeded(TrainingLength):
-    """Seeds split schemes, makes them resumable, starts trunks; records grow, errors keep text."""
+    """Seed, resume and compare split schemes; start trunks; keep the texts of errors."""
 
     args: Any
     epoch: int
     curr_split_count: int
+    is_training: Callable[[], bool]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """The host's, which makes an unseeded generator, and then a seeded one.
@@ -30,11 +33,13 @@ class _Seeded(TrainingLength):
         seed_everything(self.args.seed)
 
     def set_models_optimizers_losses(self) -> None:
-        """Seeds before anything of a split scheme draws, so that each scheme stands alone.
+        """Seed before anything of a split scheme draws, so that each scheme stands alone.
 
         A scheme that is resumed from a checkpoint without generator states gets a stream of its
         own: the first epoch's batches must not come again.
         """
+        if self.is_training():
+            record_data(self)
         trunk_file = start_trunks(self)
         seed_everything((self.args.seed + self.curr_split_count) % 2**32)
         super().set_models_optimizers_losses()  # type: ignore[misc]
@@ -43,8 +48,14 @@ class _Seeded(TrainingLength):
         if epoch > 1:
             seed_everything(derive_seed(self.args.seed, self.curr_split_count, epoch))
 
+    def get_split_manager(self, **kwargs: Any) -> Any:
+        """The host's, whose data must be those that the experiment was trained on."""
+        split_manager = super().get_split_manager(**kwargs)  # type: ignore[misc]
+        check_data(self, split_manager)
+        return split_manager
+
     def get_trainer(self, **kwargs: Any) -> Any:
-        """The host's, with all that a checkpoint needs besides models and optimizers."""
+        """The host's trainer, with the further state that a checkpoint needs."""
         trainer = super().get_trainer(**kwargs)  # type: ignore[misc]
         trainer.training_state = TrainingState(trainer)
         return trainer
@@ -63,13 +74,13 @@ class _Seeded(TrainingLength):
         return should
 
     def get_record_keeper(self, **kwargs: Any) -> Any:
-        """The host's, which otherwise dies of a series that begins later than others."""
+        """The host's record keeper, which would fail on a series that begins later than others."""
         keeper = super().get_record_keeper(**kwargs)  # type: ignore[misc]
-        let_records_grow(keeper)
+        allow_late_series(keeper)
         return keeper
 
     def run_for_each_split_scheme(self) -> None:
-        """The host's; a ValueError ends the run with its text.
+        """Run the host's loop; a ValueError ends the run with its text.
 
         The host would raise it again without text or, if the text holds "NaN", report an accuracy
         of 0 as if the run had gone well.
@@ -77,10 +88,10 @@ class _Seeded(TrainingLength):
         try:
             super().run_for_each_split_scheme()  # type: ignore[misc]
         except ValueError as error:
-            # The host tells these from others by this text, too.
+            # The host recognizes these by the same text.
             kind = DivergenceError if "NaN" in str(error) else ExperimentError
             raise kind(
-                f"the run stopped: {error}; expected finite numbers all the way. Training may have "
+                f"the run stopped: {error}; expected finite numbers throughout. Training may have "
                 "diverged: try a lower learning rate (config_optimizers), or see --debug."
             ) from error
 

@@ -54,7 +54,7 @@ def find_trunk(parser: Any) -> TrunkFile | None:
 
 
 def check_trunks(parser: Any) -> None:
-    """Tries the files of all split schemes on the parser's trunk, which is changed.
+    """Try the files of all split schemes on the parser's trunk, which they change.
 
     Args:
         parser: With split manager and models made.
@@ -71,7 +71,7 @@ def check_trunks(parser: Any) -> None:
 
 
 def start_trunks(parser: Any) -> TrunkFile | None:
-    """Lets the parser's model factory start each trunk from the file of the current split scheme.
+    """Make the parser's model factory start each trunk from the file of the current split scheme.
 
     The random numbers of a fresh trunk are drawn all the same, so what is drawn after it does not
     depend on the stage. Weights that a library has loaded are noted before.
@@ -98,7 +98,7 @@ def start_trunks(parser: Any) -> TrunkFile | None:
 
 
 def warn_of_unseen_pool(parser: Any) -> None:
-    """Warns of a stage whose pool cannot be compared, since the experiment has none.
+    """Warn of a stage whose pool cannot be compared, since the experiment has none.
 
     Args:
         parser: Of an experiment that starts from a stage. Where it is one of several in a pipeline,
@@ -134,7 +134,7 @@ def trunk_weights(trunk: Any, name: str | None) -> LoadedWeights | None:
 
 
 def record_start(parser: Any, trunk_file: TrunkFile | None) -> None:
-    """Writes what a split scheme's trunk started from, and compares when training goes on.
+    """Write what the trunk of a split scheme started from, or compare it on resume.
 
     Args:
         parser: With its models made.

@@ -1,4 +1,4 @@
-"""Knows how long a training is, for what depends on it: schedulers, and when mining starts."""
+"""The length of a training, for schedulers and for the start of mining."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class TrainingLength:
     split_manager: Any
 
     def default_kwargs_optimizers(self) -> dict[str, Any]:
-        """The host's, and for our factory the number of epochs; the host's takes no such thing."""
+        """The host's entries; our optimizer factory also gets the number of epochs."""
         kwargs: dict[str, Any] = super().default_kwargs_optimizers()  # type: ignore[misc]
         if isinstance(self.factories["optimizer"], SladeOptimizerFactory):
             kwargs[NUM_EPOCHS] = self._num_epochs

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -40,8 +41,11 @@ def test_the_student_of_the_last_round_is_compared(finished: Path, tmp_path: Pat
     folder = tmp_path / "rounds"
     ignore = shutil.ignore_patterns("*.npy", "tensorboard_logs")
     shutil.copytree(finished, folder, ignore=ignore)
+    state = json.loads((folder / "pipeline.json").read_text())
     for number in (2, 10):
         shutil.copytree(folder / "student", folder / f"round{number}" / "student")
+        state["plan"][f"round{number}/student"] = {}
+    (folder / "pipeline.json").write_text(json.dumps(state))
     shown, compared = select_experiments([folder])
     titles = ["teacher", "student, round 1", "student, round 2", "student, round 3"]
     assert [e.title for e in shown][:4] == titles
@@ -52,9 +56,11 @@ def test_a_teacher_that_was_given_is_found(finished: Path, tmp_path: Path) -> No
     """The student's config says where it lay; without it there is nothing to compare with."""
     folder = tmp_path / "given"
     shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("teacher"))
+    general = folder / "student" / "configs" / "config_general.yaml"
+    given = f"teacher_experiment: {finished / 'teacher'}"
+    general.write_text(general.read_text().replace("teacher_experiment: ../teacher", given))
     shown, _ = select_experiments([folder])
     assert shown[0].folder == finished / "teacher"
-    general = folder / "student" / "configs" / "config_general.yaml"
     general.write_text(general.read_text().replace(str(finished / "teacher"), "gone"))
     _, compared = select_experiments([folder])
     assert [e.title for e in compared] == ["student"]

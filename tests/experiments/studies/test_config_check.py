@@ -11,7 +11,7 @@ from slade_plugin.experiments.studies.config_check import check_configs, read_ea
 from slade_plugin.experiments.studies.lengths import row_lengths
 from slade_plugin.experiments.studies.plan import Setting, Study, plan_runs
 from slade_plugin.experiments.studies.scores import read_scores
-from slade_plugin.stages.stages import BASELINE, STUDENT, TEACHER
+from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
 from slade_plugin.stages.table import METRICS
 
 WHOLE = Setting("whole", ("--config_loss", "slade"), own_teacher=True, own_baseline=True)

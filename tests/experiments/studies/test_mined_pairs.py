@@ -1,3 +1,4 @@
+import json
 import math
 import sqlite3
 from collections.abc import Sequence
@@ -98,8 +99,14 @@ def test_where_nothing_is_known_there_is_no_share() -> None:
     assert share(records, "positive_precision", 0, 1) == 0.5
 
 
-def run_in(folder: Path) -> Run:
-    return Run(folder, "dots", 0, "a", ())
+def run_in(folder: Path, *students: str) -> Run:
+    """A run that trained students; without any it has not begun."""
+    run = Run(folder, "dots", 0, "a", ())
+    if students:
+        run.experiment.mkdir(parents=True, exist_ok=True)
+        state = {"plan": {"teacher": {}, **{name: {} for name in students}}}
+        (run.experiment / "pipeline.json").write_text(json.dumps(state))
+    return run
 
 
 def test_parts_are_means_over_seeds_and_schemes_that_have_a_value(tmp_path: Path) -> None:
@@ -110,7 +117,7 @@ def test_parts_are_means_over_seeds_and_schemes_that_have_a_value(tmp_path: Path
     better = (0.8, 0.4, 30, 1.0, 0.5, 4)
     record(tmp_path / "1" / "experiment" / "student", "s0", [unknown, better, better])
     thirds = [(0, 1 / 3), (1 / 3, 2 / 3), (2 / 3, 1)]
-    found = pair_parts([run_in(tmp_path / "0"), run_in(tmp_path / "1")], thirds)
+    found = pair_parts([run_in(tmp_path / seed, "student") for seed in "01"], thirds)
     np.testing.assert_allclose(found["positive_precision"], [NAN, 60, 160 / 3])
     np.testing.assert_allclose(found["positive_recall"], [0, 20, 80 / 3])
     np.testing.assert_allclose(found["num_pos_pairs"], [0, 40 / 3, 50 / 3])
@@ -119,21 +126,24 @@ def test_parts_are_means_over_seeds_and_schemes_that_have_a_value(tmp_path: Path
 
 
 def test_of_several_rounds_the_last_student_counts(tmp_path: Path) -> None:
-    for place, value in (("student", 1.0), ("round10/student", 0.5), ("round2/student", 0.2)):
+    places = {"student": 1.0, "round2/student": 0.2, "round10/student": 0.5}
+    for place, value in places.items():
         record(tmp_path / "experiment" / place, "s0", [(value, 0.0, 10, 1.0, 0.0, 4)])
-    assert pair_parts([run_in(tmp_path)], [(0, 1)])["positive_precision"] == [50]
-    assert has_rounds([run_in(tmp_path / "other"), run_in(tmp_path)])
-    assert not has_rounds([run_in(tmp_path / "other")])
+    run = run_in(tmp_path, *places)
+    assert pair_parts([run], [(0, 1)])["positive_precision"] == [50]
+    assert has_rounds([run_in(tmp_path / "other", "student"), run])
+    assert not has_rounds([run_in(tmp_path / "other"), run_in(tmp_path / "none")])
 
 
 def test_a_student_without_pairs_has_no_parts(tmp_path: Path) -> None:
     assert pair_parts([run_in(tmp_path)], [(0, 1)]) == {}
+    assert pair_parts([run_in(tmp_path, "student")], [(0, 1)]) == {}
 
 
 def test_without_true_labels_only_counts_are_known(tmp_path: Path) -> None:
     step = (NAN, NAN, 10, NAN, NAN, 4)
     record(tmp_path / "experiment" / "student", "s0", [step, step])
-    assert pair_parts([run_in(tmp_path)], [(0, 1)]) == {
+    assert pair_parts([run_in(tmp_path, "student")], [(0, 1)]) == {
         "num_pos_pairs": [10],
         "num_neg_pairs": [4],
     }

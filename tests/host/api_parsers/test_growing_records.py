@@ -12,7 +12,7 @@ from pytorch_metric_learning.losses import ContrastiveLoss
 from pytorch_metric_learning.utils.logging_presets import get_record_keeper
 from record_keeper import RecordKeeper
 
-from slade_plugin.host.api_parsers.growing_records import let_records_grow
+from slade_plugin.host.api_parsers.growing_records import allow_late_series
 from slade_plugin.host.api_parsers.seeded import seeded
 
 GROUP = "loss_ContrastiveLoss_reducer_MultipleReducers_reducers_neg_loss_AvgNonZeroReducer"
@@ -29,7 +29,7 @@ def plain(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def keeper(plain: Any) -> Any:
-    let_records_grow(plain)
+    allow_late_series(plain)
     return plain
 
 
@@ -84,7 +84,7 @@ def test_a_resumed_run_without_pairs_fits_the_table_it_had(keeper: Any, tmp_path
     """A new process knows nothing of the column at first."""
     train(keeper, TWO_CLASSES)
     again = get_record_keeper(str(tmp_path))[0]
-    let_records_grow(again)
+    allow_late_series(again)
     train(again, ONE_CLASS, TWO_CLASSES)
     first, gap, last = column(tmp_path, "neg_pairs_past_filter")
     assert (first, gap) == (last, 0)
@@ -99,7 +99,7 @@ def test_the_csv_file_holds_the_same(keeper: Any, tmp_path: Path) -> None:
 
 def test_what_is_complete_is_recorded_as_by_the_host(plain: Any, tmp_path: Path) -> None:
     other = get_record_keeper(str(tmp_path / "grown"))[0]
-    let_records_grow(other)
+    allow_late_series(other)
     tables = []
     for keeper, folder in ((plain, tmp_path), (other, tmp_path / "grown")):
         train(keeper, TWO_CLASSES, TWO_CLASSES)
@@ -131,8 +131,8 @@ def test_words_and_times_are_left_to_the_host(keeper: Any, tmp_path: Path) -> No
 def test_without_a_writer_there_is_nothing_to_do() -> None:
     silent = RecordKeeper()
     before = dict(vars(silent))
-    let_records_grow(silent)
-    let_records_grow(None)
+    allow_late_series(silent)
+    allow_late_series(None)
     assert vars(silent) == before
 
 

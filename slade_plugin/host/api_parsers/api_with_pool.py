@@ -1,0 +1,44 @@
+"""What student, pseudo labels and SwAV share: labeled images beside an unlabeled pool."""
+
+from abc import ABC
+from typing import Any
+
+import numpy as np
+from powerful_benchmarker.api_parsers import BaseAPIParser
+
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.host.factories.slade_split_manager_factory import SladeSplitManagerFactory
+
+
+class APIWithPool(BaseAPIParser, ABC):
+    """The host's API parser with the data set of the entry `unlabeled_dataset`."""
+
+    def required_compatible_factories(self) -> dict[str, Any]:
+        """A split manager with a pool needs our factory."""
+        return {"split_manager": SladeSplitManagerFactory(getter=self.pytorch_getter)}
+
+    def default_kwargs_split_manager(self) -> dict[str, Any]:
+        """The host's entries and the pool's class with its parameters."""
+        config = getattr(self.args, "unlabeled_dataset", None)
+        if not config:
+            raise ConfigError(
+                "there is no unlabeled_dataset; expected one in config_dataset, for example "
+                "unlabeled_dataset: {Glyphs: {subset: unlabeled}}."
+            )
+        pool_class, pool_params = self.pytorch_getter.get(
+            "dataset", yaml_dict=config, return_uninitialized=True
+        )
+        return {
+            **super().default_kwargs_split_manager(),
+            "unlabeled_dataset": lambda: pool_class,
+            "unlabeled_dataset_params": lambda: pool_params,
+            "leakage": lambda: getattr(self.args, "leakage", None),
+        }
+
+    def get_true_labels(self) -> np.ndarray | None:
+        """True labels of the pool where it knows them; for measuring, and for the oracle.
+
+        Labels that are all equal, as those of unlabeled `FolderImages`, say nothing.
+        """
+        labels = getattr(self.split_manager.get_unlabeled_dataset("train"), "labels", None)
+        return None if labels is None or len(np.unique(labels)) < 2 else np.asarray(labels)

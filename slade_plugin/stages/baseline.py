@@ -1,0 +1,68 @@
+"""The control: the teacher's config, trained for as many steps as teacher and students together."""
+
+import math
+from typing import Any
+
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.stages.kinds import BASELINE, STUDENT
+from slade_plugin.stages.stage import Findings, Stage
+from slade_plugin.stages.teacher import read_teacher
+from slade_plugin.stages.training import build_experiment, describe_training, train_and_evaluate
+
+
+class Baseline(Stage):
+    """A plain experiment, so that a gain of the student is not one of longer training."""
+
+    kind = BASELINE
+    heading = "baseline (teacher's config, equally long)"
+    row_order = 0
+
+    def is_wanted(self) -> bool:
+        """Unless `pipeline: {baseline: false}`."""
+        return self.command.settings.get(BASELINE) is not False
+
+    def read_config(self) -> Any:
+        """The teacher's config with more epochs; `--baseline.KEY` has the last word."""
+        teacher = read_teacher(self.command, self.name)
+        epochs = equal_epochs(teacher, self.command.configs[STUDENT], self.command.rounds)
+        own = [("num_epochs_train", epochs), *self.command.flags("baseline.")]
+        return read_teacher(self.command, self.name, own)
+
+    def check(self) -> Findings:
+        """Build its parts."""
+        build_experiment(self.command, self.name)
+        return Findings()
+
+    def describe(self) -> str:
+        """Trainer and length."""
+        return describe_training(self.config)
+
+    def run(self, entry: dict[str, Any]) -> None:
+        """Train and evaluate it."""
+        if not entry.get("done"):
+            train_and_evaluate(self.command, self.name)
+            entry["done"] = True
+
+
+def equal_epochs(teacher: Any, student: Any, rounds: int) -> int:
+    """Epochs of the teacher for the steps of the teacher and all rounds' students, rounded up.
+
+    Args:
+        teacher: Its merged config.
+        student: The merged config of one round's student.
+        rounds: How many students are trained.
+
+    Raises:
+        ConfigError: If the number of steps is not known beforehand.
+    """
+    steps = []
+    for args in (teacher, student):
+        per_epoch = next(iter(args.trainer.values())).get("iterations_per_epoch")
+        if not isinstance(args.num_epochs_train, int) or not isinstance(per_epoch, int):
+            raise ConfigError(
+                f"num_epochs_train is {args.num_epochs_train!r} and iterations_per_epoch is "
+                f"{per_epoch!r}; expected integers, since the baseline is trained for as many "
+                "steps as teacher and students (or set pipeline: {baseline: false})."
+            )
+        steps.append((args.num_epochs_train * per_epoch, per_epoch))
+    return math.ceil((steps[0][0] + rounds * steps[1][0]) / steps[0][1])

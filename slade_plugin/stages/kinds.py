@@ -1,0 +1,139 @@
+"""What a stage is called, and what a saved experiment is: a plain one, or a stage of a run.
+
+The answer comes from facts: the stages that `pipeline.json` lists, and for an experiment outside a
+run the API parser it was trained with. Keys of a config prove nothing: `config_general/folders`
+writes `pseudo_labels` into every experiment.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.config.experiment_folder import STATE_FILE, is_pipeline_folder
+from slade_plugin.config.saved_paths import run_of
+from slade_plugin.host.api_parsers import APISladeStudent
+
+PLAIN = "plain"
+SELF_SUPERVISED = "self_supervised"
+TEACHER, PSEUDO_LABELS, STUDENT, BASELINE = "teacher", "pseudo_labels", "student", "baseline"
+
+_NAME = re.compile(r"(?:round(\d+)/)?([^/]+)")
+
+
+@dataclass(frozen=True)
+class SavedStage:
+    """What an experiment on disk is.
+
+    Attributes:
+        kind: `PLAIN`, or the kind of its stage: `TEACHER`, `STUDENT`, `BASELINE`. A student outside
+            a run is a `STUDENT`; a teacher or baseline outside a run is `PLAIN`.
+        round: The round it belongs to, from 1. Outside a run always 1.
+        run: The folder of the run whose stage it is; None outside a run.
+    """
+
+    kind: str = PLAIN
+    round: int = 1
+    run: Path | None = None
+
+    @property
+    def is_student(self) -> bool:
+        """Whether it was trained on a pool with pseudo labels, in whichever round."""
+        return self.kind == STUDENT
+
+    @property
+    def name(self) -> str:
+        """Its name in pipeline.json, such as `round2/student`; empty outside a run."""
+        return "" if self.run is None else stage_name(self.kind, self.round)
+
+
+def stage_name(kind: str, number: int = 1) -> str:
+    """The folder of a stage below the run's, and its key in pipeline.json: `round2/student`."""
+    return kind if number == 1 else f"round{number}/{kind}"
+
+
+def parse_stage_name(name: str) -> tuple[str, int]:
+    """Split the name of a stage into its kind and its round: `round2/student` is a student's, 2.
+
+    Raises:
+        ExperimentError: If it is not the name of a stage.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise ExperimentError(
+            f"{name!r} is not the name of a stage; expected one such as student or round2/student."
+        )
+    return found[2], int(found[1] or 1)
+
+
+def row_name(kind: str, number: int, rounds: int) -> str:
+    """The `experiment` of a stage in the table: the last student is `student`.
+
+    Args:
+        kind: Of the stage.
+        number: Its round, from 1.
+        rounds: Rounds in which there is such a stage.
+    """
+    return kind if number == rounds else f"{kind}_round{number}"
+
+
+def identify_experiment(folder: Path, config: Mapping[str, Any]) -> SavedStage:
+    """Tell what a saved experiment is.
+
+    Args:
+        folder: The folder of the experiment, with `configs` in it.
+        config: Its saved config, all areas in one mapping.
+
+    Raises:
+        ExperimentError: If the pipeline.json beside it cannot be read.
+    """
+    run = run_of(folder)
+    if run is not None:
+        name = folder.resolve().relative_to(run).as_posix()
+        if name in planned_experiments(run):
+            return SavedStage(*parse_stage_name(name), run)
+    return SavedStage(STUDENT if _trained_as_student(config) else PLAIN)
+
+
+def planned_experiments(run: Path) -> list[str]:
+    """Names of the experiments of a run in the order of their training, such as `round2/student`.
+
+    Args:
+        run: A folder with a pipeline.json.
+
+    Raises:
+        ExperimentError: If the pipeline.json cannot be read.
+    """
+    path = run / STATE_FILE
+    try:
+        return list(dict(json.loads(path.read_text(encoding="utf-8"))["plan"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExperimentError(
+            f"{path} cannot be read: {type(error).__name__}: {error}; expected the state of a run "
+            "of self-training. Restore it from a copy."
+        ) from error
+
+
+def students_of(run: Path) -> list[Path]:
+    """Folders of the students of a run, the last round's last; some may not be trained yet.
+
+    Returns:
+        An empty list of a folder that is not a run, or of a run that has not begun.
+
+    Raises:
+        ExperimentError: If the pipeline.json cannot be read.
+    """
+    names = planned_experiments(run) if is_pipeline_folder(run) else []
+    return [run / name for name in names if parse_stage_name(name)[0] == STUDENT]
+
+
+def _trained_as_student(config: Mapping[str, Any]) -> bool:
+    """Whether the API parser is the student's; without one the host finds it by the trainer's name.
+
+    A user's own API parser counts if it runs the student's trainer.
+    """
+    names = [*(config.get("api_parser") or {}), *(f"API{t}" for t in config.get("trainer") or {})]
+    return APISladeStudent.__name__ in names

@@ -1,0 +1,75 @@
+"""Stage 2 of a round: embed the pool with the teacher and cluster it."""
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from slade_plugin.method.pseudo_labels.true_labels import TRUE_LABELS, label_source
+from slade_plugin.stages.kinds import PSEUDO_LABELS, STUDENT, stage_name
+from slade_plugin.stages.stage import Findings, Stage
+
+
+class PseudoLabels(Stage):
+    """Makes one record of pseudo labels a split scheme, with the config of the round's student."""
+
+    kind = PSEUDO_LABELS
+    heading = "pseudo labels"
+    in_every_round = True
+    has_scores = False
+
+    def is_wanted(self) -> bool:
+        """Always."""
+        return True
+
+    def read_config(self) -> None:
+        """It is not an experiment of the host."""
+
+    def check(self) -> Findings:
+        """Nothing: the student's check builds the pool."""
+        return Findings()
+
+    def describe(self) -> str:
+        """Where the labels come from."""
+        if label_source(self._students_config.pseudo_labels) == TRUE_LABELS:
+            return "the true labels of the pool (oracle)"
+        return f"{self.command.num_clusters} clusters"
+
+    def run(self, entry: dict[str, Any]) -> None:
+        """Make the records that are missing; those that exist are checked."""
+        args = Namespace(**vars(self._students_config))
+        args.api_parser = {"APISladePseudoLabels": {}}
+        manifests = self.command.runner.get_api_parser(args).run()
+        records = {
+            name: {k: v for k, v in manifest.items() if k != "cluster_sizes"}
+            for name, manifest in manifests.items()
+        }
+        entry.update(done=True, manifests=records)
+        for name, manifest in manifests.items():
+            for line in describe_pseudo_labels(manifest):
+                print(f"      {name}: {line}")
+
+    @property
+    def _students_config(self) -> Any:
+        return self.command.configs[stage_name(STUDENT, self.number)]
+
+
+def describe_pseudo_labels(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What is printed of a record: its agreement with known classes, and the change of a round."""
+    if "agreement" in manifest:
+        a = manifest["agreement"]
+        yield (
+            f"NMI {a['NMI']:.3f}, AMI {a['AMI']:.3f}, purity {a['purity']:.3f}, "
+            f"{manifest['empty_clusters']} empty clusters"
+        )
+    elif "empty_clusters" in manifest:  # without known classes, sizes are all there is
+        sizes = sorted(manifest["cluster_sizes"])
+        yield (
+            f"{sizes[0]} to {sizes[-1]} images in a cluster, "
+            f"{manifest['empty_clusters']} empty clusters"
+        )
+    if "last_round" in manifest:
+        change = manifest["last_round"]
+        yield (
+            f"against the last round NMI {change['NMI']:.3f}, "
+            f"{100 * change['moved']:.1f} % of the images moved"
+        )

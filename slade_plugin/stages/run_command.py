@@ -1,0 +1,213 @@
+"""From the command line of a run to the config of each stage.
+
+What is measured (data, model, transforms, evaluation) goes to every stage, how it is trained to the
+student; `--teacher.KEY`, `--baseline.KEY` and `--every.KEY` reach the others.
+"""
+
+import math
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from easy_module_attribute_getter import utils as emag_utils
+
+from slade_plugin.base.differences import first_difference
+from slade_plugin.base.errors import ConfigError, ExperimentError
+from slade_plugin.config.composition import BRINGS
+from slade_plugin.config.experiment_folder import is_pipeline_folder, read_saved_config
+from slade_plugin.config.keys import STAGE_PREFIXES, STUDENT_KEYS, plain_key
+from slade_plugin.config.saved_paths import resolve_folders, take_locations
+from slade_plugin.host.validation import check_args
+from slade_plugin.method.self_supervised.settings import PLACE
+from slade_plugin.stages.kinds import SELF_SUPERVISED, TEACHER, stage_name
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class RunCommand:
+    """The command line of a run of self-training, read once for each stage.
+
+    Args:
+        runner: Our runner.
+        reader: Its reader of the command line, as for a new experiment; `resume_training` is read
+            from the runner's own reader.
+
+    Attributes:
+        folder: Of the run.
+        settings: The entry `pipeline` of the config.
+        rounds: Rounds of pseudo labels and student, at least 1.
+        given_teacher: The folder of a teacher that is not trained here.
+        self_supervised: The entry of every stage, with the folder of the trunks; empty without.
+        configs: The merged config of each stage that is an experiment, by name.
+        num_clusters: Of the pseudo labels; 0 before the pool is known.
+    """
+
+    def __init__(self, runner: Any, reader: Any) -> None:
+        self.runner = runner
+        self.reader = reader
+        self.folder = Path(reader.args.experiment_folder)
+        self.resuming = bool(runner.YR.args.resume_training)
+        config = runner.read(reader)
+        check_args(config, runner.pytorch_getter)
+        self.settings: Mapping[str, Any] = config.pipeline
+        self.rounds: int = self.settings.get("rounds", 1)
+        given = getattr(config, "teacher_experiment", None)
+        self.given_teacher = _find_teacher(given) if given else None
+        self._check_teacher_flags()
+        self.self_supervised = self._read_self_supervised(config)
+        self.configs: dict[str, Any] = {}
+        self.num_clusters = 0
+
+    def flags(self, prefix: str) -> list[tuple[str, Any]]:
+        """Values of the command line that begin with a prefix, which is taken off."""
+        flags = vars(self.reader.args)
+        return [(k.removeprefix(prefix), v) for k, v in flags.items() if k.startswith(prefix)]
+
+    def stage_folder(self, kind: str, number: int = 1) -> Path:
+        """The folder of a stage of this run, absolute."""
+        return (self.folder / stage_name(kind, number)).resolve()
+
+    # ---- readers ------------------------------------------------------------------------------
+
+    def reader_for(
+        self,
+        name: str,
+        own: Iterable[tuple[str, Any]] = (),
+        settings: Mapping[str, Any] = _NONE,
+        is_student: bool = False,
+    ) -> Any:
+        """A reader with the values that are meant for one stage.
+
+        Args:
+            name: Of the stage.
+            own: Values for this stage alone; they win over those for every stage.
+            settings: Values of the config files; any flag wins over them.
+            is_student: Whether flags that say how to train are meant for it.
+        """
+        reader = self.runner.reader_for(self.reader)
+        for key in list(vars(reader.args)):
+            others = not is_student and plain_key(key) in STUDENT_KEYS
+            others = others or plain_key(key) == "self_supervised"  # set below
+            if others or key.startswith(STAGE_PREFIXES):
+                delattr(reader.args, key)
+        requested = dict(self.runner.requested)
+        areas = {k: v for k, v in settings.items() if k in requested}
+        requested |= areas
+        brings = settings.get(BRINGS) or {}
+        for key in (k for k in settings if k not in areas and k != BRINGS):
+            shared = getattr(reader.args, key, settings[key])
+            setattr(reader.args, key, _merged(settings[key], shared))
+        for key, value in [*self.flags("every."), *own]:
+            if key in reader.args.config_foldernames:
+                requested[key] = value
+            else:
+                setattr(reader.args, key, _merged(getattr(reader.args, key, None), value))
+        if self.self_supervised:
+            reader.args.self_supervised = dict(self.self_supervised)
+        if brings or requested != self.runner.requested:
+            composed = self.runner.compose(reader.args.config_foldernames, requested, brings)
+            vars(reader.args).update(composed)
+        vars(reader.args).update(self._places(name))
+        return reader
+
+    def read_saved(self, name: str, **flags: Any) -> Any:
+        """The saved config of a stage, with today's paths.
+
+        Args:
+            name: Of the stage.
+            **flags: Flags of the host, such as evaluate=True.
+        """
+        planned = self.configs[name]
+        reader = self.runner.reader_for(self.reader)
+        reader.args = Namespace(
+            **{
+                "resume_training": None,
+                "evaluate": False,
+                "evaluate_ensemble": False,
+                "reproduce_results": None,
+                "dataset_root": self.reader.args.dataset_root,
+                "config_foldernames": planned.config_foldernames,
+                **self._places(name),
+                **flags,
+            }
+        )
+        args = self.runner.read(reader)
+        take_locations(args, planned)
+        return args
+
+    def _places(self, name: str) -> dict[str, str]:
+        folder = self.folder / name
+        return {
+            "experiment_name": f"{self.reader.args.experiment_name}/{name}",
+            "experiment_folder": str(folder),
+            "place_to_save_configs": str(folder / "configs"),
+        }
+
+    # ---- what all stages share ----------------------------------------------------------------
+
+    def _check_teacher_flags(self) -> None:
+        ignored = [f"--teacher.{key}" for key, _ in self.flags("teacher.")]
+        if self.given_teacher and ignored:
+            raise ConfigError(
+                f"{', '.join(ignored)} is given together with teacher_experiment, with which no "
+                "teacher is trained; expected one or the other. The given teacher's saved config "
+                "says how it was trained; --baseline.KEY changes the baseline."
+            )
+
+    def _read_self_supervised(self, config: Any) -> dict[str, Any]:
+        """The students of a given teacher start where it started."""
+        entry = dict(getattr(config, "self_supervised", None) or {})
+        aimed = [f for p in STAGE_PREFIXES for f, _ in self.flags(p) if "self_supervised" in f]
+        if aimed:
+            raise ConfigError(
+                f"{aimed[0]} is aimed at some of the stages; expected it without the prefix, since "
+                "all stages start from one trunk."
+            )
+        if self.given_teacher:
+            return self._teachers_self_supervised(self.given_teacher, entry)
+        if not entry:
+            return {}
+        given = entry.get(PLACE)
+        place = Path(given).resolve() if given else self.stage_folder(SELF_SUPERVISED)
+        return {**entry, PLACE: str(place)}
+
+    @staticmethod
+    def _teachers_self_supervised(teacher: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
+        config = read_saved_config(teacher)
+        saved = {**config, **resolve_folders(config, teacher)}.get("self_supervised") or {}
+        given = entry.get(PLACE)  # the folder may have been moved; its files are compared
+        saved = {**saved, PLACE: str(Path(given).resolve())} if saved and given else saved
+        difference = first_difference(saved, {**entry, PLACE: saved.get(PLACE)})
+        if entry and difference is not None:
+            where, theirs, ours = difference
+            raise ConfigError(
+                f"self_supervised: {where} is {ours!r}, but {theirs!r} for the given teacher "
+                f"{teacher}; expected the same, since its students start where it started. Leave "
+                "out --config_self_supervised or train another teacher."
+            )
+        return dict(saved)
+
+
+def _find_teacher(given: str) -> Path:
+    folder = Path(given).resolve()
+    if is_pipeline_folder(folder):
+        raise ExperimentError(
+            f"--teacher_experiment {given} holds several experiments; expected one of them, "
+            f"{Path(given) / TEACHER}"
+        )
+    if not (folder / "configs").is_dir():
+        raise ExperimentError(
+            f"there is no teacher in {folder}; expected the folder of a trained experiment, with "
+            "its configs. If it was moved, give its new place: --teacher_experiment PATH."
+        )
+    return folder
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """A later value for the same key; two mappings are merged, unless keywords say how."""
+    both = isinstance(old, Mapping) and isinstance(new, Mapping)
+    if not both or "~" in str(new):
+        return new
+    return emag_utils.merge_two_dicts(old, new, max_merge_depth=math.inf)

@@ -1,0 +1,198 @@
+"""`pipeline.json`: the plan of a run, what it is made from, and which stages are done.
+
+Paths in it are relative to the run, so that its folder can be moved; see
+`slade_plugin.config.saved_paths`.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.base.differences import first_difference
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.files import write_json
+from slade_plugin.base.provenance import describe_environment
+from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.config.saved_paths import without_locations
+
+FORMAT = 2
+_TYPES = {"plan": dict, "data": dict, "environment": list, "stages": dict}
+_FLAGS = {
+    "labeled": "--labeled or --dataset_root",
+    "pool": "--unlabeled or --dataset_root",
+    "teacher": "--teacher_experiment",
+    "self_supervised": "--self_supervised {folder: PATH}",
+}
+
+
+class RunState:
+    """The state of a run. Format 1, of earlier versions, is read and saved as format 2.
+
+    Args:
+        folder: Of the run.
+        content: What pipeline.json holds; None for a new run.
+    """
+
+    def __init__(self, folder: Path, content: dict[str, Any] | None = None) -> None:
+        self.folder = folder
+        self.resumed = content is not None
+        self.content = content or {"environment": [], "stages": {}}
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunState":
+        """Read the state of a run to resume.
+
+        Raises:
+            ExperimentError: If it is damaged or of a later version.
+        """
+        path = folder / STATE_FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            wrong = [key for key, kind in _TYPES.items() if not isinstance(content[key], kind)]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        if wrong:
+            raise _damaged(path, f"{', '.join(wrong)} cannot be read")
+        if content.get("format", 1) not in range(1, FORMAT + 1):
+            raise ExperimentError(
+                f"{path} has format {content['format']!r}; expected at most {FORMAT}. Resume with "
+                "the version of slade-plugin that started the run, or a later one."
+            )
+        return cls(folder, content)
+
+    def check_plan(self, plan: Mapping[str, Any]) -> None:
+        """Compare the plan of the run with that of today's command, except for paths.
+
+        Raises:
+            ExperimentError: If the stages or their settings differ.
+        """
+        planned = self.content["plan"]
+        if planned.keys() != plan.keys():
+            raise ExperimentError(
+                f"{self.folder} was started with the stages {', '.join(planned)}, but now they are "
+                f"{', '.join(plan)}; expected the same. Resume with the same --rounds, "
+                "--teacher_experiment and pipeline, or start a new run under another "
+                "--experiment_name."
+            )
+        difference = first_difference(plan_settings(planned), plan_settings(plan))
+        if difference is not None:
+            where, old, new = difference
+            raise ExperimentError(
+                f"{self.folder} was started with another config: {where} was {old!r} and is now "
+                f"{new!r}. Resume with the same command, or start a new run under another "
+                "--experiment_name."
+            )
+
+    def check_data(self, data: Mapping[str, str], plan: Mapping[str, Any]) -> None:
+        """Compare the content of what the run is made from, wherever it lies now.
+
+        Args:
+            data: Name to hash, such as "pool" and "teacher".
+            plan: Of today's command. Format 1 has no hash of a teacher or trunk from elsewhere, so
+                those must lie where they were.
+
+        Raises:
+            ExperimentError: If something has another content.
+        """
+        old = self.content["data"]
+        for name, found in data.items():
+            known = old.get(name)
+            if known is None and _folder_of(name, self.content["plan"]) == _folder_of(name, plan):
+                continue
+            if known != found:
+                was = f"its hash was {known[:12]}" if known else "its hash is not on record"
+                raise ExperimentError(
+                    f"the data of {self.folder} have changed: {name} is not what the run was "
+                    f"started with ({was} and is now {found[:12]}); expected the same content. "
+                    f"Give the place where it lies now ({_FLAGS.get(name, name)}), restore it, or "
+                    "start a new run."
+                )
+
+    def begin(self, plan: Mapping[str, Any], data: Mapping[str, str], teacher: str) -> None:
+        """Record this process, which begins or resumes the run, and save.
+
+        Args:
+            plan: The config of each experiment.
+            data: Name to hash of what the run is made from.
+            teacher: Folder of the first student's teacher, relative to the run or absolute.
+        """
+        self.content.update(format=FORMAT, plan=plan, data=data, teacher_experiment=teacher)
+        self.content["environment"].append(describe_environment())
+        self.save()
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """What is recorded of a stage; to be changed in place."""
+        entry: dict[str, Any] = self.content["stages"].setdefault(name, {})
+        return entry
+
+    def is_done(self, name: str) -> bool:
+        """Whether a stage is finished."""
+        return bool(self.content["stages"].get(name, {}).get("done"))
+
+    def save(self) -> None:
+        """Write pipeline.json atomically."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / STATE_FILE, self.content)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[dict[str, Any]]:
+        """Add the time that a stage takes to its entry and save, also when it is stopped.
+
+        A stage that was finished before takes nothing: it is only checked. The time of a process
+        that is killed for good is lost, since none of our code runs any more.
+        """
+        finished_before = self.is_done(name)
+        started, cpu_started = time.perf_counter(), _cpu_seconds()
+        entry = self.entry(name)
+        try:
+            yield entry
+        finally:
+            for key, taken in (
+                ("seconds", time.perf_counter() - started),
+                ("cpu_seconds", _cpu_seconds() - cpu_started),
+            ):
+                if not finished_before:
+                    entry[key] = round(entry.get(key, 0) + taken, 1)
+            self.save()
+
+
+def plain_config(config: Any) -> Any:
+    """A config as JSON gives it back, so that a saved one can be compared."""
+    return json.loads(json.dumps(config, default=str))
+
+
+def plan_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan without paths: what may not change between two processes of one run.
+
+    Args:
+        plan: Experiment to area to keys and values.
+    """
+    return {
+        name: {area: without_locations(config) for area, config in areas.items()}
+        for name, areas in plan.items()
+    }
+
+
+def _folder_of(name: str, plan: Mapping[str, Any]) -> Any:
+    """Where the first student finds a teacher or trunk from elsewhere; None of anything else."""
+    config = {k: v for area in plan.get("student", {}).values() for k, v in area.items()}
+    if name == "teacher":
+        return config.get("teacher_experiment")
+    return (config.get(name) or {}).get("folder") if name == "self_supervised" else object()
+
+
+def _cpu_seconds() -> float:
+    """Of this process, all its threads, and of the worker processes that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _damaged(path: Path, reason: str) -> ExperimentError:
+    return ExperimentError(
+        f"{path} is damaged: {reason}; expected the state of a run. Restore it, or start a new run "
+        "under another --experiment_name."
+    )

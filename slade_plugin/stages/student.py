@@ -1,0 +1,52 @@
+"""Stage 3 of a round: an experiment on the labeled images and the pseudo-labeled pool."""
+
+from typing import Any
+
+from slade_plugin.host.api_parsers.data_record import data_hashes
+from slade_plugin.stages.kinds import PSEUDO_LABELS, STUDENT, TEACHER
+from slade_plugin.stages.stage import Findings, Stage
+from slade_plugin.stages.training import build_experiment, describe_training, train_and_evaluate
+
+
+class Student(Stage):
+    """Learns from the teacher, from the second round on from the previous student."""
+
+    kind = STUDENT
+    heading = "student"
+    in_every_round = True
+
+    def is_wanted(self) -> bool:
+        """Always."""
+        return True
+
+    def read_config(self) -> Any:
+        """The config of the command, with the folders of its teacher and pseudo labels."""
+        command, previous = self.command, self.number - 1
+        reader = command.reader_for(self.name, is_student=True)
+        folders = {"folder": command.stage_folder(PSEUDO_LABELS, self.number)}
+        teacher = command.given_teacher or command.stage_folder(TEACHER)
+        if previous:
+            folders["last_folder"] = command.stage_folder(PSEUDO_LABELS, previous)
+            teacher = command.stage_folder(STUDENT, previous)
+        own = getattr(reader.args, "pseudo_labels", None) or {}
+        reader.args.pseudo_labels = {**own, **{key: str(path) for key, path in folders.items()}}
+        reader.args.teacher_experiment = str(teacher)
+        return command.runner.read(reader)
+
+    def check(self) -> Findings:
+        """Build its parts; those of a later round are those of the first one."""
+        if self.number > 1:
+            return Findings()
+        parser = build_experiment(self.command, self.name, self.command.given_teacher)
+        self.command.num_clusters = parser.stand_in_pseudo_labels().num_clusters
+        return Findings(data_hashes(parser.split_manager), parser.split_manager.leakage)
+
+    def describe(self) -> str:
+        """Trainer and length."""
+        return describe_training(self.config)
+
+    def run(self, entry: dict[str, Any]) -> None:
+        """Train and evaluate it."""
+        if not entry.get("done"):
+            train_and_evaluate(self.command, self.name)
+            entry["done"] = True

@@ -1,0 +1,81 @@
+"""A stage that is an experiment of the host: tried before training, trained, evaluated."""
+
+import shutil
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
+
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.config.experiment_folder import saved_areas
+from slade_plugin.host.validation import check_args
+from slade_plugin.stages.kinds import SELF_SUPERVISED
+from slade_plugin.stages.run_command import RunCommand
+
+EVALUATED = ["val", "test"]
+
+
+def build_experiment(command: RunCommand, name: str, teacher: Path | None = None) -> Any:
+    """Check the config of a stage and build its parts once.
+
+    Args:
+        command: The command line of the run.
+        name: Of the stage.
+        teacher: A trained teacher whose weights must fit the stage.
+
+    Returns:
+        The API parser with its parts.
+
+    Raises:
+        SladeError: Whatever does not fit.
+    """
+    args = command.configs[name]
+    check_args(args, command.runner.pytorch_getter)
+    check_saves_models(name, args)
+    place = command.self_supervised.get("folder")
+    trained_later = place == str(command.stage_folder(SELF_SUPERVISED))
+    return command.runner.try_to_build(args, teacher, not trained_later)
+
+
+def train_and_evaluate(command: RunCommand, name: str) -> None:
+    """Train a stage from where it was stopped, then evaluate its best models on val and test."""
+    folder = command.folder / name
+    if _can_resume(folder):
+        # The host adds rows at the end of each call; all of them are made again.
+        shutil.rmtree(folder / META_LOGS, ignore_errors=True)
+        args = command.read_saved(name, resume_training="latest")
+    else:
+        if folder.exists():
+            shutil.rmtree(folder)  # ours, and stopped before its first checkpoint
+        args = Namespace(**vars(command.configs[name]))
+    command.runner.start_experiment(args, built_before=True)
+    evaluation = command.read_saved(name, evaluate=True, splits_to_eval=EVALUATED)
+    command.runner.start_experiment(evaluation)
+
+
+def describe_training(args: Any) -> str:
+    """The trainer and how long it trains."""
+    return f"{next(iter(args.trainer))}, {args.num_epochs_train} epochs a split scheme"
+
+
+def check_saves_models(stage: str, args: Any) -> None:
+    """Check that a stage leaves the models that the next one and the table need.
+
+    Raises:
+        ConfigError: If `save_models` is off.
+    """
+    ((name, hooks),) = args.hook_container.items()
+    if (hooks or {}).get("save_models") is False:
+        raise ConfigError(
+            f"{stage}: hook_container.{name}.save_models is False, but self-training needs the "
+            "best models; expected True (config_eval)."
+        )
+
+
+def _can_resume(folder: Path) -> bool:
+    """Whether a stage was stopped after a checkpoint."""
+    if not any(folder.glob("*/saved_models/trunk_[0-9]*.pth")):
+        return False
+    saved_areas(folder)
+    return True
