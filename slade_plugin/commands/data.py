@@ -27,8 +27,8 @@ from slade_plugin.commands.arguments import check_at_least, command_parser
 from slade_plugin.config.lookup import check_arguments
 from slade_plugin.data import datasets
 from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
 from slade_plugin.data.downloads.sources import ARCHIVES, download
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection import checks, hash_manifest
 from slade_plugin.data.inspection.checks import Check
 from slade_plugin.data.inspection.contact_sheet import write_contact_sheet

@@ -18,8 +18,8 @@ from slade_plugin.base.errors import ConfigError
 from slade_plugin.commands import data
 from slade_plugin.data import datasets
 from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
 from slade_plugin.data.downloads.fetching import Archive
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.host.registry import REGISTRY
 from tests.car_trees import cars196_one_list, comp_cars
 from tests.clothes_trees import fashion200k, in_shop

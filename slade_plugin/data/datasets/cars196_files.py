@@ -15,8 +15,8 @@ import numpy as np
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList, remap_labels
-from slade_plugin.data.datasets.matlab_files import read_records, read_texts
+from slade_plugin.data.files.image_list import ImageList, remap_labels
+from slade_plugin.data.files.matlab_files import read_records, read_texts
 
 _FOLDERS = ("cars196", "stanford_cars", "")
 _BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")

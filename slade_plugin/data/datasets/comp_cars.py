@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList, remap_labels
-from slade_plugin.data.datasets.list_files import read_rows
-from slade_plugin.data.datasets.matlab_files import read_texts
+from slade_plugin.data.files.image_list import ImageList, remap_labels
+from slade_plugin.data.files.list_files import read_rows
+from slade_plugin.data.files.matlab_files import read_texts
 
 _NAMES = "misc/make_model_name.mat"
 _LISTS = tuple(f"train_test_split/classification/{part}.txt" for part in ("train", "test"))

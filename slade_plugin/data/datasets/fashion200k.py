@@ -9,8 +9,8 @@ import numpy as np
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.warning import warn_once
 from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList, drop_missing, remap_labels
-from slade_plugin.data.datasets.list_files import read_rows
+from slade_plugin.data.files.image_list import ImageList, drop_missing, remap_labels
+from slade_plugin.data.files.list_files import read_rows
 
 _LISTS = tuple(
     f"labels/{category}_{subset}_detect_all.txt"

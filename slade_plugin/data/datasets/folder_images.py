@@ -9,9 +9,9 @@ from PIL import Image
 
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.data.datasets.image_files import ImageFiles
-from slade_plugin.data.datasets.image_list import ImageList
-from slade_plugin.data.datasets.image_table import read_labeled_table, read_path_list
-from slade_plugin.data.datasets.image_tree import check_exists, read_class_folders, read_image_tree
+from slade_plugin.data.files.image_list import ImageList
+from slade_plugin.data.files.image_table import read_labeled_table, read_path_list
+from slade_plugin.data.files.image_tree import check_exists, read_class_folders, read_image_tree
 
 # argument `labeled` -> the flag of the command line that fills in `path`
 FLAGS = {True: "--labeled", False: "--unlabeled"}

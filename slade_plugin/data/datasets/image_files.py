@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.base.warning import warn_once
-from slade_plugin.data.datasets.image_cache import CacheSettings, ImageCache
-from slade_plugin.data.datasets.image_decoding import read_rgb
-from slade_plugin.data.datasets.image_list import (
+from slade_plugin.data.files.image_cache import CacheSettings, ImageCache
+from slade_plugin.data.files.image_decoding import read_rgb
+from slade_plugin.data.files.image_list import (
     ImageList,
     drop_classes,
     drop_small_classes,

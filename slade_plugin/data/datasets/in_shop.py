@@ -7,9 +7,9 @@ import numpy as np
 
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList, remap_labels
-from slade_plugin.data.datasets.list_files import read_rows
 from slade_plugin.data.datasets.retrieval_roles import ROLES
+from slade_plugin.data.files.image_list import ImageList, remap_labels
+from slade_plugin.data.files.list_files import read_rows
 
 _PARTITION = tuple(f"{folder}list_eval_partition.txt" for folder in ("Eval/", "Anno/", ""))
 _IMAGES = ("Img/img", "img", "Img/img_highres", "img_highres")

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from slade_plugin.data.datasets.bird_lists import NEEDED, read_bird_lists
 from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.bird_lists import NEEDED, read_bird_lists
+from slade_plugin.data.files.image_list import ImageList
 
 
 class NABirds(ImageFiles):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from slade_plugin.data.datasets.image_files import PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.file_probe import FileProbe
 
 

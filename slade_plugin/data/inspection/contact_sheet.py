@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import atomic_write
-from slade_plugin.data.datasets.image_decoding import read_rgb
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_decoding import read_rgb
+from slade_plugin.data.files.image_list import ImageList
 
 CELL = 96  # pixels, of an image with its border
 TITLE = 18  # height of a row's title

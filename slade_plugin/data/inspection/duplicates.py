@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.hash_manifest import UNREADABLE, hash_files
 
 

@@ -7,8 +7,8 @@ from functools import partial
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.image_decoding import read_rgb
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_decoding import read_rgb
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.parallel import over_files
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file, write_manifest
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.parallel import over_files
 
 UNREADABLE = "unreadable"

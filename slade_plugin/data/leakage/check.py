@@ -16,7 +16,7 @@ from torch.utils.data import Subset
 
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.base.suggestions import nearest
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.leakage.class_names import same_names
 from slade_plugin.data.leakage.identical_files import identical_files
 from slade_plugin.data.leakage.perceptual_hash import hash_files, near_identical

@@ -16,7 +16,7 @@ from scipy.fft import dctn
 from tqdm import tqdm
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.image_decoding import read_rgb
+from slade_plugin.data.files.image_decoding import read_rgb
 
 BITS = 64
 _SIDE, _KEPT = 32, 8

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.contact_sheet import CELL, TITLE, write_contact_sheet
 
 

@@ -1,7 +1,7 @@
 import shutil
 from collections.abc import Callable
 
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.duplicates import equal_sized, find_duplicates
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.file_probe import FileProbe, probe, probe_files
 
 

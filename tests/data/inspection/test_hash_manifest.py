@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.hash_manifest import (
     UNREADABLE,
     hash_files,

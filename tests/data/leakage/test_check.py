@@ -17,7 +17,7 @@ from torch.utils.data import Subset
 
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.data.datasets.image_files import ImageFiles
-from slade_plugin.data.datasets.image_list import ImageList, remap_labels
+from slade_plugin.data.files.image_list import ImageList, remap_labels
 from slade_plugin.data.leakage import check
 from slade_plugin.data.leakage.check import LeakageSettings, find_leaks
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.warning import warn_once
-from slade_plugin.data.datasets.image_list import ImageList, remap_labels
-from slade_plugin.data.datasets.image_tree import without_labels
+from slade_plugin.data.files.image_list import ImageList, remap_labels
+from slade_plugin.data.files.image_tree import without_labels
 
 _HEADER = ("path", "label")
 _SHOWN = 3  # problems in one message

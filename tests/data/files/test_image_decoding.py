@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.image_decoding import read_rgb
+from slade_plugin.data.files.image_decoding import read_rgb
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 

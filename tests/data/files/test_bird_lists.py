@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.bird_lists import read_bird_lists
+from slade_plugin.data.files.bird_lists import read_bird_lists
 
 
 @pytest.fixture

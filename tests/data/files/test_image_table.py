@@ -4,8 +4,8 @@ import pytest
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.warning import warn_once
-from slade_plugin.data.datasets.image_table import read_labeled_table, read_path_list
-from slade_plugin.data.datasets.image_tree import UNLABELED
+from slade_plugin.data.files.image_table import read_labeled_table, read_path_list
+from slade_plugin.data.files.image_tree import UNLABELED
 
 NAMES = ["1.jpg", "2.jpg", "sub/3.jpg", "a, b.jpg", "ö.jpg"]
 

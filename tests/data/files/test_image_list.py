@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from slade_plugin.base.errors import ConfigError, DataError
-from slade_plugin.data.datasets.image_list import (
+from slade_plugin.data.files.image_list import (
     ImageList,
     drop_classes,
     drop_missing,

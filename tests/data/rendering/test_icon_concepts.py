@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets import icon_concepts
-from slade_plugin.data.datasets.icon_concepts import (
+from slade_plugin.data.rendering import icon_concepts
+from slade_plugin.data.rendering.icon_concepts import (
     concept_of,
     drawings_of,
     find_concepts,

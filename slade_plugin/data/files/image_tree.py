@@ -17,7 +17,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.suggestions import nearest
 from slade_plugin.base.warning import warn_once
-from slade_plugin.data.datasets.image_list import ImageList, remap_labels
+from slade_plugin.data.files.image_list import ImageList, remap_labels
 
 UNLABELED = "unlabeled"  # the only class name of a list without labels
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.icon_concepts import Drawing
+from slade_plugin.data.rendering.icon_concepts import Drawing
 
 IMAGE_SIZE = 32
 MARGIN = 2

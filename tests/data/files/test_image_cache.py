@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from slade_plugin.base.errors import ConfigError, DataError
-from slade_plugin.data.datasets import image_cache
-from slade_plugin.data.datasets.image_cache import CacheSettings
 from slade_plugin.data.datasets.image_files import ImageFiles
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files import image_cache
+from slade_plugin.data.files.image_cache import CacheSettings
+from slade_plugin.data.files.image_list import ImageList
 
 SHORT_SIDE = 40
 SIZES = [(96, 64), (64, 96), (41, 40), (40, 40), (30, 20), (1, 60), (120, 41)]  # width, height

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.image_list import ImageList, remap_labels
-from slade_plugin.data.datasets.list_files import look_up, read_mapping
+from slade_plugin.data.files.image_list import ImageList, remap_labels
+from slade_plugin.data.files.list_files import look_up, read_mapping
 
 NEEDED = ("images.txt", "image_class_labels.txt", "classes.txt", "images")
 _BOXES = "bounding_boxes.txt"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.list_files import look_up, read_mapping, read_rows
+from slade_plugin.data.files.list_files import look_up, read_mapping, read_rows
 
 
 def written(folder: Path, content: bytes | str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.warning import warn_once
-from slade_plugin.data.datasets.image_tree import (
+from slade_plugin.data.files.image_tree import (
     UNLABELED,
     check_exists,
     find_images,

@@ -5,7 +5,7 @@ import pytest
 from scipy.io import savemat
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.matlab_files import read_records, read_texts
+from slade_plugin.data.files.matlab_files import read_records, read_texts
 from tests.car_trees import cells, structs
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from slade_plugin.data.datasets.icon_concepts import Drawing
-from slade_plugin.data.datasets.icon_rendering import distinct, render, repeats
+from slade_plugin.data.rendering.icon_concepts import Drawing
+from slade_plugin.data.rendering.icon_rendering import distinct, render, repeats
 
 
 def drawing(body: str, view_box: tuple[float, float, float, float] = (0, 0, 24, 24)) -> Drawing:
