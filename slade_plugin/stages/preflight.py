@@ -22,6 +22,7 @@ from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.host.checkpoints.teacher import Teacher
 from slade_plugin.host.testers import QueryGalleryTester, SladeTester
 from slade_plugin.method.miners import BasisSimilarityMiner
+from slade_plugin.stages.pool_check import check_pool
 
 
 def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
@@ -136,7 +137,8 @@ def _check_tester(parser: Any) -> None:
 
 
 def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torch.Tensor) -> None:
-    num_clusters = parser.stand_in_pseudo_labels().num_clusters
+    pseudo_labels = parser.stand_in_pseudo_labels()
+    num_clusters = pseudo_labels.num_clusters
     pool_image = parser.split_manager.get_unlabeled_dataset("train")[0][IMAGE]
     if pool_image.shape != image.shape:
         raise DataError(
@@ -144,6 +146,7 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
             f"{tuple(pool_image.shape)} (channels, height, width); expected equal, since both go "
             "through one forward pass. Change config_transforms or unlabeled_dataset."
         )
+    check_pool(parser, pseudo_labels)
     parser.split_manager.check_labeled_classes()
     losses, miners = parser.loss_funcs, parser.mining_funcs
     for name, loss in losses.items():

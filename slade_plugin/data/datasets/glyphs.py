@@ -1,6 +1,6 @@
 """``Glyphs``: letters of real fonts as a metric learning data set that needs no download.
 
-Ours, not the paper's. Classes are letters; the images of a class are the faces (up to 21 text faces
+Not in the paper. Classes are letters; the images of a class are the faces (up to 21 text faces
 that matplotlib ships) times a few seeded distortions. Labeled data are the Latin letters, the
 unlabeled pool the Greek, Cyrillic, Armenian and Georgian ones that look like no Latin letter.
 ``glyph_classes`` decides what a class is, ``glyph_rendering`` how an image is made.
@@ -54,7 +54,7 @@ class Glyphs(StoredImages):
         ExperimentError: If the disk is full.
     """
 
-    way_out = "to have the images rendered again at the next run"
+    remedy = "to have the images rendered again at the next run"
 
     def __init__(
         self,

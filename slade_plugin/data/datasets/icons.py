@@ -49,7 +49,7 @@ class Icons(StoredImages):
         DataError: If the images were not built, or a stored file is damaged.
     """
 
-    way_out = "and build them again (python -m slade_plugin.data.datasets.icon_building)"
+    remedy = "and build them again (python -m slade_plugin.data.datasets.icon_building)"
 
     def __init__(
         self,

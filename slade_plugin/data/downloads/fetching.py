@@ -51,7 +51,7 @@ class Archive:
 def fetch(archive: Archive, root: Path, progress: bool = True) -> Path:
     """Downloads an archive to ``root / archive.file_name``, or checks the one that is there.
 
-    What has arrived is kept in ``<file_name>.part``, and the next call goes on there; from a source
+    What has arrived is kept in ``<file_name>.part``, and the next call resumes there; from a source
     that cannot do so it is read from the beginning. The file gets its name after its hash was
     checked.
 
@@ -105,7 +105,7 @@ def _receive_all(archive: Archive, handle: BinaryIO, root: Path, progress: bool)
             if is_final or failures == _ATTEMPTS:
                 raise DataError(
                     f"{archive.url} cannot be read: {reason}. Got {handle.tell()} of "
-                    f"{archive.size} bytes, kept in {root}; the same command goes on there. Or "
+                    f"{archive.size} bytes, kept in {root}; the same command resumes there. Or "
                     f"download it in another way to {root / archive.file_name}; the same command "
                     "then checks and unpacks it."
                 )
@@ -184,5 +184,5 @@ def _writing(part: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(
             f"Cannot write {part}: {error.strerror or error}. Expected a writable folder with free "
-            "space; mend that, and the same command goes on where it stopped."
+            "space; fix this, then rerun the same command to resume."
         ) from error

@@ -1,4 +1,4 @@
-"""The list files of CUB-200-2011, whose form NABirds took over.
+"""Reads the list files of CUB-200-2011 and NABirds, which have one format.
 
 images.txt              image_id path        path is relative to images/
 image_class_labels.txt  image_id class_id
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from slade_plugin.base.errors import DataError
 from slade_plugin.data.files.image_list import ImageList, remap_labels
 from slade_plugin.data.files.list_files import look_up, read_mapping
+from slade_plugin.data.files.locating import prefix_of
 
 NEEDED = ("images.txt", "image_class_labels.txt", "classes.txt", "images")
 _BOXES = "bounding_boxes.txt"
@@ -48,7 +49,8 @@ def read_bird_lists(folder: Path) -> ImageList:
             )
         boxes = np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:]])
 
-    paths = np.array([f"images/{files[image]}" for image in ids])
+    prefix = prefix_of(folder, ["images/", "images/images/"], files[ids[0]]) if ids else "images/"
+    paths = np.array([prefix + files[image] for image in ids])
     order = np.lexsort([paths, labels])
     return ImageList(
         folder, paths[order], labels[order], names, None if boxes is None else boxes[order]
@@ -60,5 +62,5 @@ def _numbers(texts: list[str] | list[list[str]], dtype: type, path: Path) -> npt
         return np.array(texts).astype(dtype)
     except ValueError as error:
         raise DataError(
-            f"{path} holds something that is no number: {error}. Fetch the file again."
+            f"{path} holds something other than numbers: {error}. Fetch the file again."
         ) from error

@@ -6,8 +6,8 @@
     <folder>/<key>.lock    held by the process that builds
 
 The key is the name and fingerprint of the data set and the short side; files that were changed
-since make it a cache of other images. The manifest is written last; without it, building goes on
-behind the last image that is whole. The pixels are memory-mapped: worker processes and runs on the
+since make it a cache of other images. The manifest is written last; without it, building resumes
+after the last complete image. The pixels are memory-mapped: worker processes and runs on the
 same machine share them.
 """
 
@@ -22,8 +22,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -31,71 +30,19 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import Image
-from torchvision import transforms
-from torchvision.transforms import functional, v2
+from torchvision.transforms import functional
 from tqdm import tqdm
 
-from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file, write_manifest
+from slade_plugin.data.files.cache_settings import CacheSettings
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2  # raise it with every change of `read_rgb` that alters a pixel
 _CHUNK = 256  # images decoded between two writes; about 70 MB at a short side of 256
 _ROW = np.dtype("<u4")
 _COLUMNS = 3
-
-
-@dataclass(frozen=True)
-class CacheSettings:
-    """The option `cache` of a data set of image files.
-
-    Attributes:
-        short_side: Images are shrunk to this short side, as torchvision's Resize does it; smaller
-            ones are kept as they are. At least 16.
-        folder: Where to; None = `.image_cache` in the data set's root.
-    """
-
-    short_side: int
-    folder: str | None = None
-
-    @classmethod
-    def from_config(cls, config: Any) -> Self:
-        """Reads and checks the option.
-
-        Raises:
-            ConfigError: If an entry is missing, unknown or wrong.
-        """
-        with suppress(TypeError):  # no mapping, or not with these entries
-            settings = cls(**config)
-            side = settings.short_side
-            is_side = isinstance(side, int) and not isinstance(side, bool) and side >= 16
-            if is_side and isinstance(settings.folder, str | None):
-                return settings
-        raise ConfigError(
-            f"cache is {config!r}; expected {{short_side: an integer >= 16}} and, if it is not to "
-            "lie in the data set's folder, folder: a path (config_dataset)."
-        )
-
-    def check_fits(self, transform: Any) -> None:
-        """Checks that no transform enlarges what the cache has shrunk.
-
-        Args:
-            transform: One transform or a torchvision `Compose`.
-
-        Raises:
-            ConfigError: If a Resize asks for a larger short side.
-        """
-        for step in getattr(transform, "transforms", [transform]):
-            if isinstance(step, transforms.Resize | v2.Resize):
-                size = min(np.atleast_1d(step.size).tolist())
-                if size > self.short_side:
-                    raise ConfigError(
-                        f"cache: short_side is {self.short_side}, but the transforms "
-                        f"resize to {size}, which would enlarge what was shrunk before; expected "
-                        f"at least {size}. Change cache in config_dataset or Resize in "
-                        "config_transforms."
-                    )
 
 
 class ImageCache:
@@ -173,6 +120,11 @@ class ImageCache:
         """Images that could not be decoded, in the order of the data set."""
         return np.flatnonzero(self._rows[self._places, 0] == 0).tolist()
 
+    def count_distinct(self) -> int:
+        """Number of different readable images, by size and CRC-32 of their pixels."""
+        rows = self._rows[self._places]
+        return len(np.unique(rows[rows[:, 0] > 0], axis=0))
+
     # ---- files --------------------------------------------------------------------------------
 
     def _problem(self) -> str | None:
@@ -182,11 +134,11 @@ class ImageCache:
             if manifest[MANIFEST_HASH] != manifest_hash(manifest):
                 return "its manifest does not match its own hash"
             if {key: manifest[key] for key in self._identity} != self._identity:
-                return "it was made of other images, or these were changed since"
+                return "it was made of other images, of images changed since, or by another version"
             if self._pixels_path.stat().st_size != manifest["bytes"]:
-                return f"{self._pixels_path.name} has not the size that was written"
+                return f"{self._pixels_path.name} does not have the size that was written"
             if sha256_of_file(self._rows_path) != manifest["rows_sha256"]:
-                return f"{self._rows_path.name} has not the content that was written"
+                return f"{self._rows_path.name} does not have the content that was written"
         except FileNotFoundError as error:
             missing = Path(error.filename)
             return "" if missing == self._manifest_path else f"{missing.name} is missing"

@@ -1,26 +1,24 @@
-"""Which image files make up a data set, with their classes, and what can be left out of it."""
+"""The image files of a data set, with their classes."""
 
 import hashlib
-import logging
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from slade_plugin.base.errors import ConfigError, DataError
-from slade_plugin.base.suggestions import nearest
-
-logger = logging.getLogger(__name__)
+from slade_plugin.base.errors import DataError
+from slade_plugin.data.files.image_decoding import read_rgb
+from slade_plugin.data.files.value_ranges import ValueRange
 
 
 @dataclass(frozen=True, eq=False)
 class ImageList:
-    """The image files of a data set. Nothing here opens an image.
+    """The image files of a data set.
 
     Attributes:
         root: Images are ``root / path``.
@@ -30,6 +28,7 @@ class ImageList:
         class_names: K names; entry k belongs to label k.
         boxes: (N, 4) float64, x1, y1, x2, y2 in pixels of the file as it is stored, or None.
         roles: (N,) names out of `slade_plugin.data.datasets.retrieval_roles`, or None.
+        value_range: Black and white in images of more than 8 bits, or None; see `value_ranges`.
 
     Raises:
         DataError: If the list is empty, lengths differ, a path comes twice or a label has no image.
@@ -41,6 +40,7 @@ class ImageList:
     class_names: list[str]
     boxes: npt.NDArray[np.float64] | None = None
     roles: npt.NDArray[np.str_] | None = None
+    value_range: ValueRange | None = None
 
     def __post_init__(self) -> None:
         """Checks what every reader relies on."""
@@ -81,6 +81,15 @@ class ImageList:
         """The file of one image."""
         return self.root / str(self.paths[index])
 
+    def decode(self, index: int, crop_to_box: bool = False) -> Image.Image:
+        """One image as RGB, whole or its bounding box.
+
+        Raises:
+            DataError: If it cannot be decoded.
+        """
+        box = self.boxes[index] if crop_to_box and self.boxes is not None else None
+        return read_rgb(self.path(index), box, self.value_range)
+
     def keep(self, mask: npt.ArrayLike) -> "ImageList":
         """The images where ``mask`` (N,) is true; labels are made dense again, in the same order.
 
@@ -94,13 +103,13 @@ class ImageList:
                 "the filters of the data set (config_dataset)."
             )
         labels, kept = remap_labels(self.labels[mask])
-        part = ImageList(
-            self.root,
-            self.paths[mask],
-            labels,
-            [self.class_names[k] for k in kept],
-            None if self.boxes is None else self.boxes[mask],
-            None if self.roles is None else self.roles[mask],
+        part = replace(
+            self,
+            paths=self.paths[mask],
+            labels=labels,
+            class_names=[self.class_names[k] for k in kept],
+            boxes=None if self.boxes is None else self.boxes[mask],
+            roles=None if self.roles is None else self.roles[mask],
         )
         if "_stats" in self.__dict__:  # spares asking the file system again
             part.__dict__["_stats"] = self._stats[mask]
@@ -115,6 +124,11 @@ class ImageList:
     def modified(self) -> npt.NDArray[np.int64]:
         """(N,) times at which the files were changed, in ns; -1 likewise."""
         return self._stats[:, 1]
+
+    @property
+    def files(self) -> npt.NDArray[np.int64]:
+        """(N, 2) device and file number: equal where two paths lead to one file; -1 likewise."""
+        return self._stats[:, 2:]
 
     @cached_property
     def _stats(self) -> npt.NDArray[np.int64]:
@@ -133,6 +147,8 @@ class ImageList:
             digest.update("\0".join([*names, ""]).encode("utf-8", "surrogateescape"))
         for numbers in (self.labels, self.sizes):
             digest.update(numbers.astype("<i8").tobytes())
+        if self.value_range is not None:
+            digest.update(repr(self.value_range).encode())
         return digest.hexdigest()
 
 
@@ -149,116 +165,32 @@ def remap_labels(ids: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray
     return labels.astype(np.int64), unique
 
 
-def drop_missing(images: ImageList) -> tuple[ImageList, list[str]]:
-    """Leaves out images whose file is not there.
-
-    Returns:
-        The rest, and the paths that were left out.
+def check_one_label_a_file(images: ImageList) -> None:
+    """Checks that no two links with different labels lead to one file.
 
     Raises:
-        DataError: If no file is there.
+        DataError: If there are such links; the first two are named.
     """
-    there = images.sizes >= 0
-    if there.all():
-        return images, []
-    if not there.any():
-        raise DataError(
-            f"none of the {len(images)} listed images is there, for example {images.path(0)}; "
-            "expected them where the lists say. Unpack them there, or change dataset_root."
-        )
-    return images.keep(there), images.paths[~there].tolist()
+    files = images.files
+    order = np.lexsort(files.T)
+    same = (np.diff(files[order], axis=0) == 0).all(axis=1)
+    differ = np.diff(images.labels[order]) != 0
+    for place in np.flatnonzero(same & differ & (images.sizes[order][1:] >= 0)):
+        first, second = sorted(order[place : place + 2].tolist())
+        target = os.path.realpath(images.path(first))
+        if target == os.path.realpath(images.path(second)):  # otherwise hard links, as copies are
+            raise DataError(
+                f"{images.paths[first]} and {images.paths[second]} in {images.root} are one file, "
+                f"{target}, with the labels {images.class_names[images.labels[first]]!r} and "
+                f"{images.class_names[images.labels[second]]!r}; expected one label an image. "
+                "Remove one of the links."
+            )
 
 
-def drop_classes(images: ImageList, names: Collection[str]) -> ImageList:
-    """Leaves out whole classes by name.
-
-    Raises:
-        ConfigError: If a name is no class; the nearest one is named.
-        DataError: If nothing is left.
-    """
-    known = set(images.class_names)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ConfigError(
-            f"{len(unknown)} of {len(names)} excluded classes are not in {images.root}: "
-            f"{unknown[0]!r}{nearest(unknown[0], known)}; expected names as in class_names. Change "
-            "excluded_classes in config_dataset."
-        )
-    excluded = set(names)
-    keep = np.array([name not in excluded for name in images.class_names])
-    return images.keep(keep[images.labels])
-
-
-def drop_small_classes(images: ImageList, min_images: int) -> ImageList:
-    """Leaves out classes of fewer than ``min_images`` images.
-
-    Raises:
-        DataError: If nothing is left.
-    """
-    sizes = np.bincount(images.labels)
-    return images.keep(sizes[images.labels] >= min_images)
-
-
-def drop_small_classes_to_match(
-    images: ImageList, classes: int, number_of_images: int
-) -> tuple[ImageList, int]:
-    """Leaves out small classes so that what remains comes nearest to published counts.
-
-    Nearest is the least sum of the two relative differences; of equal thresholds the lowest.
-
-    Args:
-        images: The whole list.
-        classes: Published number of classes.
-        number_of_images: Published number of images.
-
-    Returns:
-        The rest, and the least number of images that a class was to have.
-    """
-    sizes = np.sort(np.bincount(images.labels))
-    # A class stays from a threshold of 1 up to its size: only sizes + 1 change anything.
-    thresholds = np.unique([1, *(sizes[:-1] + 1)])
-    thresholds = thresholds[thresholds <= sizes[-1]]
-    first = np.searchsorted(sizes, thresholds)
-    left_classes = len(sizes) - first
-    left_images = sizes.sum() - np.concatenate([[0], np.cumsum(sizes)])[first]
-    difference = (
-        abs(left_classes - classes) / classes
-        + abs(left_images - number_of_images) / number_of_images
-    )
-    best = int(np.argmin(difference))
-    threshold = int(thresholds[best])
-    logger.warning(
-        "%s: classes of at least %d images: %d classes, %d images; published: %d classes, %d "
-        "images, by a rule that is not.",
-        images.root,
-        threshold,
-        left_classes[best],
-        left_images[best],
-        classes,
-        number_of_images,
-    )
-    return drop_small_classes(images, threshold), threshold
-
-
-def names_from_file(path: str | os.PathLike[str]) -> list[str]:
-    """Reads names, one a line (UTF-8); empty lines are left out.
-
-    Raises:
-        ConfigError: If the file cannot be read.
-    """
-    try:
-        lines: Sequence[str] = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"excluded_classes: {path} cannot be read: {error}; expected a list of names or a "
-            "UTF-8 file with one name a line. Change it in config_dataset."
-        ) from error
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _stat(path: str) -> tuple[int, int]:
+def _stat(path: str) -> tuple[int, int, int, int]:
     try:
         stat = os.stat(path)
     except (OSError, ValueError):  # ValueError: a null character in the name
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
+        return -1, -1, -1, -1
+    # File numbers of some network file systems fill 64 bits.
+    return stat.st_size, stat.st_mtime_ns, stat.st_dev, stat.st_ino & (2**63 - 1)

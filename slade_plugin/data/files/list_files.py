@@ -1,4 +1,4 @@
-"""The text files that data sets list their images in: one row a line, columns, UTF-8."""
+"""Reads the text files in which data sets list their images: UTF-8, one row a line."""
 
 import os
 from collections import Counter
@@ -17,14 +17,14 @@ def read_rows(
     r"""Reads a list file.
 
     Only the first ``len(columns) - 1`` separators of a line separate; the last column may hold
-    more of them, as names do. Empty lines are left out; a byte order mark and "\r\n" do no harm.
+    more of them, as names do. Empty lines are left out; a byte-order mark and "\r\n" are accepted.
 
     Args:
         path: The file.
         columns: Their names, separated by spaces, such as "image_id path"; for the count and for
             messages.
-        separator: What lies between two columns; None for any run of spaces or tabs.
-        skip: Number of lines at the top that are no rows.
+        separator: Between two columns; None for any run of spaces or tabs.
+        skip: Number of lines at the top before the rows.
 
     Returns:
         One list of texts a row, without space around them.
@@ -47,7 +47,7 @@ def read_rows(
                         f"{path}, line {number}: {len(row)} columns in {line.strip()[:80]!r}; "
                         f"expected {len(names)} ({', '.join(names)}), separated by "
                         f"{'spaces' if separator is None else repr(separator)}. Fetch the file "
-                        "again, or mend the line."
+                        "again, or correct the line."
                     )
                 rows.append(row)
     except (OSError, UnicodeDecodeError) as error:
@@ -70,24 +70,24 @@ def read_mapping(
         skip: As in `read_rows`.
 
     Raises:
-        DataError: As in `read_rows`, and if an id comes twice.
+        DataError: As in `read_rows`, and if an id occurs twice.
     """
     rows = read_rows(path, columns, separator=separator, skip=skip)
     mapping = dict(rows)
     if len(mapping) < len(rows):
         (twice, _), *_ = Counter(key for key, _ in rows).most_common(1)
         raise DataError(
-            f"{path}: {len(rows) - len(mapping)} ids come more than once, for example {twice!r}; "
-            f"expected each {columns.split()[0]} once. Fetch the file again, or mend it."
+            f"{path}: {len(rows) - len(mapping)} ids occur more than once, for example {twice!r}; "
+            f"expected each {columns.split()[0]} once. Fetch the file again, or correct it."
         )
     return mapping
 
 
 def look_up(mapping: dict[str, str], keys: list[str], path: str | os.PathLike[str]) -> list[str]:
-    """The value of each key.
+    """Look up the value of each key.
 
     Args:
-        mapping: What `read_mapping` gave.
+        mapping: From `read_mapping`.
         keys: Ids of another file.
         path: The file of the mapping, for the message.
 

@@ -1,4 +1,4 @@
-"""What the MATLAB files of the car data sets hold, as plain Python."""
+"""Reads the MATLAB files of the car data sets into plain Python."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -36,7 +36,7 @@ def test_boxes_may_be_absent(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("images", "2 001.", "1 001.", r"images\.txt: 1 ids come more than once, .* '1'"),
+        ("images", "2 001.", "1 001.", r"images\.txt: 1 ids occur more than once, .* '1'"),
         ("images", "3 002.", "002.", r"images\.txt, line 3: 1 columns in '002\.Laysan"),
         ("image_class_labels", "4 2\n", "", r"labels\.txt has no row for 1 of 4 ids, .* '4'"),
         ("image_class_labels", "4 2", "4 two", r"labels\.txt holds something .*'two'"),

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.files.image_decoding import read_rgb
+from slade_plugin.data.files.image_decoding import MAX_ASPECT, read_rgb
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -161,8 +162,10 @@ class TestHuge:
         assert read_rgb(path, [0, 0, 48, 32]).size == (24, 16)
 
     @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-    def test_a_large_png_is_decoded_whole(self, tmp_path: Path) -> None:
-        assert read_rgb(saved(tmp_path, four_colours(96, 64))).size == (96, 64)
+    @pytest.mark.parametrize("name", ["image.png", "image.tif", "image.webp", "image.gif"])
+    def test_any_other_large_file_is_refused(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(DataError, match=r"it has 96 x 64 pixels; expected at most .* a JPEG"):
+            read_rgb(saved(tmp_path, four_colours(96, 64), name))
 
     @pytest.mark.parametrize("name", ["image.png", "image.jpg"])
     def test_beyond_twice_the_limit_it_is_refused(self, tmp_path: Path, name: str) -> None:
@@ -197,3 +200,60 @@ def test_a_damaged_file_is_named(tmp_path: Path, kind: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nothing\.jpg cannot be decoded: .*No such file"):
         read_rgb(tmp_path / "nothing.jpg")
+
+
+@pytest.mark.parametrize("size", [(12000, 1), (1, 12000), (60000, 3), (900, 40)])
+@pytest.mark.parametrize("name", ["image.png", "image.jpg"])
+def test_a_long_image_is_cut_to_its_middle(
+    size: tuple[int, int], name: str, tmp_path: Path
+) -> None:
+    """What a transform may enlarge is bounded by its short side, whatever the file."""
+    position = np.arange(max(size)) * 255 // max(size)  # brighter from one end to the other
+    rows = np.tile(position, (min(size), 1)).astype(np.uint8)
+    array = rows if size[0] > size[1] else rows.T
+    image = read_rgb(
+        saved(tmp_path, Image.fromarray(array), name, **({"quality": 100} if "jpg" in name else {}))
+    )
+    assert min(image.size) == min(size)
+    assert max(image.size) == MAX_ASPECT * min(size)
+    assert abs(np.asarray(image).mean() - 127) < 2
+
+
+def test_a_long_box_is_cut_and_an_image_at_the_limit_is_not(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (10, 10 * MAX_ASPECT, 3), dtype=np.uint8)
+    path = saved(tmp_path, Image.fromarray(array))
+    np.testing.assert_array_equal(read_rgb(path), array)
+    middle = slice(5 * MAX_ASPECT - MAX_ASPECT // 2, 5 * MAX_ASPECT + MAX_ASPECT // 2)
+    np.testing.assert_array_equal(read_rgb(path, [0, 3, 10 * MAX_ASPECT, 4]), array[3:4, middle])
+
+
+@pytest.mark.parametrize("name", ["image.gif", "image.tif", "image.webp", "image.png"])
+def test_of_many_frames_one_is_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in (RED, *[WHITE, (0, 0, 9)] * 20)]
+    path = saved(tmp_path, frames[0], name, save_all=True, append_images=frames[1:])
+    with Image.open(path) as image:
+        assert image.n_frames == 41
+        monkeypatch.setattr(type(image), "seek", pytest.fail)
+    image = read_rgb(path)
+    assert image.size == (8, 8)
+    np.testing.assert_allclose(image.getpixel((4, 4)), RED, atol=3)
+
+
+def test_a_tall_transparent_image_is_the_same_in_pieces(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 40, 4), dtype=np.uint8)
+    whole = Image.fromarray(pixels)
+    white = Image.new("RGBA", whole.size, "white")
+    np.testing.assert_array_equal(
+        read_rgb(saved(tmp_path, whole)), Image.alpha_composite(white, whole).convert("RGB")
+    )
+
+
+def test_compressed_text_in_a_file_does_not_fill_the_memory(tmp_path: Path) -> None:
+    info = PngInfo()
+    info.add_text("note", "x" * (2 << 20), zip=True)
+    path = saved(tmp_path, four_colours(), pnginfo=info)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DataError, match=r"Decompressed data too large|MAX_TEXT_CHUNK"):
+        read_rgb(path)

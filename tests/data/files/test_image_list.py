@@ -1,19 +1,16 @@
-import logging
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.base.errors import DataError
 from slade_plugin.data.files.image_list import (
     ImageList,
-    drop_classes,
-    drop_missing,
-    drop_small_classes,
-    drop_small_classes_to_match,
-    names_from_file,
+    check_one_label_a_file,
     remap_labels,
 )
 
@@ -117,56 +114,40 @@ def test_fingerprint_depends_on_content_and_not_on_the_place(tmp_path: Path) -> 
     assert print_ not in fingerprints
 
 
-def test_missing_files_are_left_out_and_named(tmp_path: Path) -> None:
+def test_two_links_to_one_file_have_one_label(tmp_path: Path) -> None:
     images = on_disk(tmp_path)
-    assert drop_missing(images) == (images, [])
-    assert images.sizes.tolist() == list(range(10))
-    (tmp_path / "0/0.jpg").unlink()
-    (tmp_path / "2/3.jpg").unlink()
-    rest, missing = drop_missing(listed(tmp_path))
-    assert missing == ["0/0.jpg", "2/3.jpg"]
-    assert rest.class_names == NAMES[1:]
-    assert rest.sizes.tolist() == [1, 2, 4, 5, 6, 7, 8, 9]
-
-
-def test_small_and_named_classes_are_left_out() -> None:
-    assert drop_small_classes(listed(), 3).class_names == ["three", "four"]
-    assert drop_classes(listed(), ["four", "one"]).class_names == ["two", "three"]
-    with pytest.raises(DataError, match="none of 10 images is left"):
-        drop_small_classes(listed(), 5)
+    check_one_label_a_file(images)
+    first, second = images.path(0), images.path(1)
+    second.unlink()
+    second.symlink_to(first)
     with pytest.raises(
-        ConfigError, match=r"1 of 2 excluded classes .*'fuor' \(did you mean 'four'"
+        DataError, match=r"0/0\.jpg and 1/1\.jpg in .* are one file, .*'one' and 't"
     ):
-        drop_classes(listed(), ["one", "fuor"])
+        check_one_label_a_file(listed(tmp_path))
+    check_one_label_a_file(listed(tmp_path, labels=np.array([0, 0, 1, 2, 2, 2, 3, 3, 3, 3])))
 
 
-@pytest.mark.parametrize(
-    ("classes", "images", "threshold"),
-    [(4, 10, 1), (3, 9, 2), (2, 7, 3), (1, 4, 4), (1, 1, 4), (100, 1000, 1), (2, 8, 3)],
-)
-def test_the_threshold_nearest_to_published_counts_is_taken_and_said(
-    classes: int, images: int, threshold: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING, "slade_plugin"):
-        rest, chosen = drop_small_classes_to_match(listed(), classes, images)
-    assert chosen == threshold
-    assert rest.paths.tolist() == drop_small_classes(listed(), threshold).paths.tolist()
-    assert f"at least {threshold} images: {len(rest.class_names)} classes" in caplog.text
+def test_hard_links_and_missing_files_are_no_contradiction(tmp_path: Path) -> None:
+    images = on_disk(tmp_path)
+    images.path(1).unlink()
+    images.path(1).hardlink_to(images.path(0))
+    for index in (4, 9):
+        images.path(index).unlink()
+    check_one_label_a_file(listed(tmp_path))
 
 
-def test_names_are_read_from_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "names.txt"
-    path.write_bytes("\ufeffAigle\u00e9\r\n\n two words \n".encode())
-    assert names_from_file(path) == ["Aigle\u00e9", "two words"]
-    with pytest.raises(ConfigError, match=r"excluded_classes: .*other\.txt cannot be read"):
-        names_from_file(tmp_path / "other.txt")
+def test_the_value_range_goes_along_and_counts_in_the_fingerprint(tmp_path: Path) -> None:
+    plain = on_disk(tmp_path)
+    images = listed(tmp_path, value_range=(0, 4095))
+    assert images.keep(images.labels == 1).value_range == (0, 4095)
+    assert images.fingerprint != plain.fingerprint
 
 
-def test_a_hundred_thousand_images_are_no_effort(tmp_path: Path) -> None:
-    """Fails by running for minutes if a step is quadratic."""
-    count = 100_000
-    labels = np.arange(count) // 10
-    paths = np.char.add(np.char.add(labels.astype(str), "/"), np.arange(count).astype(str))
-    images = ImageList(tmp_path, paths, labels, [f"class {k}" for k in range(count // 10)])
-    assert len(drop_classes(images, images.class_names[:5000])) == count // 2
-    assert drop_small_classes_to_match(images, 1, 1)[1] == 1
+def test_an_image_is_decoded_whole_or_in_its_box(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 6), 4095, np.uint16)).save(tmp_path / "a.png")
+    boxes = np.array([[1.0, 1, 3, 4]])
+    images = ImageList(tmp_path, np.array(["a.png"]), np.array([0]), ["one"], boxes)
+    images = replace(images, value_range=(0, 4095))
+    assert images.decode(0).size == (6, 4)
+    assert images.decode(0, crop_to_box=True).size == (2, 3)
+    assert images.decode(0).getpixel((0, 0)) == (255, 255, 255)

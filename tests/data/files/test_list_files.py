@@ -36,7 +36,7 @@ def test_runs_of_spaces_tabs_and_a_header(tmp_path: Path) -> None:
     [
         ("1 a\n2\n", r"images\.txt, line 2: 1 columns in '2'; expected 2 \(image_id, path\)"),
         (b"1 \xff\n", r"images\.txt cannot be read: .*utf-8.*; expected UTF-8 text"),
-        ("1 a\n2 b\n1 c\n", "1 ids come more than once, for example '1'; expected each image_id"),
+        ("1 a\n2 b\n1 c\n", "1 ids occur more than once, for example '1'; expected each image_id"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(

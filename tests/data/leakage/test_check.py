@@ -196,7 +196,7 @@ def test_labeled_data_without_files_is_said_to_be_unchecked(
     report = find_leaks(schemes, Tree(trees[1]), LeakageSettings())
     assert report is not None
     assert report.kept.all()
-    assert str(report).startswith("leakage: not checked, since the labeled data set is no list")
+    assert str(report).startswith("leakage: not checked, since the labeled data set has no files")
 
 
 def test_stages_share_what_was_found(
