@@ -33,7 +33,7 @@ from slade_plugin.base.files import write_json
 from slade_plugin.base.provenance import describe_environment
 from slade_plugin.config.composition import config_root
 from slade_plugin.data.datasets.image_files import ImageFiles
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.method.self_supervised.settings import SwAVSettings
 from slade_plugin.method.self_supervised.views import MultiCropViews
 from slade_plugin.runner import SladeRunner

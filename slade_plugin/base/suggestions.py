@@ -17,3 +17,20 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     by_lower_case = {candidate.lower(): candidate for candidate in sorted(set(candidates))}
     close = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
     return f" (did you mean {by_lower_case[close[0]]!r}?)" if close else ""
+
+
+def quoting_hint(value: object) -> str:
+    """A hint for a value that YAML read as something else than text.
+
+    Args:
+        value: What was read where text was expected.
+
+    Returns:
+        A parenthesis to be put behind what was expected; "" for text and for a mapping.
+    """
+    if isinstance(value, str | dict | list):
+        return ""
+    return (
+        f" (YAML read it as {type(value).__name__}, as it does with no, 007 and 2024-01-01: put "
+        "quotes around it, as '007')"
+    )

@@ -5,7 +5,7 @@
     slade-bench data describe CUB200Files datasets --contact_sheet birds.png
 
 NAME is a data set of image files, ROOT what --dataset_root would be. Exit codes: 0 all is well,
-1 the data set is not as it should be, 2 a mistake.
+1 a problem of the data set, 2 a wrong command or unreadable files.
 """
 
 import argparse
@@ -26,9 +26,10 @@ from slade_plugin.base.suggestions import nearest
 from slade_plugin.commands.arguments import check_at_least, command_parser
 from slade_plugin.config.lookup import check_arguments
 from slade_plugin.data import datasets
-from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.datasets.image_files import ImageFiles
+from slade_plugin.data.datasets.published_counts import PublishedCounts
 from slade_plugin.data.downloads.sources import ARCHIVES, download
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection import checks, hash_manifest
 from slade_plugin.data.inspection.checks import Check
 from slade_plugin.data.inspection.contact_sheet import write_contact_sheet
@@ -51,21 +52,21 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command.
 
     Args:
-        argv: The words behind ``data``.
+        argv: The arguments after ``data``.
 
     Returns:
         0 if all is well, 1 if the data set is not.
 
     Raises:
-        SladeError: For a mistake, or for files that cannot be read or written.
+        SladeError: If the command is wrong or files cannot be read or written.
     """
     args = parser().parse_args(argv)
     try:
         return args.run(args)
     except OSError as error:
         raise DataError(
-            f"{error.filename or args.root}: {error.strerror or error}; expected files and folders "
-            "that can be read, and a place to write."
+            f"{error.filename or args.root}: {error.strerror or error}; expected readable files "
+            "and a writable place for the output."
         ) from error
 
 
@@ -89,6 +90,8 @@ def _verify(args: argparse.Namespace) -> int:
     decode = args.decode or args.full
     probes = probe_files(images, decode, args.workers, args.progress)
     results = checks.check_all(images, published, probes, decode)
+    names = checks.check_class_names(images) if _data_set(name).classes_named_by_user else None
+    results += [names] if names else []
     if args.full:
         groups = find_duplicates(images, args.workers, args.progress)
         results.append(checks.check_duplicates(groups, images))
@@ -105,7 +108,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _describe(args: argparse.Namespace) -> int:
     name, images, published = _load(args)
-    if args.contact_sheet is not None:  # first, since it takes seconds and the rest minutes
+    if args.contact_sheet is not None:  # first: it takes seconds, the rest minutes
         write_contact_sheet(images, args.contact_sheet)
     probes = probe_files(images, args.decode, args.workers, args.progress)
     facts = describe(name, images, published, probes)
@@ -121,7 +124,7 @@ def _download(args: argparse.Namespace) -> int:
     except DataError:
         archive = ARCHIVES.get(cls.__name__)
         if archive is None:
-            print(f"{cls.__name__} is nothing that a program may download. {cls.how_to_get}")
+            print(f"{cls.__name__} cannot be downloaded by a program. {cls.how_to_get}")
             return EXIT_PROBLEM
         download(archive, args.root, args.progress)
         images = cls.find(args.root)
@@ -137,14 +140,14 @@ def _data_set(name: str) -> type[ImageFiles]:
     by_lower_case = {known_name.lower(): cls for known_name, cls in known.items()}
     if name.lower() not in by_lower_case:
         raise ConfigError(
-            f"there is no data set of image files named {name!r}{nearest(name, known)}; expected "
+            f"unknown data set of image files: {name!r}{nearest(name, known)}; expected "
             f"one of {', '.join(sorted(known))}."
         )
     return by_lower_case[name.lower()]
 
 
 def _load(args: argparse.Namespace) -> tuple[str, ImageList, PublishedCounts | None]:
-    """Name, files, and the counts to compare them with; refuses outputs that cannot be written."""
+    """Name, files, and the counts to compare them with. Checks that outputs can be written."""
     cls = _data_set(args.name)
     for path in filter(None, (args.out, args.manifest, args.contact_sheet)):
         if not os.access(path.parent, os.W_OK):
@@ -174,7 +177,7 @@ def _options(cls: type[ImageFiles], text: str) -> dict[str, Any]:
     check_arguments(cls, options, "--options")
     for name in ("root", "transform", "download", "cache"):
         if name in options:
-            raise ConfigError(f"--options: {name!r} has no meaning here; leave it out.")
+            raise ConfigError(f"--options: {name!r} does not apply here; leave it out.")
     return options
 
 
@@ -209,7 +212,7 @@ def _report(
 
 
 def parser() -> argparse.ArgumentParser:
-    """The words of the command; `run` of what it reads is the function to call."""
+    """Builds the parser; `run` of its result is the function to call."""
     top = command_parser("data", __doc__)
     top.set_defaults(progress=sys.stderr.isatty())
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -240,5 +243,5 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add = command("describe", _describe, "classes, sizes, kinds of files", reading)
     add("--contact_sheet", metavar="FILE.png", type=Path, help="a picture of images by class")
-    command("download", _download, "where the source allows it; else what a person must do")
+    command("download", _download, "where the source allows it; else the steps to take by hand")
     return top

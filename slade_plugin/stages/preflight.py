@@ -23,6 +23,7 @@ from slade_plugin.stages.loss_checks import (
     check_takes_embeddings,
     check_takes_pairs,
 )
+from slade_plugin.stages.pool_check import check_pool
 
 
 def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
@@ -137,7 +138,8 @@ def _check_tester(parser: Any) -> None:
 
 
 def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torch.Tensor) -> None:
-    num_clusters = parser.stand_in_pseudo_labels().num_clusters
+    pseudo_labels = parser.stand_in_pseudo_labels()
+    num_clusters = pseudo_labels.num_clusters
     pool_image = parser.split_manager.get_unlabeled_dataset("train")[0][IMAGE]
     if pool_image.shape != image.shape:
         raise DataError(
@@ -145,6 +147,7 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
             f"{tuple(pool_image.shape)} (channels, height, width); expected equal, since both go "
             "through one forward pass. Change config_transforms or unlabeled_dataset."
         )
+    check_pool(parser, pseudo_labels)
     parser.split_manager.check_labeled_classes()
     losses, miners = parser.loss_funcs, parser.mining_funcs
     for name, loss in losses.items():

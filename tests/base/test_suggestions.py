@@ -1,6 +1,6 @@
 """A misspelled name comes with the nearest valid one."""
 
-from slade_plugin.base.suggestions import nearest
+from slade_plugin.base.suggestions import nearest, quoting_hint
 
 
 def test_nearest_hints_at_the_closest_name() -> None:
@@ -13,3 +13,9 @@ def test_nearest_ignores_case() -> None:
 
 def test_nearest_is_silent_without_a_close_name() -> None:
     assert nearest("zzz", ["margin"]) == ""
+
+
+def test_what_yaml_did_not_read_as_text_needs_quotes() -> None:
+    for value in (False, 7, 1.0, None):
+        assert f"read it as {type(value).__name__}" in quoting_hint(value)
+    assert quoting_hint("007") == quoting_hint({}) == ""

@@ -17,9 +17,10 @@ from slade_plugin import cli
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.commands import data
 from slade_plugin.data import datasets
-from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.datasets.image_files import ImageFiles
+from slade_plugin.data.datasets.published_counts import PublishedCounts
 from slade_plugin.data.downloads.fetching import Archive
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.host.registry import REGISTRY
 from tests.car_trees import cars196_one_list, comp_cars
 from tests.clothes_trees import fashion200k, in_shop
@@ -231,7 +232,7 @@ def test_a_description_in_every_form(root: Path, call: Call, tmp_path: Path) -> 
 def test_without_a_source_the_steps_are_printed(root: Path, call: Call, tmp_path: Path) -> None:
     code, out, _ = call("download", "Bugs", tmp_path / "elsewhere")
     assert code == 1
-    assert "Bugs is nothing that a program may download. Ask their authors." in out
+    assert "Bugs cannot be downloaded by a program. Ask their authors." in out
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -272,15 +273,15 @@ def test_a_download_ends_in_files_that_pass(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["Bug", "ROOT"], "there is no data set of image files named 'Bug' (did you mean 'Bugs'?)"),
-        (["Glyphs", "ROOT"], "no data set of image files named 'Glyphs'"),
+        (["Bug", "ROOT"], "unknown data set of image files: 'Bug' (did you mean 'Bugs'?)"),
+        (["Glyphs", "ROOT"], "unknown data set of image files: 'Glyphs'"),
         (["Bugs", "ROOT/no"], "DataError: Bugs: names.txt not found; looked in ROOT/no/bugs"),
         (["Bugs", "ROOT", "--out", "ROOT/a.txt"], "--out is ROOT/a.txt; expected a file FILE.md"),
         (["Bugs", "ROOT", "--out", "ROOT/no/a.md"], "expected a writable folder ROOT/no"),
         (["Bugs", "ROOT", "--options", "{crop: 1}"], "--options: Bugs takes no argument 'crop'"),
         (["Bugs", "ROOT", "--options", "{crop"], "--options is '{crop'; expected a YAML mapping"),
         (["Bugs", "ROOT", "--options", "7"], "--options is '7'; expected a YAML mapping"),
-        (["Bugs", "ROOT", "--options", "{root: x}"], "--options: 'root' has no meaning here"),
+        (["Bugs", "ROOT", "--options", "{root: x}"], "--options: 'root' does not apply here"),
     ],
 )
 @pytest.mark.parametrize("command", ["verify", "describe"])
@@ -304,7 +305,7 @@ def test_a_damaged_manifest_is_refused_before_any_image_is_read(
     monkeypatch.delattr(data, "probe_files")
     code, _, err = call("verify", "Bugs", root, "--manifest", tmp_path / "m.json")
     assert code == 2
-    assert "m.json is no manifest of hashes" in err
+    assert "m.json is not a manifest of hashes" in err
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(
@@ -336,3 +337,33 @@ def test_an_interrupt_says_so(root: Path, call: Call, monkeypatch: pytest.Monkey
     code, _, err = call("verify", "Bugs", root)
     assert code == 130
     assert "Interrupted." in err
+
+
+def test_class_names_that_look_alike_end_it(tmp_path: Path, call: Call) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    for name, pixels in zip(("Cup", "cup"), noise, strict=True):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "1.png")
+    code, out, _ = call("verify", "FolderImages", tmp_path)
+    assert code == 1
+    assert "PROBLEM class names" in out
+    assert "'Cup' = 'cup'" in out
+    (tmp_path / "mug").mkdir()
+    (tmp_path / "Cup" / "1.png").rename(tmp_path / "mug" / "1.png")
+    (tmp_path / "Cup").rmdir()
+    code, out, _ = call("verify", "FolderImages", tmp_path, "--decode")
+    assert code == 0
+    assert "class names" not in out
+
+
+def test_float_images_need_a_range(tmp_path: Path, call: Call) -> None:
+    ramp = np.arange(64, dtype=np.float32).reshape(8, 8)
+    for name in ("cup", "mug"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(ramp).save(tmp_path / name / "1.tif")
+    code, out, _ = call("verify", "FolderImages", tmp_path, "--decode")
+    assert code == 1
+    assert "cup/1.tif: its values (F;32F) are 0 to 63; expected 0 to 1" in out
+    options = "{value_range: [0, 63]}"
+    code, out, _ = call("verify", "FolderImages", tmp_path, "--decode", "--options", options)
+    assert code == 0

@@ -3,6 +3,9 @@
     car_ims/000001.jpg  cars_annos.mat                       one list of all images
     cars_train/00001.jpg  cars_test/00001.jpg  devkit/       two lists, the newer layout
 
+The two name their images differently, so the list of one is of no use for the images of the other.
+Copies put the .mat files of the newer layout anywhere beside or above the images.
+
 The official split by image is not used: metric learning splits by class, 98 classes of 8,054 images
 and 98 of 8,131.
 """
@@ -14,9 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList, remap_labels
-from slade_plugin.data.datasets.matlab_files import read_records, read_texts
+from slade_plugin.data.datasets.image_files import ImageFiles
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.image_list import ImageList, remap_labels
+from slade_plugin.data.files.locating import find_file, prefix_of
+from slade_plugin.data.files.matlab_files import read_records, read_texts
 
 _FOLDERS = ("cars196", "stanford_cars", "")
 _BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
@@ -31,8 +36,10 @@ class Cars196Files(ImageFiles):
     how_to_get: ClassVar[str] = (
         "The address it was published at is gone. Put the files of a copy into "
         "DATASET_ROOT/cars196: car_ims/ and cars_annos.mat; or cars_train/, cars_test/, devkit/ "
-        "and cars_test_annos_withlabels.mat."
+        "and cars_test_annos_withlabels.mat. A copy in class folders is read by "
+        "--config_dataset folders."
     )
+    folder_stems: ClassVar[tuple[str, ...]] = ("cars196", "car196", "stanfordcar", "standfordcar")
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
@@ -51,30 +58,34 @@ class Cars196Files(ImageFiles):
         """
         try:
             folder = cls.locate(root, ["car_ims", "cars_annos.mat"], *_FOLDERS)
-        except DataError:
-            if not any(Path(root, name, "cars_train").is_dir() for name in _FOLDERS):
-                raise
-            folder = cls.locate(root, ["cars_train", "cars_test"], *_FOLDERS)
+        except DataError as error:
+            try:
+                folder = cls.locate(root, ["cars_train", "cars_test"], *_FOLDERS)
+            except DataError as second:
+                has_newer = any(Path(root, name, "cars_train").is_dir() for name in _FOLDERS)
+                raise (second if has_newer else error) from None
         else:
             annotations = folder / "cars_annos.mat"
             return _read(folder, annotations, {annotations: ("car_ims", "relative_im_path")})
-        devkit = _first(folder, "devkit/cars_meta.mat", "car_devkit/devkit/cars_meta.mat").parent
-        # The devkit's own cars_test_annos.mat has no classes. One mirror adds " (1)" to the other.
-        test = "cars_test_annos_withlabels*.mat"
-        lists = {
-            devkit / "cars_train_annos.mat": ("cars_train", "fname"),
-            _first(folder, test, f"*/{test}"): ("cars_test", "fname"),
-        }
-        return _read(folder, devkit / "cars_meta.mat", lists)
+        names, train, test = _annotations(folder)
+        return _read(folder, names, {train: ("cars_train", "fname"), test: ("cars_test", "fname")})
 
 
-def _first(folder: Path, *patterns: str) -> Path:
-    """The first file that fits a pattern."""
-    for pattern in patterns:
-        for path in sorted(folder.glob(pattern)):
-            return path
+def _annotations(folder: Path) -> tuple[Path, Path, Path]:
+    """The files with the class names and the annotations of train and test."""
+    # The devkit's own cars_test_annos.mat has no classes. One mirror adds " (1)" to the other.
+    patterns = ("cars_meta*.mat", "cars_train_annos*.mat", "cars_test_annos_withlabels*.mat")
+    names, train, test = (find_file(folder, pattern) for pattern in patterns)
+    names = names or find_file(folder, "cars_annos.mat")  # has the names of all classes too
+    if names and train and test:
+        return names, train, test
+    found = zip(patterns, (names, train, test), strict=True)
+    missing = " and no ".join(pattern for pattern, path in found if path is None)
     raise DataError(
-        f"Cars196Files: {folder} holds no {' and no '.join(patterns)}. {Cars196Files.how_to_get}"
+        f"Cars196Files: {folder} and the folders in it hold no {missing}; expected them beside "
+        "cars_train and cars_test, whose images have other names than those in cars_annos.mat. "
+        "Unpack car_devkit.tgz there (cars_meta.mat and cars_train_annos.mat) and put "
+        "cars_test_annos_withlabels.mat beside it."
     )
 
 
@@ -89,10 +100,11 @@ def _read(folder: Path, names_file: Path, lists: Mapping[Path, tuple[str, str]])
     class_names = read_texts(names_file, "class_names")
     paths, ids, boxes = [], [], []
     for path, (image_folder, field) in lists.items():
-        names, classes, *box = read_records(path, "annotations", [field, "class", *_BOX])
-        doubled = Path(image_folder, image_folder)
-        images = doubled if (folder / doubled).is_dir() else Path(image_folder)
-        paths += [(images / PurePosixPath(name).name).as_posix() for name in names]
+        listed, classes, *box = read_records(path, "annotations", [field, "class", *_BOX])
+        names = [PurePosixPath(name).name for name in listed]
+        prefixes = [f"{image_folder}/", f"{image_folder}/{image_folder}/"]
+        prefix = prefix_of(folder, prefixes, names[0])
+        paths += [prefix + name for name in names]
         ids += [int(k) for k in classes]
         boxes += list(zip(*box, strict=True))
     labels, present = remap_labels(ids)

@@ -1,4 +1,4 @@
-"""``CompCars``: car models on the web, the unlabeled pool beside Cars-196.
+"""``CompCars``: photographs of car models, the unlabeled pool for Cars-196.
 
     image/<make id>/<model id>/<year>/<hash>.jpg       136,726 images
     label/<the same>.txt                               viewpoint; number of boxes; x1 y1 x2 y2
@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList, remap_labels
-from slade_plugin.data.datasets.list_files import read_rows
-from slade_plugin.data.datasets.matlab_files import read_texts
+from slade_plugin.data.datasets.image_files import ImageFiles
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.image_list import ImageList, remap_labels
+from slade_plugin.data.files.list_files import read_rows
+from slade_plugin.data.files.locating import prefix_of
+from slade_plugin.data.files.matlab_files import read_texts
 
 _NAMES = "misc/make_model_name.mat"
 _LISTS = tuple(f"train_test_split/classification/{part}.txt" for part in ("train", "test"))
@@ -36,9 +38,11 @@ class CompCars(ImageFiles):
         145, 16_537, "Duan et al., CVPR 2021"
     )
     how_to_get: ClassVar[str] = (
-        "mmlab.ie.cuhk.edu.hk/datasets/comp_cars gives it to those who sign its agreement. Unpack "
-        "it in DATASET_ROOT/compcars, so that there is DATASET_ROOT/compcars/data/image."
+        "Sign the agreement at mmlab.ie.cuhk.edu.hk/datasets/comp_cars to get it. Unpack it "
+        "in DATASET_ROOT/compcars, so that there is DATASET_ROOT/compcars/data/image."
     )
+
+    folder_stems: ClassVar[tuple[str, ...]] = ("compcars",)
 
     def find_options(self) -> dict[str, Any]:
         """Boxes lie in one small file an image: read only if they are wanted."""
@@ -72,10 +76,11 @@ class CompCars(ImageFiles):
                 f"{data / _LISTS[0].rpartition('/')[0]}: {error}; expected lines such as "
                 "78/1/2014/3ac218c0c6c378.jpg, make and model being numbers. Get the files again."
             ) from error
+        images = prefix_of(data, ["image/", "image/image/"], paths[0]) if paths else "image/"
         names = _class_names(data / _NAMES, {int(model): make_of[int(model)] for model in models})
         return ImageList(
             data,
-            np.array([f"image/{path}" for path in paths]),
+            np.array([f"{images}{path}" for path in paths]),
             labels,
             names,
             _read_boxes(data / "label", paths) if boxes else None,
@@ -107,7 +112,7 @@ def _read_boxes(folder: Path, paths: list[str]) -> npt.NDArray[np.float64]:
     for path in paths:
         file = folder / Path(path).with_suffix(".txt")
         try:
-            _viewpoint, _number, box, *_ = file.read_text(encoding="utf-8").splitlines()
+            _viewpoint, _number, box, *_ = file.read_text(encoding="utf-8").split("\n")
             x1, y1, x2, y2 = (float(text) for text in box.split())
         except (OSError, ValueError) as error:
             raise DataError(

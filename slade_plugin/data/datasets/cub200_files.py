@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from slade_plugin.data.datasets.bird_lists import NEEDED, read_bird_lists
-from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.datasets.image_files import ImageFiles
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.bird_lists import NEEDED, read_bird_lists
+from slade_plugin.data.files.image_list import ImageList
 
 
 class CUB200Files(ImageFiles):
@@ -21,6 +22,8 @@ class CUB200Files(ImageFiles):
         "Unpack CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 in "
         "DATASET_ROOT/cub2011."
     )
+
+    folder_stems: ClassVar[tuple[str, ...]] = ("cub", "caltech")
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:

@@ -8,12 +8,15 @@ import numpy as np
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.warning import warn_once
-from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList, drop_missing, remap_labels
-from slade_plugin.data.datasets.list_files import read_rows
+from slade_plugin.data.datasets.image_files import ImageFiles
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.image_filters import drop_missing
+from slade_plugin.data.files.image_list import ImageList, remap_labels
+from slade_plugin.data.files.list_files import read_rows
+from slade_plugin.data.files.locating import Needed, prefix_of
 
 _LISTS = tuple(
-    f"labels/{category}_{subset}_detect_all.txt"
+    f"{category}_{subset}_detect_all.txt"
     for category, subset in product(("dress", "jacket", "pants", "skirt", "top"), ("train", "test"))
 )
 _LISTED = 172_049 + 29_789  # rows of the train and the test lists
@@ -37,6 +40,8 @@ class Fashion200k(ImageFiles):
         "DATASET_ROOT/fashion200k."
     )
 
+    folder_stems: ClassVar[tuple[str, ...]] = ("fashion200k",)
+
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
         """Lists the images of all ten lists that are there.
@@ -44,10 +49,12 @@ class Fashion200k(ImageFiles):
         Raises:
             DataError: If a list is missing or damaged, or no image is there.
         """
-        folder = cls.locate(root, [*_LISTS, "women"], "fashion200k", "Fashion200k", "")
+        needed: Needed = [*((f"labels/{name}", name) for name in _LISTS), "women"]
+        folder = cls.locate(root, needed, "fashion200k", "Fashion200k", "")
+        lists = folder / "labels" if (folder / "labels").is_dir() else folder
         listed: list[str] = []
         for name in _LISTS:
-            rows = read_rows(folder / name, "path score_and_text", separator="\t")
+            rows = read_rows(lists / name, "path score_and_text", separator="\t")
             listed += [path for path, _ in rows]
         paths = list(dict.fromkeys(listed))
         parts = [path.split("/") for path in paths]
@@ -59,6 +66,8 @@ class Fashion200k(ImageFiles):
                 "again."
             )
         labels, names = remap_labels([p[_DEPTH_OF_ITEM] for p in parts])
+        prefix = prefix_of(folder, ["", "women/"], paths[0])
+        paths = [prefix + path for path in paths]
         images, missing = drop_missing(ImageList(folder, np.array(paths), labels, names.tolist()))
         if missing or len(listed) != _LISTED:
             warn_once(

@@ -1,9 +1,9 @@
 """``Glyphs``: letters of real fonts as a metric learning data set that needs no download.
 
-Ours, not the paper's. Classes are letters; the images of a class are the faces (up to 21 text faces
+Not in the paper. Classes are letters; the images of a class are the faces (up to 21 text faces
 that matplotlib ships) times a few seeded distortions. Labeled data are the Latin letters, the
 unlabeled pool the Greek, Cyrillic, Armenian and Georgian ones that look like no Latin letter.
-``glyph_rendering`` says what a class is and how an image is made.
+``glyph_classes`` decides what a class is, ``glyph_rendering`` how an image is made.
 
 The images are rendered once (about ten seconds) and kept as ``stored_images`` says:
 
@@ -24,8 +24,8 @@ import PIL
 from PIL import Image
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.data.datasets import glyph_rendering
 from slade_plugin.data.datasets.stored_images import SUBSETS, StoredImages, check_writable, store
+from slade_plugin.data.rendering import glyph_classes, glyph_rendering
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Glyphs(StoredImages):
         ExperimentError: If the disk is full.
     """
 
-    way_out = "to have the images rendered again at the next run"
+    remedy = "to have the images rendered again at the next run"
 
     def __init__(
         self,
@@ -94,12 +94,12 @@ def _render(
     """Renders both subsets and writes the array, then the manifest."""
     check_writable("Glyphs", folder)  # before the work, not after it
     logger.info("Glyphs: rendering the letters, once, into %s", folder)
-    faces = glyph_rendering.load_faces()
-    candidates = glyph_rendering.candidate_letters(faces, letters_per_script)
-    glyphs = glyph_rendering.draw_glyphs(
+    faces = glyph_classes.load_faces()
+    candidates = glyph_classes.candidate_letters(faces, letters_per_script)
+    glyphs = glyph_classes.draw_glyphs(
         [letter for letters in candidates.values() for letter in letters], faces
     )
-    found = glyph_rendering.find_classes(candidates, glyphs, faces)
+    found = glyph_classes.find_classes(candidates, glyphs, faces)
 
     images: list[npt.NDArray[np.uint8]] = []
     classes: dict[str, list[dict[str, Any]]] = {}
@@ -113,7 +113,7 @@ def _render(
             )
     facts = {
         "recipe_version": glyph_rendering.RECIPE_VERSION,
-        "seed": glyph_rendering.SEED,
+        "seed": glyph_classes.SEED,
         "instances_per_face": instances_per_face,
         "letters_per_script": letters_per_script,
         "versions": {

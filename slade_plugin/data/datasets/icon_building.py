@@ -24,16 +24,16 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from slade_plugin.base.errors import DataError, SladeError
-from slade_plugin.data.datasets import icon_rendering
-from slade_plugin.data.datasets.icon_concepts import (
+from slade_plugin.data.datasets.icons import RECIPE_VERSION, STEM, folder_of
+from slade_plugin.data.datasets.stored_images import SUBSETS, check_writable, store
+from slade_plugin.data.rendering import icon_rendering
+from slade_plugin.data.rendering.icon_concepts import (
     PACKAGE,
     PACKAGE_VERSION,
     Drawing,
     find_concepts,
     read_package,
 )
-from slade_plugin.data.datasets.icons import RECIPE_VERSION, STEM, folder_of
-from slade_plugin.data.datasets.stored_images import SUBSETS, check_writable, store
 
 logger = logging.getLogger(__name__)
 

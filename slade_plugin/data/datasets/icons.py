@@ -14,8 +14,8 @@ from typing import Any
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.icon_concepts import HOW_TO_GET
 from slade_plugin.data.datasets.stored_images import StoredImages
+from slade_plugin.data.rendering.icon_concepts import HOW_TO_GET
 
 RECIPE_VERSION = 1
 """Raise it with every change of the recipe that alters an image or a class."""
@@ -49,7 +49,7 @@ class Icons(StoredImages):
         DataError: If the images were not built, or a stored file is damaged.
     """
 
-    way_out = "and build them again (python -m slade_plugin.data.datasets.icon_building)"
+    remedy = "and build them again (python -m slade_plugin.data.datasets.icon_building)"
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""``ImageFiles``: data sets that lie on disk as image files, in the host's form."""
+"""``ImageFiles``: the base of data sets that lie on disk as image files."""
 
 import copy
 import hashlib
@@ -6,8 +6,9 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -16,38 +17,25 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from slade_plugin.base.errors import ConfigError, DataError
-from slade_plugin.base.warning import warn_once
-from slade_plugin.data.datasets.image_cache import CacheSettings, ImageCache
-from slade_plugin.data.datasets.image_decoding import read_rgb
-from slade_plugin.data.datasets.image_list import (
-    ImageList,
+from slade_plugin.data.datasets.image_options import check_options
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.cache_settings import CacheSettings
+from slade_plugin.data.files.distinct_files import count_distinct_files
+from slade_plugin.data.files.image_cache import ImageCache
+from slade_plugin.data.files.image_filters import (
+    check_files_exist,
+    drop_and_name_small_classes,
     drop_classes,
-    drop_small_classes,
     drop_small_classes_to_match,
     names_from_file,
 )
+from slade_plugin.data.files.image_list import ImageList
+from slade_plugin.data.files.locating import Needed, find_folder
 
 logger = logging.getLogger(__name__)
 
-MATCH = "match"
-
 # The host builds one instance for each transform and split: they share one list while any lives.
 _shared: "WeakValueDictionary[tuple[Any, ...], ImageList]" = WeakValueDictionary()
-_reported: set[tuple[Any, ...]] = set()
-
-
-class PublishedCounts(NamedTuple):
-    """What a data set's authors say of its size.
-
-    Attributes:
-        classes: Number of classes.
-        images: Number of images.
-        source: Where that is said.
-    """
-
-    classes: int
-    images: int
-    source: str
 
 
 class ImageFiles(Dataset[dict[str, Any]], ABC):
@@ -59,16 +47,18 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
     0 for numbers to report.
 
     Args:
-        root: The host's ``dataset_root``; ``find`` says where below it the files may lie.
+        root: The host's ``dataset_root``.
         transform: Applied to the PIL image (mode "RGB").
         download: Ignored, the host passes it.
         crop_to_bounding_box: Cuts each image to its box before the transform.
         min_images_per_class: Classes of fewer images are left out, after the excluded ones.
             "match" takes the threshold that comes nearest to the counts in ``matched``.
         excluded_classes: Names of classes to leave out, or a file with one name a line.
-        max_unreadable: How many files may be skipped as said above.
+        max_unreadable: How many files may be skipped, see above.
         cache: ``{short_side: 256}``: images are decoded and shrunk once and then read from one
             file; see ``image_cache``.
+        value_range: The values of black and white in gray images of more than 8 bits; None = as
+            the format fixes them, see ``value_ranges``.
 
     Attributes:
         labels: (N,) int64, 0 to K - 1, all K present.
@@ -87,6 +77,10 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
     """Of a published filtered version; what ``min_images_per_class: match`` comes near to."""
     how_to_get: ClassVar[str] = ""
     """Sentences that say where to get the files and where to put them."""
+    folder_stems: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of folder names of other copies; see `find_folder`."""
+    classes_named_by_user: ClassVar[bool] = False
+    """Whether two class names that look alike are likely to be one class."""
 
     def __init__(
         self,
@@ -99,23 +93,27 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         excluded_classes: Sequence[str] | str | None = None,
         max_unreadable: int = 0,
         cache: Mapping[str, Any] | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
-        """Finds and filters the images; opens none, but to build a cache."""
+        """Finds and filters the images; opens none, except to build a cache."""
         self.transform = transform
         self.crop_to_bounding_box = crop_to_bounding_box
         self.max_unreadable = max_unreadable
         self._unreadable: set[int] = set()
 
-        if isinstance(excluded_classes, str | os.PathLike):
+        self.value_range = value_range
+        self._check_options(min_images_per_class, excluded_classes)
+        if isinstance(excluded_classes, str):
             excluded_classes = names_from_file(excluded_classes)
-        self._check_options(min_images_per_class)
+        black_and_white = None if value_range is None else (value_range[0], value_range[1])
         key = (
             *(type(self), os.path.abspath(root), *self.find_options().items()),
-            *(min_images_per_class, tuple(excluded_classes or ())),
+            *(min_images_per_class, tuple(excluded_classes or ()), black_and_white),
         )
         images = _shared.get(key)
         if images is None:
             images = self._found(Path(root), min_images_per_class, excluded_classes or ())
+            images = replace(images, value_range=black_and_white)
             _shared[key] = images
         self.image_list = images
         if crop_to_bounding_box and images.boxes is None:
@@ -148,42 +146,10 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         return {}
 
     @classmethod
-    def locate(
-        cls, root: str | os.PathLike[str], needed: Sequence[str | tuple[str, ...]], *folders: str
-    ) -> Path:
-        """The first folder that holds all that is needed.
-
-        Args:
-            root: The host's ``dataset_root``.
-            needed: Files or folders it must hold, relative to it; of a tuple at least one.
-            *folders: Where it may be, relative to the root, most usual first; "" is the root. A
-                folder doubled by unpacking (``data/data``) is found as well.
-
-        Raises:
-            DataError: If there is none; it names what is missing, and every place it looked at.
-        """
-        places = []
-        for folder in folders:
-            place = Path(root, folder)
-            places += [place, place / place.name]
-        choices = {" or ".join(n): n for n in ((n,) if isinstance(n, str) else n for n in needed)}
-        missing = {
-            place: [
-                name for name, n in choices.items() if not any(os.path.exists(place / x) for x in n)
-            ]
-            for place in places
-        }
-        for place, names in missing.items():
-            if not names:
-                return place
-        best = min(places, key=lambda place: len(missing[place]))
-        looked = "; ".join(map(str, places))
-        partly = ", ".join(missing[best]) + (f" in {best}" if missing[best] != [*choices] else "")
-        raise DataError(
-            f"{cls.__name__}: {partly} not found; looked in {looked} (folders that may not be read "
-            f"look empty). {cls.how_to_get} If the files are elsewhere, change dataset_root "
-            "(--dataset_root)."
-        )
+    def locate(cls, root: str | os.PathLike[str], needed: Needed, *folders: str) -> Path:
+        """The first folder that holds all that is needed; see `find_folder`."""
+        name, how = cls.__name__, cls.how_to_get
+        return find_folder(name, Path(root), needed, folders, cls.folder_stems, how)
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -238,8 +204,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         Raises:
             DataError: If it cannot be decoded.
         """
-        boxes = self.image_list.boxes if self.crop_to_bounding_box else None
-        return read_rgb(self.image_list.path(index), None if boxes is None else boxes[index])
+        return self.image_list.decode(index, self.crop_to_bounding_box)
 
     def read(self, index: int) -> Image.Image:
         """One image as RGB, or the next readable one of its class; see the class.
@@ -260,6 +225,12 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
             "decoded; expected at least one. Replace the files named above, or leave the class out "
             "(excluded_classes in config_dataset)."
         )
+
+    def count_distinct(self, limit: int) -> int:
+        """Counts different images up to a limit: by pixels if there is a cache, else by files."""
+        if self.cache is not None:
+            return min(self.cache.count_distinct(), limit)
+        return count_distinct_files(self.image_list, limit)
 
     def _check_unreadable(self, places: list[int]) -> None:
         """Refuses more files than may be skipped where a cache knows them before any training."""
@@ -300,71 +271,32 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
     def _name(self) -> str:
         return type(self).__name__
 
-    def _check_options(self, min_images_per_class: Any) -> None:
+    def _check_options(self, min_images_per_class: Any, excluded_classes: Any) -> None:
         """Refuses options of the wrong type or range."""
-        problems = []
-        number = isinstance(min_images_per_class, int) and min_images_per_class >= 1
-        if not number and (min_images_per_class != MATCH or self.matched is None):
-            expected = "an integer >= 1" + (f" or {MATCH}" if self.matched is not None else "")
-            problems.append(
-                f"min_images_per_class is {min_images_per_class!r}; expected {expected}"
-            )
-        if not isinstance(self.max_unreadable, int) or self.max_unreadable < 0:
-            problems.append(f"max_unreadable is {self.max_unreadable!r}; expected an integer >= 0")
-        if not isinstance(self.crop_to_bounding_box, bool):
-            problems.append(
-                f"crop_to_bounding_box is {self.crop_to_bounding_box!r}; expected true or false"
-            )
-        if problems:
-            raise ConfigError(f"{self._name}: {'; '.join(problems)} (config_dataset).")
+        check_options(
+            self._name,
+            can_match=self.matched is not None,
+            crop_to_bounding_box=self.crop_to_bounding_box,
+            min_images_per_class=min_images_per_class,
+            excluded_classes=excluded_classes,
+            max_unreadable=self.max_unreadable,
+            value_range=self.value_range,
+        )
 
     def _found(
         self, root: Path, min_images_per_class: int | str, excluded_classes: Sequence[str]
     ) -> ImageList:
-        """The filtered list; its files were there a moment ago."""
+        """The filtered list, whose files exist."""
         images = self.find(root, **self.find_options())
-        self._report(images)
+        if self.published is not None:
+            self.published.compare(self._name, images)
         if excluded_classes:
             images = drop_classes(images, excluded_classes)
         if isinstance(min_images_per_class, int):
-            images = self._without_small_classes(images, min_images_per_class)
+            images = drop_and_name_small_classes(self._name, images, min_images_per_class)
         elif self.matched is not None:
             images, _ = drop_small_classes_to_match(
                 images, self.matched.classes, self.matched.images
             )
-        missing = np.flatnonzero(images.sizes < 0)
-        if len(missing):
-            raise DataError(
-                f"{self._name}: {len(missing)} of {len(images)} listed images are missing or "
-                f"cannot be reached, for example {images.path(int(missing[0]))}. Unpack it "
-                "again, or mend the permissions of its folders."
-            )
+        check_files_exist(self._name, images)
         return images
-
-    def _without_small_classes(self, images: ImageList, least: int) -> ImageList:
-        """Leaves out classes of fewer images, and says so once in a process."""
-        small = np.flatnonzero(np.bincount(images.labels) < least)
-        if not len(small):
-            return images
-        warn_once(
-            f"{self._name}: {len(small)} of {len(images.class_names)} classes have fewer than "
-            f"{least} images and are left out, for example {images.class_names[small[0]]!r} "
-            "(min_images_per_class in config_dataset)."
-        )
-        return drop_small_classes(images, least)
-
-    def _report(self, images: ImageList) -> None:
-        """Says once in a process whether the counts are the published ones."""
-        key = (type(self), images.root, len(images))
-        if self.published is None or key in _reported:
-            return
-        _reported.add(key)
-        classes, number, source = self.published
-        found = f"{self._name}: {len(images)} images of {len(images.class_names)} classes"
-        if (len(images.class_names), len(images)) == (classes, number):
-            logger.info("%s in %s, as published", found, images.root)
-        else:
-            logger.warning(
-                "%s in %s; published are %d images of %d classes (%s)",
-                *(found, images.root, number, classes, source),
-            )

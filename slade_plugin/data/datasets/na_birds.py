@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from slade_plugin.data.datasets.bird_lists import NEEDED, read_bird_lists
-from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.datasets.image_files import ImageFiles
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.bird_lists import NEEDED, read_bird_lists
+from slade_plugin.data.files.image_list import ImageList
 
 
 class NABirds(ImageFiles):
@@ -23,6 +24,8 @@ class NABirds(ImageFiles):
         "Accept the terms at https://dl.allaboutbirds.org/nabirds, and unpack the archive so that "
         "its images.txt is DATASET_ROOT/nabirds/images.txt."
     )
+
+    folder_stems: ClassVar[tuple[str, ...]] = ("nabirds",)
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:

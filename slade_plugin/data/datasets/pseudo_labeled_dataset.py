@@ -1,4 +1,4 @@
-"""The unlabeled pool with the teacher's pseudo labels in place of its own."""
+"""The unlabeled pool under the pseudo labels of a teacher."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class PseudoLabeledDataset(Dataset[dict[str, Any]]):
         if len(pool_index) != len(pseudo_labels):
             raise DataError(
                 f"{len(pool_index)} images of the pool but {len(pseudo_labels)} pseudo labels; "
-                "expected one label an image. Remove the pseudo-label record to make it anew."
+                "expected one label an image. Delete the pseudo-label record and rerun."
             )
         if len(pool_index) and not 0 <= pool_index.min() <= pool_index.max() < len(pool):
             raise DataError(
@@ -37,7 +37,7 @@ class PseudoLabeledDataset(Dataset[dict[str, Any]]):
         if len(pseudo_labels) and pseudo_labels.min() < 0:
             raise DataError(
                 f"a pseudo label is {pseudo_labels.min()}; expected ids >= 0. A negative id would "
-                "make strangers a positive pair."
+                "make unrelated images a positive pair."
             )
         self.pool = pool
         self.pool_index = pool_index.astype(np.int64)

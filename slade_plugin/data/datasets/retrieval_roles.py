@@ -1,8 +1,7 @@
-"""Which images search and which are searched, in data sets that fix this themselves.
+"""Queries and gallery of data sets that fix them, such as In-shop.
 
-In-shop and its like name every image train, query or gallery. The labels do not tell: a class of
-the test has images of both roles. A data set says so by an attribute `roles`, an array of (N,)
-names.
+In-shop names every image train, query or gallery; a class of the test has images of both roles. A
+data set states this by an attribute `roles`, an array of (N,) names.
 """
 
 from typing import Any
@@ -41,7 +40,7 @@ def roles_of(dataset: Any) -> np.ndarray | None:
 
 
 def queries_and_gallery(dataset: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Which images of a split search, and among which.
+    """Return the queries and the gallery of a split.
 
     Args:
         dataset: A split of N images.

@@ -56,8 +56,8 @@ class StoredImages(Dataset[dict[str, Any]]):
         DataError: If a stored file is damaged.
     """
 
-    way_out: ClassVar[str]
-    """How to get the images again after the manifest was deleted; ends a sentence."""
+    remedy: ClassVar[str]
+    """How to get the images back after deleting the manifest; ends a sentence."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class StoredImages(Dataset[dict[str, Any]]):
             intact = manifest[MANIFEST_HASH] == manifest_hash(manifest)
         except OSError as error:
             raise DataError(
-                f"{type(self).__name__} cannot read {path}: {error.strerror or error}. Mend its "
+                f"{type(self).__name__} cannot read {path}: {error.strerror or error}. Fix its "
                 "permissions, or change dataset_root."
             ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -154,10 +154,10 @@ class StoredImages(Dataset[dict[str, Any]]):
         _verified[self._path] = state
 
     def _damaged(self, path: Path, manifest_path: Path, reason: str) -> DataError:
-        """Returns the error that names a damaged file and the way out."""
+        """Returns the error that names a damaged file and the remedy."""
         return DataError(
             f"{type(self).__name__}: {path} is damaged or missing: {reason}. Delete "
-            f"{manifest_path} {self.way_out}."
+            f"{manifest_path} {self.remedy}."
         )
 
 
@@ -176,7 +176,7 @@ def check_writable(name: str, folder: Path) -> None:
     if not writable:
         raise DataError(
             f"{name} cannot store its images in {folder}: {reason}. Expected a folder that can be "
-            "written; change dataset_root (--dataset_root), or mend its permissions."
+            "written; change dataset_root (--dataset_root), or fix its permissions."
         )
 
 

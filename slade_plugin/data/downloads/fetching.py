@@ -51,7 +51,7 @@ class Archive:
 def fetch(archive: Archive, root: Path, progress: bool = True) -> Path:
     """Downloads an archive to ``root / archive.file_name``, or checks the one that is there.
 
-    What has arrived is kept in ``<file_name>.part``, and the next call goes on there; from a source
+    What has arrived is kept in ``<file_name>.part``, and the next call resumes there; from a source
     that cannot do so it is read from the beginning. The file gets its name after its hash was
     checked.
 
@@ -105,7 +105,7 @@ def _receive_all(archive: Archive, handle: BinaryIO, root: Path, progress: bool)
             if is_final or failures == _ATTEMPTS:
                 raise DataError(
                     f"{archive.url} cannot be read: {reason}. Got {handle.tell()} of "
-                    f"{archive.size} bytes, kept in {root}; the same command goes on there. Or "
+                    f"{archive.size} bytes, kept in {root}; the same command resumes there. Or "
                     f"download it in another way to {root / archive.file_name}; the same command "
                     "then checks and unpacks it."
                 )

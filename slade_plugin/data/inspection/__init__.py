@@ -1,1 +1,1 @@
-"""What image files are really there: sizes, damage, hashes, duplicates, a picture of them."""
+"""Checks of image files: sizes, damage, hashes, duplicates, a contact sheet."""

@@ -1,4 +1,4 @@
-"""What can be wrong with the files of a data set, each check with one result."""
+"""Checks of the files of a data set, each with one result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,9 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from slade_plugin.data.datasets.image_files import PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.class_spellings import describe_groups, similar_names
+from slade_plugin.data.files.image_decoding import MAX_ASPECT
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.file_probe import FileProbe
+
+FEWEST_LEVELS = 8
+"""An image whose channels span fewer levels is nearly one color."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,12 @@ def check_all(
         decoded: Whether they come from decoding, rather than from headers.
     """
     found = check_counts(images, published), check_files(images, probes, decoded)
-    boxes = check_boxes(images, probes)
-    return [*found, *([boxes] if boxes else [])]
+    others = (
+        check_boxes(images, probes),
+        check_shapes(probes, images),
+        check_contrast(probes, images),
+    )
+    return [*found, *filter(None, others)]
 
 
 def check_counts(images: ImageList, published: PublishedCounts | None) -> Check:
@@ -57,6 +66,37 @@ def check_counts(images: ImageList, published: PublishedCounts | None) -> Check:
     if same:
         return Check("counts", "ok", f"{found}, as published ({published.source})")
     return Check("counts", "problem", f"{found}; published: {expected} ({published.source})")
+
+
+def check_class_names(images: ImageList) -> Check | None:
+    """Reports class names that look like spellings of one name; None without any."""
+    groups = similar_names(images.class_names)
+    if not groups:
+        return None
+    text = f"{len(groups)} have several spellings (merge_spellings of FolderImages joins them)"
+    return Check("class names", "problem", text, [describe_groups([group]) for group in groups])
+
+
+def check_shapes(probes: Sequence[FileProbe], images: ImageList) -> Check | None:
+    """Names images that are cut to their middle; None without any."""
+    files = [
+        f"{path}: {probe.width} x {probe.height}"
+        for path, probe in zip(images.paths, probes, strict=True)
+        if max(probe.width, probe.height) > MAX_ASPECT * max(min(probe.width, probe.height), 1)
+    ]
+    text = f"{len(files)} longer than {MAX_ASPECT} times their short side are cut to their middle"
+    return Check("shapes", "note", text, files) if files else None
+
+
+def check_contrast(probes: Sequence[FileProbe], images: ImageList) -> Check | None:
+    """Names decoded images that are nearly one color; None without any."""
+    files = [
+        f"{path}: {probe.levels} of 256 levels"
+        for path, probe in zip(images.paths, probes, strict=True)
+        if probe.levels is not None and probe.levels < FEWEST_LEVELS
+    ]
+    text = f"{len(files)} of {len(images)} images are nearly one color"
+    return Check("contrast", "note", text, files) if files else None
 
 
 def check_files(images: ImageList, probes: Sequence[FileProbe], decoded: bool) -> Check:

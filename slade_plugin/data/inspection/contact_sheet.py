@@ -1,4 +1,4 @@
-"""One picture of many images: a row a class, so that labels, boxes and decoding can be seen."""
+"""Draws a contact sheet: one row a class, to check labels, boxes and decoding by eye."""
 
 import io
 from pathlib import Path
@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import atomic_write
-from slade_plugin.data.datasets.image_decoding import read_rgb
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 
 CELL = 96  # pixels, of an image with its border
 TITLE = 18  # height of a row's title
@@ -63,7 +62,7 @@ def _spread(places: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
 def _thumbnail(images: ImageList, index: int) -> Image.Image:
     size = (CELL - 4, CELL - 4)
     try:
-        image = read_rgb(images.path(index))
+        image = images.decode(index)
     except DataError:
         image = Image.new("RGB", size, "lightgrey")
         ImageDraw.Draw(image).line([(0, 0), size, (0, size[1]), (size[0], 0)], fill="red")

@@ -1,4 +1,4 @@
-"""A data set in numbers, as JSON and as Markdown."""
+"""Describes a data set in numbers, as JSON and as Markdown."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slade_plugin.data.datasets.image_files import PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.checks import Check
 from slade_plugin.data.inspection.file_probe import FileProbe
 
@@ -26,11 +26,11 @@ def describe(
     Args:
         name: Of the data set.
         images: N images.
-        published: What its authors say.
+        published: The published counts.
         probes: N, one an image.
 
     Returns:
-        What JSON can hold.
+        Facts that JSON can hold.
     """
     sizes = np.bincount(images.labels)
     read = [probe for probe in probes if probe.kind]

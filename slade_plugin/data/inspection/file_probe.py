@@ -1,14 +1,15 @@
-"""What one image file says of itself, and whether it can be read."""
+"""Format and size of one image file, and whether it can be read."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.image_decoding import read_rgb
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_decoding import read_rgb
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.parallel import over_files
 
 
@@ -21,15 +22,19 @@ class FileProbe:
         width: In pixels, as stored (an EXIF orientation is not applied); 0 as above.
         height: The same.
         error: Why it cannot be read; "" if it can.
+        levels: The widest span of values in a channel, after decoding, 1 to 256; None before it.
     """
 
     kind: str = ""
     width: int = 0
     height: int = 0
     error: str = ""
+    levels: int | None = None
 
 
-def probe(path: str | os.PathLike[str], decode: bool) -> FileProbe:
+def probe(
+    path: str | os.PathLike[str], decode: bool, value_range: Sequence[float] | None = None
+) -> FileProbe:
     """Reads the header of an image file and, if asked to, decodes all of it.
 
     A file that is damaged behind its header, as after a broken download, is found by decoding only.
@@ -40,12 +45,14 @@ def probe(path: str | os.PathLike[str], decode: bool) -> FileProbe:
     # Pillow meets damaged files with a dozen kinds of errors.
     except Exception as error:  # noqa: BLE001
         return FileProbe(error=_reason(error))
+    levels = None
     try:
         if decode:
-            read_rgb(path)
+            bands = read_rgb(path, value_range=value_range).getextrema()
+            levels = max(int(high) - int(low) for low, high in bands) + 1  # type: ignore[misc]
     except DataError as error:
         return FileProbe(kind, width, height, _reason(error.__cause__ or error))
-    return FileProbe(kind, width, height)
+    return FileProbe(kind, width, height, levels=levels)
 
 
 def probe_files(
@@ -67,7 +74,8 @@ def probe_files(
     """
     paths = [str(images.path(index)) for index in range(len(images))]
     title = "Decoding" if decode else "Reading headers"
-    return over_files(partial(probe, decode=decode), paths, workers, title, progress)
+    read = partial(probe, decode=decode, value_range=images.value_range)
+    return over_files(read, paths, workers, title, progress)
 
 
 def _reason(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Hashes of image files, kept in a file and compared the next time."""
+"""Writes and reads hashes of image files."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file, write_manifest
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.parallel import over_files
 
 UNREADABLE = "unreadable"
@@ -77,7 +77,7 @@ def read_hashes(path: Path, name: str) -> dict[str, Any]:
         damaged = manifest[MANIFEST_HASH] != manifest_hash(manifest)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
-            f"{path} is no manifest of hashes ({error}); expected what --manifest wrote. Name "
+            f"{path} is not a manifest of hashes ({error}); expected a file of --manifest. Name "
             "another file, or delete it to have a new one written."
         ) from error
     if damaged or manifest.get("data_set") != name:

@@ -1,4 +1,4 @@
-"""One function over many files, in processes, with a progress bar."""
+"""Calls one function on many files, in processes, with a progress bar."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -27,11 +27,11 @@ def over_files(
     """Calls a function with each item; the results are in the order of the items.
 
     Args:
-        function: Of one item. What it returns can be pickled.
-        items: Paths, or what belongs to each.
+        function: Of one item. Its result can be pickled.
+        items: Paths, or one object a path.
         workers: Processes; 0 for this one alone. At most `available_cores` are started.
         title: For the progress bar.
-        progress: Show it.
+        progress: Whether to show it.
 
     Returns:
         One result an item.
@@ -56,8 +56,8 @@ def over_files(
             raise
         near = items[min(len(results), len(items) - 1)]
         raise DataError(
-            f"{title}: a process ended near {near}: {error} Is the memory full? Expected every "
-            "process to live; --workers 0 uses none but this one."
+            f"{title}: a process ended near {near}: {error} The memory may be full. "
+            "--workers 0 uses this process only."
         ) from error
     return results
 

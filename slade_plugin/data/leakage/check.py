@@ -6,24 +6,26 @@ left out.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch.utils.data import Subset
 
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.base.suggestions import nearest
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.leakage.class_names import same_names
 from slade_plugin.data.leakage.identical_files import identical_files
-from slade_plugin.data.leakage.perceptual_hash import hash_files, near_identical
+from slade_plugin.data.leakage.perceptual_hash import hash_images, near_identical
 
 TRAIN = "train"
 
-# What was found in this process: every stage builds its split manager anew.
+# Reports of this process: every stage builds its own split manager.
 _found: dict[str, "LeakageReport"] = {}
 
 
@@ -77,11 +79,11 @@ class LeakageSettings:
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """What was found.
+    """The result of the comparison.
 
     Attributes:
-        kept: (N,) bool, the images of the pool that stay.
-        content: What the report file holds, ready for JSON.
+        kept: (N,) bool, the images that stay in the pool.
+        content: The content of the report file, ready for JSON.
     """
 
     kept: np.ndarray
@@ -106,6 +108,7 @@ class _Evaluated:
     path: str
     size: int
     class_name: str
+    decode: Callable[[], Image.Image]
     splits: set[str] = field(default_factory=set)
 
 
@@ -120,7 +123,7 @@ def find_leaks(
         settings: What to look for.
 
     Returns:
-        What was found; None for a pool that is no list of files, such as Glyphs.
+        A report; None for a pool without files, such as Glyphs.
 
     Raises:
         DataError: If no image of the pool would be left, or a file cannot be read.
@@ -132,7 +135,7 @@ def find_leaks(
     for split, dataset in _evaluated_splits(schemes):
         listed = _listed(dataset)
         if listed is None:
-            reason = f"the labeled data set is no list of files (split {split})"
+            reason = f"the labeled data set has no files (split {split})"
             return LeakageReport(np.ones(len(images), dtype=bool), {"not_checked": reason})
         labeled, places = listed
         for place in places:
@@ -140,6 +143,7 @@ def find_leaks(
                 str(labeled.paths[place]),
                 int(labeled.sizes[place]),
                 labeled.class_names[labeled.labels[place]],
+                partial(labeled.decode, int(place)),
             )
             evaluated.setdefault(labeled.path(place), entry).splits.add(split)
     inputs = [(str(path), sorted(image.splits)) for path, image in evaluated.items()]
@@ -180,7 +184,8 @@ def _compare(
         sizes = np.array([image.size for image in evaluated.values()])
         same = identical_files(files, images.sizes, others, sizes)
     if settings.near_identical_bits is not None:
-        hashes, other_hashes = hash_files(files, "the pool"), hash_files(others, "val and test")
+        hashes = hash_images([partial(images.decode, i) for i in range(len(images))], "the pool")
+        other_hashes = hash_images([e.decode for e in evaluated.values()], "val and test")
         nearest, bits = near_identical(hashes, other_hashes, settings.near_identical_bits)
         bits[same >= 0] = -1
         same = np.where(same < 0, nearest, same)
@@ -213,7 +218,7 @@ def _compare(
 
 
 def _classes_in_both(images: ImageList, evaluated: Iterable[_Evaluated]) -> list[dict[str, Any]]:
-    """Classes of the pool that are evaluated under the same name, which is no error."""
+    """Classes of the pool that are evaluated under the same name; this is allowed."""
     splits: dict[str, set[str]] = {}
     for image in evaluated:
         splits.setdefault(image.class_name, set()).update(image.splits)

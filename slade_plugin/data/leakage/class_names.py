@@ -1,4 +1,4 @@
-"""Classes of two data sets that have the same name, spelt in the one way or the other."""
+"""Finds classes of two data sets that have the same name, however it is spelled."""
 
 import re
 import unicodedata
@@ -9,10 +9,11 @@ _BRACKETS = re.compile(r"\([^)]*\)")  # "Mallard (Breeding male)"
 _YEAR = re.compile(r"\s(?:19|20)\d\d$")  # "Audi A5 Coupe 2012"
 
 
-def normalised(name: str) -> str:
-    """A class name without what data sets write differently.
+def normalized(name: str) -> str:
+    """Normalize a class name.
 
-    Case, accents, punctuation, a leading number, a year at the end and anything in brackets.
+    Removed are case, accents, punctuation, a leading number, a year at the end and
+    anything in brackets.
 
     Args:
         name: As the data set has it.
@@ -27,7 +28,7 @@ def normalised(name: str) -> str:
 
 
 def same_names(names: Iterable[str], others: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of names that are equal once normalised.
+    """Pairs of names that are equal once normalized.
 
     Args:
         names: Of the one data set.
@@ -38,6 +39,6 @@ def same_names(names: Iterable[str], others: Iterable[str]) -> list[tuple[str, s
     """
     known: dict[str, list[str]] = {}
     for other in others:
-        known.setdefault(normalised(other), []).append(other)
+        known.setdefault(normalized(other), []).append(other)
     known.pop("", None)
-    return [(name, other) for name in names for other in known.get(normalised(name), [])]
+    return [(name, other) for name in names for other in known.get(normalized(name), [])]

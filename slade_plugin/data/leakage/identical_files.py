@@ -1,4 +1,4 @@
-"""Files of one list whose bytes are those of a file in another list."""
+"""Finds files of one list that are byte for byte in another."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +48,6 @@ def _sha256(path: Path) -> str:
     except OSError as error:
         raise DataError(
             f"{path} cannot be compared with the images of val and test: "
-            f"{error.strerror or error}; expected a file that can be read. Restore it, or mend its "
+            f"{error.strerror or error}; expected a file that can be read. Restore it, or fix its "
             "permissions."
         ) from error

@@ -1,13 +1,11 @@
-"""Hashes that stay nearly the same when a photograph is resized, re-encoded or made grey.
+"""Hashes that hardly change if a photograph is resized, re-encoded or made gray.
 
-The DCT hash that is usually called pHash: 32 x 32 grey values, the 8 x 8 lowest frequencies, one
-bit each for "above their median". A few lines on scipy, so that nobody has to install a package of
-hashes for them.
+The DCT hash that is usually called pHash: 32 x 32 gray values, the 8 x 8 lowest frequencies, one
+bit each for "above their median". A few lines of scipy replace a dependency.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import faiss
 import numpy as np
@@ -16,11 +14,10 @@ from scipy.fft import dctn
 from tqdm import tqdm
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.image_decoding import read_rgb
 
 BITS = 64
 _SIDE, _KEPT = 32, 8
-_LEAST_CONTRAST = 8  # grey levels; all flat images look alike
+_LEAST_CONTRAST = 8  # gray levels; all flat images look alike
 _THREADS = 8  # decoding lets other threads run
 
 
@@ -31,7 +28,7 @@ def perceptual_hash(image: Image.Image) -> np.ndarray | None:
         image: Any mode.
 
     Returns:
-        (8,) uint8, 64 bits; None for an image that is one colour all over.
+        (8,) uint8, 64 bits; None for an image of one color.
     """
     small = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     grey = np.asarray(small, dtype=np.float64)
@@ -41,29 +38,31 @@ def perceptual_hash(image: Image.Image) -> np.ndarray | None:
     return np.packbits(low > np.median(low))
 
 
-def hash_files(files: Sequence[Path], what: str) -> np.ndarray:
+def hash_images(decoders: Sequence[Callable[[], Image.Image]], what: str) -> np.ndarray:
     """Decodes and hashes images.
 
     Args:
-        files: N paths.
-        what: What they are, for the progress bar.
+        decoders: N functions, each of which returns one image or raises DataError.
+        what: A name for them in the progress bar.
 
     Returns:
-        (N, 9) uint8: 1 and the hash; 0 in front for an image that has none, since it is one colour
-        or cannot be decoded, which is not for this check to report.
+        (N, 9) uint8: 1 and the hash; 0 in front for an image that has none, since it is one color
+        or cannot be decoded, which other checks report.
     """
-    hashes = np.zeros((len(files), 1 + BITS // 8), dtype=np.uint8)
+    hashes = np.zeros((len(decoders), 1 + BITS // 8), dtype=np.uint8)
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = tqdm(threads.map(_hash_file, files), f"perceptual hashes of {what}", len(files))
-        for row, value in zip(hashes, found, strict=True):
+        found = threads.map(_hash_or_none, decoders)
+        for row, value in zip(
+            hashes, tqdm(found, f"perceptual hashes of {what}", len(decoders)), strict=True
+        ):
             if value is not None:
                 row[0], row[1:] = 1, value
     return hashes
 
 
-def _hash_file(path: Path) -> np.ndarray | None:
+def _hash_or_none(decode: Callable[[], Image.Image]) -> np.ndarray | None:
     try:
-        return perceptual_hash(read_rgb(path))
+        return perceptual_hash(decode())
     except DataError:
         return None
 

@@ -22,6 +22,14 @@ def two_lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cars196_two_lists(tmp_path_factory.mktemp("root") / "stanford_cars").parent
 
 
+def double(folder: Path) -> None:
+    """Puts each image folder into one of its own name, as Kaggle does."""
+    for images in [path for path in folder.glob("car*_*") if path.is_dir()]:
+        images.rename(folder / "x")
+        images.mkdir()
+        (folder / "x").rename(images / images.name)
+
+
 def painted_class(image: np.ndarray) -> int:
     """The class whose colour an image has."""
     distances = [np.linalg.norm(image.mean((0, 1)) - 225 * colour(k + 1)) for k in range(len(CARS))]
@@ -70,6 +78,11 @@ def test_both_layouts_hold_the_same_classes(one_list: Path, two_lists: Path) -> 
         ("two_lists", "devkit in the folder of its archive"),
         ("two_lists", "labels of test in the devkit"),
         ("two_lists", "labels of test with (1)"),
+        ("two_lists", "annotations beside the doubled image folders"),
+        ("two_lists", "annotations inside the image folders"),
+        ("two_lists", "names in cars_annos.mat"),
+        ("two_lists", "archive"),
+        ("one_list", "Stanford-Cars/versions/2"),
     ],
 )
 def test_known_variants_hold_the_same(
@@ -86,15 +99,27 @@ def test_known_variants_hold_the_same(
         folder.mkdir()
         (tmp_path / "x").rename(folder / folder.name)
     elif variant.startswith("doubled image folder"):
-        for images in [path for path in folder.glob("car*_*") if path.is_dir()]:
-            images.rename(folder / "x")
-            images.mkdir()
-            (folder / "x").rename(images / images.name)
+        double(folder)
     elif variant == "devkit in the folder of its archive":
         (folder / "car_devkit").mkdir()
         (folder / "devkit").rename(folder / "car_devkit" / "devkit")
     elif variant == "labels of test in the devkit":
         labels.rename(folder / "devkit" / labels.name)
+    elif variant == "annotations beside the doubled image folders":
+        double(folder)
+        for path in (folder / "devkit").iterdir():
+            path.rename(folder / path.name)
+        (folder / "devkit").rmdir()
+    elif variant == "annotations inside the image folders":
+        for path in (folder / "devkit").iterdir():
+            path.rename(folder / "cars_train" / path.name)
+        labels.rename(folder / "cars_test" / labels.name)
+    elif variant == "names in cars_annos.mat":
+        (folder / "devkit" / "cars_meta.mat").rename(folder / "cars_annos.mat")
+    elif variant == "archive" or "/" in variant:
+        place = tmp_path / (variant if "/" in variant else f"archive/{folder.name}")
+        place.parent.mkdir(parents=True)
+        folder.rename(place)
     else:
         labels.rename(labels.with_stem(f"{labels.stem} (1)"))
     expected, found = Cars196Files(original), Cars196Files(root)
@@ -112,10 +137,10 @@ def test_a_missing_file_is_named_with_the_places_and_the_way_out(tmp_path: Path)
         Cars196Files(tmp_path)
     folder = cars196_two_lists(tmp_path / "cars196", per_class=2)
     (folder / "cars_test_annos_withlabels.mat").unlink()
-    with pytest.raises(DataError, match=r"holds no cars_test_annos_withlabels\*\.mat .* copy"):
+    with pytest.raises(DataError, match=r"hold no cars_test_annos_withlabels\*\.mat; expected"):
         Cars196Files(tmp_path)
     (folder / "devkit" / "cars_meta.mat").unlink()
-    with pytest.raises(DataError, match=r"holds no devkit/cars_meta\.mat and no car_devkit/"):
+    with pytest.raises(DataError, match=r"no cars_meta\*\.mat and no cars_test_.* car_devkit\.tgz"):
         Cars196Files(tmp_path)
     shutil.rmtree(folder / "cars_test")
     with pytest.raises(DataError, match=r"cars_test in .*cars196 not found"):
@@ -138,4 +163,18 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
     folder = cars196_one_list(tmp_path / "cars196", per_class=2)
     (folder / "car_ims" / "000003.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of 16 listed images are missing .*000003\.jpg"):
+        Cars196Files(tmp_path)
+
+
+def test_images_of_one_layout_with_the_list_of_the_other(tmp_path: Path) -> None:
+    """The usual copy of Kaggle without the devkit."""
+    folder = cars196_two_lists(tmp_path / "cars196", per_class=2)
+    shutil.rmtree(folder / "devkit")
+    (folder / "cars_test_annos_withlabels.mat").unlink()
+    one = cars196_one_list(tmp_path / "other", per_class=2)
+    (one / "cars_annos.mat").rename(folder / "cars_annos.mat")
+    with pytest.raises(
+        DataError,
+        match=r"no cars_train_annos\*\.mat and no cars_test_annos_withlabels\*\.mat; .*Unpack car",
+    ):
         Cars196Files(tmp_path)

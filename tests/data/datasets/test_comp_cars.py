@@ -152,3 +152,18 @@ def test_a_damaged_list_is_named(line: str | None, message: str, data: Path) -> 
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(DataError, match=message):
         CompCars(data)
+
+
+@pytest.mark.parametrize("variant", ["CompCars/data/data", "archive/compcars", "image in image"])
+def test_other_copies_hold_the_same(variant: str, data: Path, original: Path) -> None:
+    root = data.parent.parent
+    if variant == "image in image":
+        (data / "image").rename(data / "x")
+        (data / "image").mkdir()
+        (data / "x").rename(data / "image" / "image")
+    else:
+        (root / variant).parent.mkdir(parents=True)
+        data.rename(root / variant)
+    found, expected = CompCars(root), CompCars(original)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.image_list.sizes.min() > 0

@@ -22,7 +22,17 @@ def test_it_equals_the_host_s_data_set(birds_root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["CUB_200_2011", "cub2011", "", "cub2011/CUB_200_2011/CUB_200_2011"]
+    "place",
+    [
+        "CUB_200_2011",
+        "cub2011",
+        "",
+        "cub2011/CUB_200_2011/CUB_200_2011",
+        "archive/CUB_200_2011",
+        "cub2002011/CUB_200_2011",
+        "CUB-200-2011/CUB_200_2011/CUB_200_2011",
+        "caltech-ucsd-birds/data",
+    ],
 )
 def test_other_places_are_found(
     place: str, tmp_path: Path, make_birds: Callable[..., Path]
@@ -42,3 +52,13 @@ def test_boxes_cut(birds_root: Path) -> None:
 def test_an_absent_data_set_says_where_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"CUB200Files: images\.txt, .*data\.caltech\.edu"):
         CUB200Files(tmp_path)
+
+
+def test_a_doubled_image_folder(tmp_path: Path, make_birds: Callable[..., Path]) -> None:
+    folder = make_birds(tmp_path, classes=2, images=1) / "cub2011" / "CUB_200_2011"
+    (folder / "images").rename(folder / "x")
+    (folder / "images").mkdir()
+    (folder / "x").rename(folder / "images" / "images")
+    birds = CUB200Files(tmp_path)
+    assert all(path.startswith("images/images/001") for path in birds.image_list.paths[:1])
+    assert birds[1]["label"] == 1

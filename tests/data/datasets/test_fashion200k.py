@@ -76,7 +76,10 @@ def test_known_places(place: str, tmp_path: Path) -> None:
 
 def test_an_absent_list_is_named(data: Path) -> None:
     (data / LIST).unlink()
-    with pytest.raises(DataError, match=rf"{LIST} in {data} not found; looked in {data}; .*women"):
+    with pytest.raises(
+        DataError,
+        match=rf"{LIST} or dress_\S+ in {data} not found; looked in {data}; .*women",
+    ):
         Fashion200k(data.parent)
 
 
@@ -100,3 +103,22 @@ def test_a_damaged_list_is_refused(data: Path, line: str, message: str) -> None:
         file.write(line)
     with pytest.raises(DataError, match=re.escape(message)):
         Fashion200k(data.parent)
+
+
+@pytest.mark.parametrize("variant", ["lists beside women", "women in women", "archive"])
+def test_other_copies_hold_the_same(variant: str, data: Path, original: Path) -> None:
+    root = data.parent
+    if variant == "lists beside women":
+        for path in (data / "labels").iterdir():
+            path.rename(data / path.name)
+        (data / "labels").rmdir()
+    elif variant == "women in women":
+        (data / "women").rename(data / "x")
+        (data / "women").mkdir()
+        (data / "x").rename(data / "women" / "women")
+    else:
+        (root / "archive").mkdir()
+        data.rename(root / "archive" / "Fashion-200k")
+    found, expected = Fashion200k(root), Fashion200k(original)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.image_list.sizes.min() > 0

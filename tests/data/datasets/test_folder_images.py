@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -66,7 +67,11 @@ def test_small_classes_are_left_out_and_named(root: Path, caplog: pytest.LogCapt
     [
         ({"path": None}, ConfigError, "--labeled is not given; expected your labeled images"),
         ({"path": None, "labeled": False}, ConfigError, "--unlabeled is not given; expected your"),
-        ({"path": 3}, ConfigError, "path is 3 and labeled is True; expected a folder or a file"),
+        (
+            {"path": 3},
+            ConfigError,
+            r"path is 3; expected a folder or a file \(YAML read it as int, .* quotes around it",
+        ),
         ({"path": "photos", "labeled": 1}, ConfigError, "labeled is 1; expected"),
         (
             {"path": "photo"},
@@ -82,3 +87,45 @@ def test_what_is_wrong_is_said(
 ) -> None:
     with pytest.raises(error, match=message):
         FolderImages(root, **options)
+
+
+@pytest.fixture
+def spelled(tmp_path: Path) -> Path:
+    for number, name in enumerate(("Cup", "cup", "mug", "pot")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(1 + number % 2):
+            Image.new("RGB", (4, 3), (number, i, 0)).save(tmp_path / "photos" / name / f"{i}.png")
+    return tmp_path
+
+
+def test_spellings_of_one_class_are_named(spelled: Path, caplog: pytest.LogCaptureFixture) -> None:
+    warn_once.cache_clear()
+    for _ in range(2):
+        assert len(FolderImages(spelled, path="photos").class_names) == 4
+    (warning,) = caplog.messages
+    assert "'Cup' = 'cup'. They are kept apart; " in warning
+    assert "merge_spellings: True" in warning
+
+
+def test_and_merged_if_asked_for(spelled: Path, caplog: pytest.LogCaptureFixture) -> None:
+    warn_once.cache_clear()
+    merged = FolderImages(spelled, path="photos", merge_spellings=True)
+    assert merged.class_names == ["cup", "mug", "pot"]
+    assert caplog.messages == []
+    assert merged.fingerprint != FolderImages(spelled, path="photos").fingerprint
+
+
+def test_the_value_range_reaches_the_pixels(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.arange(0, 4096, 273, dtype=np.uint16).reshape(4, 4)).save(
+            tmp_path / name / "0.png"
+        )
+    with pytest.raises(DataError, match=r"value_range: \[0, 4095\]"):
+        FolderImages(tmp_path)[0]
+    images = FolderImages(tmp_path, value_range=[0, 4095])
+    assert [images[0]["data"].getpixel((i, 0))[0] for i in range(4)] == [0, 17, 34, 51]
+    with pytest.raises(DataError, match="2 of 2 images cannot be decoded"):
+        FolderImages(tmp_path, cache={"short_side": 16})
+    cached = FolderImages(tmp_path, value_range=[0, 4095], cache={"short_side": 16})
+    assert cached[1]["data"].getpixel((3, 3)) == (255, 255, 255)

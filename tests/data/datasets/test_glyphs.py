@@ -14,7 +14,8 @@ from powerful_benchmarker.split_managers import ClassDisjointSplitManager
 from torchvision.transforms import ToTensor
 
 from slade_plugin.base.errors import ConfigError, DataError, ExperimentError
-from slade_plugin.data.datasets import Glyphs, glyph_rendering, stored_images
+from slade_plugin.data.datasets import Glyphs, stored_images
+from slade_plugin.data.rendering import glyph_classes, glyph_rendering
 
 LETTERS = 10  # of each script: A to J, and a Cyrillic letter that looks like I
 
@@ -80,12 +81,12 @@ def test_items_are_what_the_host_reads(root: Path) -> None:
 def test_items_are_the_images_of_their_own_letter(root: Path, subset: str) -> None:
     """Each image is rendered anew from its class name, face and instance."""
     dataset = small(root, subset=subset)
-    faces = glyph_rendering.load_faces()
+    faces = glyph_classes.load_faces()
     manifest = json.loads(file_of(root, ".json").read_text(encoding="utf-8"))
     for label in (0, len(dataset.class_names) - 1):
         letters = manifest["classes"][subset][label]["letters"]
-        drawn = glyph_rendering.draw_glyphs(letters, faces)
-        item = glyph_rendering.GlyphClass(name="", script="", letters=letters)
+        drawn = glyph_classes.draw_glyphs(letters, faces)
+        item = glyph_classes.GlyphClass(name="", script="", letters=letters)
         expected = glyph_rendering.render_class(item, drawn, faces, 3)
         found = [np.asarray(dataset[i]["data"]) for i in np.flatnonzero(dataset.labels == label)]
         np.testing.assert_array_equal(found, expected)
@@ -117,7 +118,7 @@ def test_rendering_again_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_second_instance_renders_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(glyph_rendering, "load_faces", pytest.fail)
+    monkeypatch.setattr(glyph_classes, "load_faces", pytest.fail)
     assert len(small(root, subset="unlabeled", download=True)) > 0
 
 
@@ -205,7 +206,7 @@ def test_a_changed_image_count_is_found(own_root: Path) -> None:
 def test_an_unusable_root_fails_before_the_rendering(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(glyph_rendering, "load_faces", pytest.fail)
+    monkeypatch.setattr(glyph_classes, "load_faces", pytest.fail)
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(DataError, match=r"cannot store its images in .*change dataset_root"):
         small(tmp_path / "file")

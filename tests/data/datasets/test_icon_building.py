@@ -10,7 +10,7 @@ from PIL import Image
 from slade_plugin.base.errors import DataError
 from slade_plugin.data.datasets import Icons, icon_building
 from slade_plugin.data.datasets.icon_building import build, main, render_concepts, split
-from slade_plugin.data.datasets.icon_concepts import Drawing
+from slade_plugin.data.rendering.icon_concepts import Drawing
 
 CONCEPTS = ["anchor", "bell", "cake", "drum", "fish", "gift", "harp", "iron"]
 SETS = 12
@@ -86,7 +86,7 @@ def test_what_is_built_is_read(tmp_path: Path) -> None:
 
 
 def test_every_image_is_the_icon_that_the_manifest_names(tmp_path: Path) -> None:
-    from slade_plugin.data.datasets.icon_rendering import render
+    from slade_plugin.data.rendering.icon_rendering import render
 
     path = build(write_package(tmp_path / "package"), tmp_path, progress=False)
     classes = json.loads(path.read_text())["classes"]

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import ToTensor
 
 from slade_plugin.base.errors import ConfigError, DataError
-from slade_plugin.data.datasets.image_files import ImageFiles, PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.datasets.image_files import ImageFiles
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.method.pseudo_labels.record import pool_fingerprint
 
 SIZES = {"ant": 1, "bee": 3, "cat": 4}  # images of each class

@@ -154,3 +154,34 @@ def test_an_empty_list_is_refused(data: Path, content: str) -> None:
     (data / "Eval" / PARTITION).write_text(content)
     with pytest.raises(DataError, match="names 0 images"):
         InShop(data.parent)
+
+
+@pytest.mark.parametrize(
+    ("place", "images"),
+    [
+        ("In-shop_Clothes_Retrieval_Benchmark", "Img/img"),
+        ("DeepFashion/In-shop Clothes Retrieval Benchmark", "Img/img"),
+        ("archive/deepfashion-inshop", "img"),
+        ("DeepFashion_InShop", "img_highres/img_highres"),
+        ("in_shop", "Img/img/img"),
+    ],
+)
+def test_other_copies_hold_the_same(
+    place: str, images: str, original: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / place
+    shutil.copytree(original / "in_shop", folder)
+    (folder / "Img" / "img").rename(folder / "x")
+    shutil.rmtree(folder / "Img")
+    (folder / images).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "x").rename(folder / images)
+    found, expected = InShop(tmp_path), InShop(original)
+    assert found.image_list.paths[0].startswith(f"{images}/")
+    np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+def test_images_that_are_not_unpacked_are_named(data: Path) -> None:
+    shutil.rmtree(data / "Img" / "img")
+    (data / "Img" / "img.zip").touch()
+    with pytest.raises(DataError, match=r"Img/img\.zip is not unpacked: unpack it where it is"):
+        InShop(data.parent)

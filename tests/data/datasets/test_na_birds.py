@@ -33,3 +33,10 @@ def test_a_doubled_folder_is_found(birds_root: Path, tmp_path: Path) -> None:
 def test_an_absent_data_set_says_where_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"NABirds: images\.txt, .*dl\.allaboutbirds\.org/nabirds"):
         NABirds(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["NABirds", "archive/nabirds", "nabirds-v1/nabirds"])
+def test_other_copies_are_found(place: str, birds_root: Path, tmp_path: Path) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(birds_root / "nabirds", tmp_path / place)
+    assert len(NABirds(tmp_path)) == len(NABirds(birds_root))

@@ -15,7 +15,7 @@ CLASSES = {
 
 
 class Squares(StoredImages):
-    way_out = "and draw them again"
+    remedy = "and draw them again"
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_the_manifest_says_how_they_were_made_and_names_the_array(manifest: Path
     assert content["images_sha256"][:12] in content["images_file"]
 
 
-def test_a_damaged_file_names_the_class_and_the_way_out(manifest: Path) -> None:
+def test_a_damaged_file_names_the_class_and_the_remedy(manifest: Path) -> None:
     manifest.write_text(manifest.read_text().replace('"seed": 7', '"seed": 8'))
     with pytest.raises(DataError, match=r"Squares: .*own hash\. Delete .* and draw them again\."):
         Squares(manifest, None, "labeled")
@@ -63,6 +63,6 @@ def test_an_unusable_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_no_manifest_without_its_array(tmp_path: Path) -> None:
-    with pytest.raises(ExperimentError, match="Cannot write"):
+    with pytest.raises(ExperimentError, match="cannot write"):
         store("Squares", tmp_path / "missing", "v1", IMAGES, {}, CLASSES)
     assert list(tmp_path.iterdir()) == []

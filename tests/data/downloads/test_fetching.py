@@ -92,7 +92,7 @@ def test_a_broken_connection_goes_on_where_it_broke(source: Source, tmp_path: Pa
 def test_a_later_call_goes_on_with_what_an_earlier_one_left(source: Source, tmp_path: Path) -> None:
     source.statuses = [404]
     (tmp_path / "birds.tgz.part").write_bytes(CONTENT[:3000])
-    with pytest.raises(DataError, match=r"HTTP Error 404.*Got 3000 of 10240 bytes.*goes on there"):
+    with pytest.raises(DataError, match=r"HTTP Error 404.*Got 3000 of 10240 bytes.*resumes there"):
         fetch(birds(source), tmp_path, progress=False)
     assert fetch(birds(source), tmp_path, progress=False).read_bytes() == CONTENT
     assert source.ranges == ["bytes=3000-", "bytes=3000-"]

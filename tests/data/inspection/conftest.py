@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 
 
 @pytest.fixture

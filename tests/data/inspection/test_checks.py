@@ -4,15 +4,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slade_plugin.data.datasets.image_files import PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.checks import (
     check_all,
     check_boxes,
+    check_class_names,
+    check_contrast,
     check_counts,
     check_duplicates,
     check_files,
     check_hashes,
+    check_shapes,
 )
 from slade_plugin.data.inspection.file_probe import FileProbe
 
@@ -112,3 +115,27 @@ def test_hashes_against_a_manifest(drawn: Callable[..., ImageList]) -> None:
     check = check_hashes({**manifest, "fingerprint": "x", "images": 4}, same, images)
     assert check.state == "problem"
     assert "(4 images then, 3 now)" in check.text
+
+
+def test_class_names_that_look_alike_are_a_problem(drawn: Callable[..., ImageList]) -> None:
+    images = replace(drawn(ant=1, bee=2), class_names=["Ant", "ant "])
+    check = check_class_names(images)
+    assert check is not None
+    assert (check.state, check.files) == ("problem", ["'Ant' = 'ant '"])
+    assert check_class_names(replace(images, class_names=["ant", "bee"])) is None
+
+
+def test_long_images_and_images_of_one_color_are_noted(drawn: Callable[..., ImageList]) -> None:
+    images = drawn(ant=1, bee=2)
+    probes = [replace(GOOD, levels=200), FileProbe("PNG L", 12000, 1, levels=9), FileProbe()]
+    shapes, contrast = check_shapes(probes, images), check_contrast(probes, images)
+    assert shapes is not None
+    assert (shapes.state, shapes.files) == ("note", ["bee/0.jpg: 12000 x 1"])
+    assert contrast is None
+    contrast = check_contrast([replace(GOOD, levels=1), *probes[:2]], images)
+    assert contrast is not None
+    assert contrast.files == ["ant/0.jpg: 1 of 256 levels"]
+    assert "1 of 3 images are nearly one color" in contrast.text
+    assert check_shapes([GOOD] * 3, images) is None
+    names = [check.name for check in check_all(images, None, probes, True)]
+    assert names == ["counts", "files", "boxes", "shapes"]

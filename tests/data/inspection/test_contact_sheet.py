@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.contact_sheet import CELL, TITLE, write_contact_sheet
 
 
@@ -69,7 +69,7 @@ def test_a_line_is_an_image_too(drawn: Callable[..., ImageList], tmp_path: Path)
     images = drawn(ant=1)
     Image.new("RGB", (1, 5000)).save(images.path(0))
     write_contact_sheet(images, tmp_path / "sheet.png")
-    assert (cell(pixels(tmp_path / "sheet.png"), 0, 0)[48] < 255).any(axis=1).sum() == 1
+    assert (cell(pixels(tmp_path / "sheet.png"), 0, 0)[10] < 255).any(axis=1).sum() == 1
 
 
 def test_names_of_any_script_and_boxes_of_no_sense(
@@ -84,5 +84,5 @@ def test_names_of_any_script_and_boxes_of_no_sense(
 def test_a_folder_that_is_absent_is_an_error(
     drawn: Callable[..., ImageList], tmp_path: Path
 ) -> None:
-    with pytest.raises(ExperimentError, match=r"Cannot write .*sheet\.png: No such file"):
+    with pytest.raises(ExperimentError, match=r"cannot write .*sheet\.png: No such file"):
         write_contact_sheet(drawn(ant=1), tmp_path / "nowhere" / "sheet.png")

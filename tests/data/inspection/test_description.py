@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slade_plugin.data.datasets.image_files import PublishedCounts
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.datasets.published_counts import PublishedCounts
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.checks import Check
 from slade_plugin.data.inspection.description import (
     _histogram,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.image_list import ImageList
+from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.hash_manifest import (
     UNREADABLE,
     hash_files,
@@ -57,5 +57,5 @@ def test_what_is_no_manifest_of_this_data_set_is_refused(
         read_hashes(path, "Ants")
     for wrong in (text[:-9], "[]", json.dumps({"a": 1}), "\xff"):
         path.write_text(wrong, encoding="latin-1")
-        with pytest.raises(DataError, match=r"m\.json is no manifest of hashes \("):
+        with pytest.raises(DataError, match=r"m\.json is not a manifest of hashes \("):
             read_hashes(path, "Ants")

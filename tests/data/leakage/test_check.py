@@ -17,7 +17,7 @@ from torch.utils.data import Subset
 
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.data.datasets.image_files import ImageFiles
-from slade_plugin.data.datasets.image_list import ImageList, remap_labels
+from slade_plugin.data.files.image_list import ImageList, remap_labels
 from slade_plugin.data.leakage import check
 from slade_plugin.data.leakage.check import LeakageSettings, find_leaks
 
@@ -196,7 +196,7 @@ def test_labeled_data_without_files_is_said_to_be_unchecked(
     report = find_leaks(schemes, Tree(trees[1]), LeakageSettings())
     assert report is not None
     assert report.kept.all()
-    assert str(report).startswith("leakage: not checked, since the labeled data set is no list")
+    assert str(report).startswith("leakage: not checked, since the labeled data set has no files")
 
 
 def test_stages_share_what_was_found(

@@ -1,6 +1,6 @@
 import pytest
 
-from slade_plugin.data.leakage.class_names import normalised, same_names
+from slade_plugin.data.leakage.class_names import normalized, same_names
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ from slade_plugin.data.leakage.class_names import normalised, same_names
         ("(unknown)", ""),
     ],
 )
-def test_normalised(name: str, words: str) -> None:
-    assert normalised(name) == words
+def test_normalized(name: str, words: str) -> None:
+    assert normalized(name) == words
 
 
 def test_same_names_finds_every_pair_in_order() -> None:

@@ -1,4 +1,5 @@
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from slade_plugin.data.leakage.perceptual_hash import hash_files, near_identical, perceptual_hash
+from slade_plugin.data.files.image_decoding import read_rgb
+from slade_plugin.data.leakage.perceptual_hash import hash_images, near_identical, perceptual_hash
 
 PHOTOGRAPHS = [Image.fromarray(array) for array in load_sample_images().images]
 FAR = 20  # of 64; unrelated images differ in about 32
@@ -86,6 +88,8 @@ def test_files_that_cannot_be_decoded_have_no_hash(tmp_path: Path) -> None:
     PHOTOGRAPHS[0].reduce(8).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no image")
     Image.new("RGB", (9, 9)).save(tmp_path / "c.png")
-    hashes = hash_files([tmp_path / name for name in ("a.png", "b.png", "c.png")], "these")
+    hashes = hash_images(
+        [partial(read_rgb, tmp_path / name) for name in ("a.png", "b.png", "c.png")], "these"
+    )
     assert hashes[:, 0].tolist() == [1, 0, 0]
     np.testing.assert_array_equal(hashes[0, 1:], perceptual_hash(PHOTOGRAPHS[0].reduce(8)))

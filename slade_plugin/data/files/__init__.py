@@ -1,0 +1,1 @@
+"""Image files on disk: listing, decoding, and a cache of resized images."""

@@ -1,0 +1,60 @@
+"""Class names that a person would take for one name, spelled in several ways."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+_WHOLE_NUMBER = re.compile(r"0*(\d+)(?:\.0*)?")  # spreadsheets write 7 as 7.0, and 007 as 7
+_INVISIBLE = "Cf"  # category of zero-width spaces, byte-order marks and soft hyphens
+_SHOWN = 3
+
+
+def spelling_key(name: str) -> str:
+    """What the spellings of one name have in common.
+
+    Left out are case, Unicode's forms of one character, invisible characters, and whether words are
+    joined by spaces, hyphens or underscores; of a whole number also leading zeros and ".0".
+    """
+    text = unicodedata.normalize("NFKC", name)
+    text = "".join(c for c in text if unicodedata.category(c) != _INVISIBLE)
+    text = unicodedata.normalize("NFKC", text.casefold()).replace("\u2019", "'")
+    text = re.sub(r"[\s_\u2010-\u2015-]+", " ", text).strip()
+    number = _WHOLE_NUMBER.fullmatch(text)
+    return number[1] if number else text
+
+
+def similar_names(names: Iterable[str]) -> list[list[str]]:
+    """Groups of different names with one key, in the order of the names."""
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(spelling_key(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def merge_names(names: Sequence[str]) -> list[str]:
+    """Gives all spellings of one name the commonest of them; of equally common ones the first.
+
+    Args:
+        names: N names, one an image.
+
+    Returns:
+        N names.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for name in names:
+        counts.setdefault(spelling_key(name), Counter())[name] += 1
+    chosen = {key: max(sorted(c), key=c.__getitem__) for key, c in counts.items()}
+    return [chosen[spelling_key(name)] for name in names]
+
+
+def describe_groups(groups: Sequence[Sequence[str]]) -> str:
+    """The first groups, with quotes that show spaces at the ends."""
+    shown = "; ".join(" = ".join(_quoted(group)) for group in groups[:_SHOWN])
+    return shown + (f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else "")
+
+
+def _quoted(names: Sequence[str]) -> list[str]:
+    on_screen = {unicodedata.normalize("NFC", name) for name in names}
+    quote = repr if len(on_screen) == len(names) else ascii
+    return [quote(name) for name in names]

@@ -1,0 +1,140 @@
+"""Any image file as an upright RGB image of 8 bits a channel, at a bounded cost."""
+
+import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from slade_plugin.base.errors import DataError
+from slade_plugin.base.warning import warn_once
+from slade_plugin.data.files.value_ranges import (
+    Storage,
+    check_deep_color,
+    has_gray_levels,
+    to_gray_levels,
+)
+
+MAX_ASPECT = 20
+"""Longest side in short sides; a longer image is cut to its middle, see `read_rgb`."""
+
+_ORIENTATION = 0x0112  # the EXIF tag; CIPA DC-008, "Orientation"
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ROWS = 256  # made opaque at once: bounds the memory of a large image
+
+
+def read_rgb(
+    path: str | os.PathLike[str],
+    box: npt.ArrayLike | None = None,
+    value_range: Sequence[float] | None = None,
+) -> Image.Image:
+    """Decodes an image file.
+
+    Grey, palette and CMYK images become RGB, transparent pixels white, and the EXIF orientation is
+    applied. For more than 8 bits see `value_ranges`. Of an animation the first frame is read.
+
+    The cost is bounded whatever the file claims to be. Above ``PIL.Image.MAX_IMAGE_PIXELS`` (89
+    million pixels) a JPEG is decoded at half its width and height, any other file is refused; above
+    twice that, Pillow refuses every file. An image (or box) longer than `MAX_ASPECT` times its
+    short side is cut to its middle, since transforms that set the short side would enlarge the long
+    one without a limit.
+
+    Args:
+        path: The file.
+        box: x1, y1, x2, y2 in pixels of the file as it is stored, before orientation: what lies
+            outside is cut off. Rounded outwards and clipped to the image.
+        value_range: The values of black and white in files of one channel of more than 8 bits;
+            None = as the format fixes them.
+
+    Returns:
+        A loaded image of mode "RGB"; the file is closed.
+
+    Raises:
+        DataError: If the file cannot be decoded whole, its range of values is not known, or the box
+            is empty; it names the file.
+    """
+    try:
+        with Image.open(path) as image:
+            storage = Storage.of(image)
+            width = image.width
+            _bound_pixels(image)
+            image.load()
+            orientation = 1
+            with suppress(Exception):  # broken EXIF data around a whole image
+                orientation = image.getexif().get(_ORIENTATION, 1)
+            upright: Image.Image = image
+            if has_gray_levels(image):
+                check_deep_color(image, storage, value_range)
+            else:
+                upright = to_gray_levels(image, storage, value_range)
+            if box is not None:
+                upright = upright.crop(_pixels(box, image.size, image.width / width))
+            upright = _to_rgb(_without_ends(upright))
+    # Pillow meets damaged files with a dozen kinds of errors.
+    except Exception as error:
+        reason = str(error).removesuffix(".") or type(error).__name__
+        raise DataError(
+            f"{path} cannot be decoded: {reason}. Replace the file, or let a few be skipped: "
+            "max_unreadable of the data set (config_dataset)."
+        ) from error
+    method = _UPRIGHT.get(orientation)
+    return upright if method is None else upright.transpose(method)
+
+
+def _bound_pixels(image: Image.Image) -> None:
+    """Halves what a large JPEG decodes to; refuses any other large file."""
+    limit = Image.MAX_IMAGE_PIXELS or math.inf
+    width, height = image.size
+    if width * height > limit and image.draft(None, (width // 2, height // 2)) is None:
+        raise DataError(
+            f"it has {width} x {height} pixels; expected at most {limit / 1e6:.0f} million, except "
+            "in a JPEG. Save it smaller"
+        )
+
+
+def _without_ends(image: Image.Image) -> Image.Image:
+    """The middle of an image that is longer than `MAX_ASPECT` times its short side."""
+    longest = MAX_ASPECT * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    warn_once(
+        f"images longer than {MAX_ASPECT} times their short side are cut to their middle "
+        "(slade-bench data verify names them)."
+    )
+    width, height = (min(side, longest) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _pixels(box: npt.ArrayLike, size: tuple[int, int], scale: float) -> tuple[int, int, int, int]:
+    """The box in whole pixels of the decoded image."""
+    x1, y1, x2, y2 = (float(v) * scale for v in np.asarray(box))
+    left, top = max(math.floor(x1), 0), max(math.floor(y1), 0)
+    right, bottom = min(math.ceil(x2), size[0]), min(math.ceil(y2), size[1])
+    if right <= left or bottom <= top:
+        raise DataError(f"its bounding box {x1:g}, {y1:g}, {x2:g}, {y2:g} is outside {size}")
+    return left, top, right, bottom
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        # A copy even of an RGB image, since the file's own object closes with the file.
+        return image.convert("RGB")
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, _ROWS):
+        box = (0, top, image.width, min(top + _ROWS, image.height))
+        rows = image.crop(box).convert("RGBA")
+        white = Image.new("RGBA", rows.size, "white")
+        rgb.paste(Image.alpha_composite(white, rows).convert("RGB"), box)
+    return rgb

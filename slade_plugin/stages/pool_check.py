@@ -1,0 +1,101 @@
+"""Checks an unlabeled pool against the settings of clustering and sampling, before any training."""
+
+import inspect
+from typing import Any
+
+from slade_plugin.base.errors import ConfigError, DataError, SladeError
+from slade_plugin.config.lookup import find_class
+from slade_plugin.host.api_parsers import APISladeStudent
+from slade_plugin.method.pseudo_labels.record import PseudoLabels
+from slade_plugin.method.pseudo_labels.true_labels import TRUE_LABELS
+
+
+def check_pool(parser: APISladeStudent, pseudo_labels: PseudoLabels) -> None:
+    """Checks what can be known of a pool before there is a teacher.
+
+    Args:
+        parser: Of the student, with its split manager made.
+        pseudo_labels: Its stand-in pseudo labels; true labels if those are asked for.
+
+    Raises:
+        ConfigError: If the sampler of the pool cannot be built.
+        DataError: If the pool is too small, or has too few different images.
+        PseudoLabelError: If fewer than two classes of an oracle's pool can be trained on.
+    """
+    pool = parser.split_manager.get_unlabeled_dataset("train")
+    manifest = pseudo_labels.manifest
+    if manifest.get("source") != TRUE_LABELS:
+        settings = parser.args.pseudo_labels
+        check_clusters(len(pool), pseudo_labels.num_clusters, settings.get("min_cluster_size", 2))
+        if hasattr(pool, "count_distinct"):
+            distinct = pool.count_distinct(pseudo_labels.num_clusters)
+            check_distinct(len(pool), distinct, pseudo_labels.num_clusters)
+    parser.pseudo_labels = pseudo_labels
+    dataset = parser.get_pseudo_labeled_dataset()
+    try:
+        sampler = parser.get_unlabeled_sampler()
+    except SladeError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"the unlabeled_sampler (config_loss) cannot be built: {error or type(error).__name__}"
+        ) from error
+    check_batch(_batch_size(parser), len(dataset), len(sampler))
+
+
+def check_clusters(pool_size: int, num_clusters: int, min_cluster_size: int) -> None:
+    """Checks that two clusters can be large enough to be trained on.
+
+    Raises:
+        DataError: If k clusters of one image each leave too few images for two such clusters.
+    """
+    needed = num_clusters - 2 + 2 * min_cluster_size
+    if pool_size < needed:
+        raise DataError(
+            f"the unlabeled pool has {pool_size} images, num_clusters is {num_clusters} and "
+            f"min_cluster_size {min_cluster_size} (pseudo_labels), so no two clusters could hold "
+            f"{min_cluster_size} images; expected at least {needed} images. Add images, or lower "
+            "one of the two in config_general."
+        )
+
+
+def check_distinct(pool_size: int, distinct: int, num_clusters: int) -> None:
+    """Checks that the pool has as many different images as there are clusters.
+
+    Args:
+        pool_size: Number of images.
+        distinct: Number of different ones.
+        num_clusters: k.
+
+    Raises:
+        DataError: If there are fewer: equal images have equal embeddings and share a cluster.
+    """
+    if distinct >= num_clusters:
+        return
+    lower = f", or give --pseudo_labels {{num_clusters: {distinct // 2}}}" if distinct > 3 else ""
+    raise DataError(
+        f"the unlabeled pool has {pool_size} images, but only {distinct} different ones, and "
+        f"num_clusters is {num_clusters}; expected at least one different image a cluster, since "
+        f"equal images share a cluster. Add other images to the pool (--unlabeled){lower}."
+    )
+
+
+def check_batch(batch_size: int, num_images: int, images_a_pass: int) -> None:
+    """Checks that the pool and its sampler can fill a batch.
+
+    Raises:
+        DataError: If they cannot.
+    """
+    if min(num_images, images_a_pass) < batch_size:
+        raise DataError(
+            f"{num_images} images of the pool, of which the sampler draws {images_a_pass} a pass, "
+            f"cannot fill a batch of {batch_size}; expected a larger pool or a smaller "
+            "unlabeled_batch_size: --trainer~APPLY~2 {unlabeled_batch_size: N} (config_general)."
+        )
+
+
+def _batch_size(parser: APISladeStudent) -> int:
+    (name, settings), *_ = parser.args.trainer.items()
+    default = inspect.signature(find_class(parser.pytorch_getter, "trainer", name)).parameters
+    size: Any = (settings or {}).get("unlabeled_batch_size")
+    return int(default["unlabeled_batch_size"].default if size is None else size)
