@@ -101,7 +101,7 @@ def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Par
         Column to one value a part: shares in percent, pairs a step (both directions of a pair
         counted, as the host does). Columns without any value are left out.
     """
-    students = [found[-1] for run in runs if (found := students_of(run.experiment))]
+    students = [rounds[-1] for run in runs if (rounds := students_of(run.experiment))]
     schemes = [records for student in students for records in read_records(student)]
     found: Parts = {}
     for column in COLUMNS:
