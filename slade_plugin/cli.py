@@ -79,7 +79,7 @@ def main() -> int:
             raise
         begun = "" if command else f" ({flag[1:]} if the experiment was already started)"
         return _end(
-            f"ExperimentError: a file cannot be written: {_of_output()}{reason}. Expected free "
+            f"ExperimentError: a file or the output cannot be written: {reason}. Expected free "
             f"space and permission to write. Fix this, then rerun the same command{begun}.",
             EXIT_USER_ERROR,
         )
@@ -92,15 +92,6 @@ def _run(command: str | None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     code: int = importlib.import_module(command).main(sys.argv[2:])
     return code
-
-
-def _of_output() -> str:
-    """The name of the standard output, where that is what cannot be written."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return "standard output: "
-    return ""
 
 
 def _end(message: str, code: int) -> int:

@@ -195,7 +195,7 @@ def end_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (SladeError("what, got, expected"), 2, "SladeError: what, got, expected"),
         (KeyboardInterrupt(), 130, "Interrupted. Rerun the same command with --resume_training"),
         (OSError(errno.ENOSPC, "No space left on device", "a/b"), 2,
-         "ExperimentError: a file cannot be written: a/b: No space left on device. Expected free"),
+         "ExperimentError: a file or the output cannot be written: a/b: No space left on device. "),
         (OSError(errno.EROFS, "Read-only file system"), 2, "written: Read-only file system"),
         (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "a/b: Permission denied"),
         (sqlite3.OperationalError("database or disk is full"), 2, "database or disk is full"),
@@ -308,7 +308,7 @@ def test_output_without_room_is_one_message(tmp_path: Path) -> None:
         done = run_with_output(["--help"], full, tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "cannot be written: standard output: No space left on device" in line
+    assert "a file or the output cannot be written: No space left on device" in line
 
 
 def test_a_broken_pipe_of_something_else_is_no_silent_end(

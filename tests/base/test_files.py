@@ -266,7 +266,7 @@ def test_an_error_that_was_handled_long_before_is_not_to_blame() -> None:
 OWN_WRITERS = {
     "base/files.py": "is the writer",
     "base/locks.py": "a lock has no content to lose",
-    "data/datasets/image_cache.py": "appends, checks what is there, and goes on behind it",
+    "data/files/image_cache.py": "appends, checks what is there, and goes on behind it",
     "data/downloads/fetching.py": "appends to a .part file that the next call goes on with",
     "experiments/studies/execution.py": "a lock and a log",
 }
