@@ -74,7 +74,7 @@ def rows(value: float) -> dict[str, Any]:
 
 
 WRITERS = {
-    "tables": lambda folder: write_tables(folder, rows(50.0)),
+    "tables": lambda folder: write_tables(folder, rows(50.0), {"teacher": "teacher"}),
     "pseudo labels": lambda folder: save_pseudo_labels(
         PseudoLabels(np.arange(4_000) % 7, {"num_clusters": 7, "min_cluster_size": 1}), folder, "s"
     ),
