@@ -70,7 +70,11 @@ def check_distinct(pool_size: int, distinct: int, num_clusters: int) -> None:
     """
     if distinct >= num_clusters:
         return
-    lower = f", or give --pseudo_labels {{clusterer: {{KMeans: {{num_clusters: {distinct // 2}}}}}}}" if distinct > 3 else ""
+    lower = (
+        f", or give --pseudo_labels {{clusterer: {{KMeans: {{num_clusters: {distinct // 2}}}}}}}"
+        if distinct > 3
+        else ""
+    )
     raise DataError(
         f"the unlabeled pool has {pool_size} images, but only {distinct} different ones, and "
         f"num_clusters is {num_clusters}; expected at least one different image a cluster, since "

@@ -14,7 +14,9 @@ from tests.pipeline_runs import (
 
 
 def test_the_student_is_told_where_teacher_and_pseudo_labels_are(bench: Any) -> None:
-    student = bench.stages("--config_loss slade --pseudo_labels {clusterer: {KMeans: {num_clusters: 7}}}")["student"]
+    student = bench.stages(
+        "--config_loss slade --pseudo_labels {clusterer: {KMeans: {num_clusters: 7}}}"
+    )["student"]
     assert student.teacher_experiment == str(Path("experiments/slade_seed0/teacher").resolve())
     folder = Path("experiments/slade_seed0/pseudo_labels").resolve()
     assert student.pseudo_labels["folder"] == str(folder)

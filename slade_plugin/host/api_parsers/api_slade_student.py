@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.base.files import atomic_write
 from slade_plugin.data.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
