@@ -92,7 +92,7 @@ def test_an_experiment_of_an_earlier_version_is_resumed_and_evaluated(
 
     resumed = bench(f"{command} --resume_training latest", root=tmp_path)
     assert resumed.code == 0, resumed.err
-    assert "done before" in resumed.out
+    assert "already done" in resumed.out
     assert results.read_text("utf-8") == table
     evaluated = bench(
         "--experiment_name before/student --evaluate --splits_to_eval [val]", root=tmp_path
