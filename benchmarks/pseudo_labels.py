@@ -2,7 +2,7 @@
 
 Goal: at most 1.1 times as long.
 
-Plugin: ``SladeTester.embed_pool`` into a file, ``cluster_embeddings`` and ``save_pseudo_labels``,
+Plugin: ``SladeTester.embed_pool`` into a file, ``KMeans.cluster`` and ``save_pseudo_labels``,
 which is what the pseudo-label stage does with a trained teacher. Bare: forward passes over the same
 batches, collated beforehand, and ``faiss.Kmeans`` (train and search) over the unit embeddings with
 the same seed and settings. The pool's images lie in memory.
@@ -38,7 +38,7 @@ from benchmarks.synthetic import TRUNKS, ImagesInMemory, SyntheticImages, make_m
 from slade_plugin.base.seeding import seed_everything
 from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE
 from slade_plugin.host.testers import SladeTester
-from slade_plugin.method.pseudo_labels.clustering import ClusteringSettings, cluster_embeddings
+from slade_plugin.method.clusterers import KMeans, UnlabeledPool
 from slade_plugin.method.pseudo_labels.record import PseudoLabels, save_pseudo_labels
 
 GOAL = 1.1
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     for model in models.values():
         model.eval()
     pool = ImagesInMemory(_images(args.images, args.clusters, channels, size))
-    settings = ClusteringSettings(num_clusters=args.clusters, num_iterations=args.iterations)
+    settings = KMeans(args.clusters, args.iterations)
     tester = SladeTester(batch_size=BATCH_SIZE, dataloader_num_workers=0, data_device=device)
     ids: dict[str, np.ndarray] = {}
 
@@ -84,11 +84,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         def plugin() -> None:
             path = folder / "embeddings.npy"
             embeddings = tester.embed_pool(pool, models["trunk"], models["embedder"], path)
-            clustering = cluster_embeddings(embeddings, settings, SEED)
+            clustering = settings.cluster(UnlabeledPool(lambda: embeddings, None, SEED))
             path.unlink()
-            save_pseudo_labels(
-                PseudoLabels(clustering.cluster_ids, clustering.report), folder, "scheme"
-            )
+            manifest = clustering.manifest(settings, len(pool))
+            save_pseudo_labels(PseudoLabels(clustering.cluster_ids, manifest), folder, "scheme")
             ids["plugin"] = clustering.cluster_ids
 
         time_in_turn(bare, plugin, device, pairs=1)  # warm-up
@@ -110,7 +109,7 @@ def embed_and_cluster(
     images: torch.Tensor,
     models: dict[str, torch.nn.Module],
     device: torch.device,
-    settings: ClusteringSettings,
+    settings: KMeans,
 ) -> np.ndarray:
     """The parts without anything around them.
 

@@ -172,7 +172,7 @@ def _main() -> None:
     if flags.get("list"):
         from slade_plugin.commands.listing import listing
 
-        print(listing(flags.get("root_config_folder")))
+        print(listing(flags.get("root_config_folder"), flags.get("plugins")))
         return
     kwargs = {key: flags[key] for key in _RUNNER_FLAGS if key in flags}
     trials, reproductions = flags.get("bayes_opt_iters", 0), flags.get("reproductions", 0)
@@ -209,6 +209,8 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
   --experiment_name NAME        default: the loss config and the seed, such as slade_seed0
   --seed N                      seeds everything (default 0)
   --teacher_experiment PATH     use a trained teacher instead of training one
+  --plugins MODULE              classes of your own, from a module with a REGISTRY (repeatable, or
+                                comma separated; docs/extending.md)
   --rounds N                    the student is the next teacher, N - 1 times (default 1)
   --resume_training latest|best resume an interrupted run, the same command otherwise
   --evaluate --splits_to_eval [test]    evaluate the best model of an experiment

@@ -20,6 +20,7 @@ from powerful_benchmarker.runners.single_experiment_runner import SingleExperime
 from slade_plugin.base.command_line import CommandLine
 from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.base.locks import locked
+from slade_plugin.base.plugins import installed_plugins, plugin_names
 from slade_plugin.base.provenance import environment_recorded
 from slade_plugin.base.suggestions import nearest
 from slade_plugin.base.warning import warn_once
@@ -49,7 +50,7 @@ from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.host.api_parsers.data_record import read_data_record
 from slade_plugin.host.api_parsers.seeded import seeded
 from slade_plugin.host.api_parsers.starting_trunk import check_trunks
-from slade_plugin.host.registry import register_all
+from slade_plugin.host.registry import register_all, register_plugins
 from slade_plugin.host.validation import (
     check_args,
     check_command_line,
@@ -74,9 +75,10 @@ class SladeRunner(SingleExperimentRunner):
         self.given = argparse.Namespace()
 
     def init_pytorch_getter(self) -> None:
-        """Register the host's classes and then ours."""
+        """Register the host's classes, then ours and those of installed plugins."""
         super().init_pytorch_getter()
         register_all(self)
+        register_plugins(self, installed_plugins())
 
     # ---- command line -------------------------------------------------------------------------
 
@@ -103,6 +105,10 @@ class SladeRunner(SingleExperimentRunner):
             raise ConfigError(f"--seed is {seed}; expected 0 to {2**32 - 1}.")
         if reader.args.teacher_experiment is None:
             del reader.args.teacher_experiment
+        reader.args.plugins = plugin_names(reader.args.plugins)
+        register_plugins(self, reader.args.plugins)
+        if not reader.args.plugins:
+            del reader.args.plugins  # the config's hold
         add_rounds(reader.args)
         add_own_images(reader.args)
         self.given = copy.deepcopy(reader.args)  # the host merges saved configs into its own
@@ -185,9 +191,14 @@ class SladeRunner(SingleExperimentRunner):
                 "entry with one class. run.py --list prints the configs."
             ) from error
         args.dict_of_yamls = dict_of_yamls
-        complete_config(args)
-        self._resolve_folders(args)
+        self.complete(args)
         return args
+
+    def complete(self, args: Any) -> None:
+        """Complete a merged config and register the plugins that it names."""
+        complete_config(args)
+        register_plugins(self, plugin_names(getattr(args, "plugins", None)))
+        self._resolve_folders(args)
 
     def run_new_experiment_or_resume(self, YR: Any) -> Any:
         """The host's, after checking the folder and the whole config."""
@@ -228,8 +239,7 @@ class SladeRunner(SingleExperimentRunner):
             args: The merged config.
             built_before: Whether `try_to_build` has been called already.
         """
-        complete_config(args)
-        self._resolve_folders(args)
+        self.complete(args)
         self._take_given_locations(args)
         if self.starts_fresh(args) or args.reproduce_results:
             args.dict_of_yamls = store_folders(args, run_of(Path(args.experiment_folder)))

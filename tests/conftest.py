@@ -240,7 +240,10 @@ _STUDENT: dict[str, Any] = {
             },
         }
     },
-    "pseudo_labels": {"folder": None, "num_clusters": 8, "num_restarts": 30},
+    "pseudo_labels": {
+        "folder": None,
+        "clusterer": {"KMeans": {"num_clusters": 8, "num_restarts": 30}},
+    },
     "student_initialization": "pretrained",
     "teacher_experiment": None,
 }
@@ -475,12 +478,14 @@ class Bench:
             every = every.replace(f"--{key}", f"--every.{key}")
         basis = "--loss_funcs {basis_loss: {FeatureBasisLoss: {embedding_size: 16}}}"
         has_basis = not config.endswith("pseudo_label")
+        clusters = "--pseudo_labels {clusterer: {KMeans: {num_clusters: 8}}} "
         return (
             f"--config_loss {config} {every} --trainer~APPLY~2 "
             f"{{unlabeled_batch_size: 16, basis_warmup_iterations: {int(has_basis)}}} "
             "--unlabeled_dataset {Glyphs: {letters_per_script: 8, instances_per_face: 1}} "
             "--unlabeled_sampler~APPLY~2 {length_before_new_iter: 64} "
-            "--pseudo_labels {num_clusters: 8} " + (basis if has_basis else "")
+            + (clusters if config != "slade_oracle" else "")
+            + (basis if has_basis else "")
         )
 
     @staticmethod
@@ -502,7 +507,7 @@ class Bench:
             "--trainer~APPLY~2 {unlabeled_batch_size: 8, basis_warmup_iterations: 1} "
             "--every.sampler~APPLY~2 {length_before_new_iter: 16} "
             "--unlabeled_sampler~APPLY~2 {length_before_new_iter: 16} "
-            "--pseudo_labels {num_clusters: 4} "
+            "--pseudo_labels {clusterer: {KMeans: {num_clusters: 4}}} "
         )
 
     @staticmethod

@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
     "iterations_per_epoch": 1,
     "num_epochs_train": 1,
     "save_interval": 1,
-    "num_clusters": 8,
+    "clusterer": {"KMeans": {"num_clusters": 8}},
     "log_data_to_tensorboard": False,
 }
 
@@ -150,8 +150,8 @@ def test_quoted_and_unquoted_dicts_mean_the_same(
         ("--experiment_name ..", "--experiment_name is '..'; expected the name of a folder"),
         ("--config_loss", "--config_loss is True; expected a name or a list of names"),
         ("--config_loss {a: b}", "--config_loss is {'a': 'b'}; expected a name or a list"),
-        ("--config_los slade", "--config_los is no flag and no key of a config (did you mean"),
-        ("--config_loss=slade", "--config_loss=slade is no flag and no key of a config"),
+        ("--config_los slade", "unknown flag or config key: --config_los (did you mean"),
+        ("--config_loss=slade", "unknown flag or config key: --config_loss=slade"),
         ("--trainer~APPLY~ {batch_size: 8}", "holds a keyword the benchmarker does not know"),
         ("--trainer~APPLY~2 8", "a value of the command line does not fit the config"),
         ("--models {embeder~APPLY~1: {MLP: {}}}", "does not fit the config: 'embeder'"),

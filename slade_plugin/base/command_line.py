@@ -46,6 +46,7 @@ class CommandLine(argparse.ArgumentParser):
             self.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
         for name in ("seed", "rounds"):
             self.add_argument(f"--{name}", type=int)
+        self.add_argument("--plugins", nargs="+", action="extend")
         self.add_argument("--resume_training", choices=["latest", "best"])
         for name in ("evaluate", "evaluate_ensemble", "debug"):
             self.add_argument(f"--{name}", action="store_true")

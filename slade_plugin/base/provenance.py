@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 import slade_plugin
+from slade_plugin.base import plugins
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import write_json
 
@@ -43,6 +44,7 @@ def describe_environment() -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         },
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "plugins": dict(plugins.loaded),
     }
 
 

@@ -3,22 +3,25 @@
 import inspect
 from pathlib import Path
 
+from slade_plugin.base.plugins import installed_plugins, load_plugin, plugin_names
 from slade_plugin.config.composition import available_configs, config_root, read_areas
 from slade_plugin.host.registry import REGISTRY
 
 
-def listing(root: str | None = None) -> str:
+def listing(root: str | None = None, plugins: list[str] | None = None) -> str:
     """Every registered class and every config file with the first line of its description.
 
     Args:
         root: The config root; the shipped one by default.
+        plugins: Modules with classes of one's own, besides the installed ones.
 
     Raises:
-        ConfigError: If the root does not name its areas.
+        ConfigError: If the root does not name its areas, or a plugin cannot be loaded.
     """
     folder = Path(root) if root else config_root()
     lines = ["Registered with the benchmarker:"]
-    for kind, cls in REGISTRY:
+    names = [*installed_plugins(), *plugin_names(plugins)]
+    for kind, cls in [*REGISTRY, *(entry for name in names for entry in load_plugin(name))]:
         lines.append(f"  {kind:15} {cls.__name__:28} {_first_line(inspect.getdoc(cls) or '')}")
     lines += ["", f"Configs in {folder}:"]
     for area in read_areas(folder):

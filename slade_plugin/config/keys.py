@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from slade_plugin.config import former_keys
+
 STAGE_PREFIXES = ("teacher.", "baseline.", "every.")
 
 # Keys of a config, the host's and ours. The host reads no others.
@@ -17,14 +19,14 @@ SELF_TRAINING_KEYS = frozenset(
     "pipeline pseudo_labels student_initialization teacher_experiment unlabeled_sampler".split()
 )
 OUR_KEYS = SELF_TRAINING_KEYS | {
-    "brings", "leakage", "seed", "self_supervised", "unlabeled_dataset",
+    "brings", "leakage", "plugins", "seed", "self_supervised", "unlabeled_dataset",
 }  # fmt: skip
 
 # How something is trained belongs to the student; everything else is shared by all stages.
 STUDENT_KEYS = frozenset(
     """loss_funcs mining_funcs sampler trainer optimizers num_epochs_train save_interval
     api_parser""".split()
-) | (OUR_KEYS - {"leakage", "seed", "self_supervised", "unlabeled_dataset"})
+) | (OUR_KEYS - {"leakage", "plugins", "seed", "self_supervised", "unlabeled_dataset"})
 
 DEFAULT_SEED = 0
 
@@ -38,7 +40,7 @@ def plain_key(key: str) -> str:
 
 
 def complete_config(args: Any) -> None:
-    """Adds the seed, and puts config keys that no loaded file has among those that are saved.
+    """Adds the seed, reads former spellings, and saves config keys that no loaded file has.
 
     The host uses such a key of the command line, but saves only keys of its files: a resumed or
     evaluated experiment would lack it.
@@ -47,8 +49,28 @@ def complete_config(args: Any) -> None:
         args: The merged config; its `dict_of_yamls` is extended.
     """
     args.seed = getattr(args, "seed", DEFAULT_SEED)
+    for config in (vars(args), *args.dict_of_yamls.values()):
+        drop_leftovers(config)
+        former_keys.translate(config)
     saved = args.dict_of_yamls
     loaded = {plain_key(key) for area in saved.values() for key in area}
     home = "config_general" if "config_general" in saved else next(iter(saved))
     for key in sorted((HOST_KEYS | OUR_KEYS) & vars(args).keys() - loaded):
         saved[home][key] = getattr(args, key)
+
+
+def drop_leftovers(config: Any) -> None:
+    """Removes keys such as ``loss~OVERRIDE~`` that lie beside the ``loss`` they were merged into.
+
+    The host merges the command line into each file of an area in turn. Where an early file lacks
+    the entry it keeps the keyword, and a later file that has the entry does not remove it.
+
+    Args:
+        config: A merged config; changed in place.
+    """
+    if isinstance(config, dict):
+        for key in [key for key in config if str(key).endswith("~OVERRIDE~")]:
+            if plain_key(key) in config:
+                del config[key]
+        for value in config.values():
+            drop_leftovers(value)

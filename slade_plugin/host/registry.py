@@ -1,13 +1,16 @@
-"""The one list of what the plugin adds to the host, by the host's public door `runner.register`.
+"""The list of classes the plugin adds to the host through `runner.register`.
 
-Classes, one by one: a registered module would expose everything it imports, and a class of ours
-with a name of the host would silently take its place.
+Classes are registered one by one: a registered module would expose everything it imports, and a
+class with a name of the host would silently take its place.
 """
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.plugins import load_plugin
+from slade_plugin.base.suggestions import nearest
 from slade_plugin.data.datasets import (
     Cars196Files,
     CompCars,
@@ -33,9 +36,12 @@ from slade_plugin.host.factories.slade_split_manager_factory import SladeSplitMa
 from slade_plugin.host.hooks.checkpointed_hook_container import CheckpointedHookContainer
 from slade_plugin.host.lr_schedulers import FinalStepLR
 from slade_plugin.host.testers import QueryGalleryTester, SladeTester
+from slade_plugin.method.clusterers import HDBSCAN, KMeans, TrueLabels
 from slade_plugin.method.losses import FeatureBasisLoss, SmoothedCrossEntropyLoss
 from slade_plugin.method.miners import BasisSimilarityMiner, PseudoLabelPairMiner
 from slade_plugin.method.models import TimmTrunk, TorchvisionTrunk, conv4
+from slade_plugin.method.pairwise_losses import GlobalCE, LocalCE, SimilarityDistribution
+from slade_plugin.method.thresholds import Fixed, Quantile, RunningMean
 from slade_plugin.method.trainers import SladeStudent
 
 REGISTRY: tuple[tuple[str, type], ...] = (
@@ -43,6 +49,15 @@ REGISTRY: tuple[tuple[str, type], ...] = (
     ("loss", SmoothedCrossEntropyLoss),
     ("miner", BasisSimilarityMiner),
     ("miner", PseudoLabelPairMiner),
+    ("pairwise_loss", SimilarityDistribution),
+    ("pairwise_loss", LocalCE),
+    ("pairwise_loss", GlobalCE),
+    ("threshold", RunningMean),
+    ("threshold", Fixed),
+    ("threshold", Quantile),
+    ("clusterer", KMeans),
+    ("clusterer", HDBSCAN),
+    ("clusterer", TrueLabels),
     ("lr_scheduler", FinalStepLR),
     ("trainer", SladeStudent),
     ("api_parser", APISladeStudent),
@@ -80,10 +95,32 @@ def register_all(runner: Any) -> None:
         runner: Any powerful-benchmarker runner, before its ``run()``.
 
     Raises:
-        ConfigError: If a name is the host's already, or something of ours has been registered.
+        ConfigError: If a name is taken.
     """
-    for kind, cls in REGISTRY:
-        for known in getattr(runner.pytorch_getter, kind, []):
+    register_classes(runner, REGISTRY, "the plugin slade_plugin")
+
+
+def register_classes(runner: Any, classes: Iterable[tuple[str, type]], owner: str) -> None:
+    """Registers classes by kind, all of them or none.
+
+    Args:
+        runner: Any powerful-benchmarker runner.
+        classes: Pairs of kind and class.
+        owner: Where they come from, for the message.
+
+    Raises:
+        ConfigError: If a kind is unknown or a name is taken.
+    """
+    classes, getter = list(classes), runner.pytorch_getter
+    kinds = {kind for kind, entries in vars(getter).items() if isinstance(entries, list)}
+    kinds |= {kind for kind, _ in REGISTRY}
+    for kind, cls in classes:
+        if kind not in kinds:
+            raise ConfigError(
+                f"{owner} registers {cls.__name__} as {kind!r}{nearest(kind, kinds)}; expected one "
+                f"of the kinds {', '.join(sorted(kinds))}"
+            )
+        for known in getattr(getter, kind, []):
             taken = (
                 hasattr(known, cls.__name__)
                 if inspect.ismodule(known)
@@ -91,8 +128,25 @@ def register_all(runner: Any) -> None:
             )
             if taken:
                 raise ConfigError(
-                    f"the {kind} {cls.__name__} is registered already (by {known.__name__}); "
-                    "expected a new name. Register the plugin once, before other plugins."
+                    f"{owner}: the {kind} {cls.__name__} is registered already (by "
+                    f"{known.__name__}); expected a new name, registered once."
                 )
-    for kind, cls in REGISTRY:
+    for kind, cls in classes:
         runner.register(kind, cls)
+
+
+def register_plugins(runner: Any, names: Iterable[str]) -> None:
+    """Registers the classes of plugins that the runner does not know yet.
+
+    Args:
+        runner: Any powerful-benchmarker runner.
+        names: Modules with a `REGISTRY`; see `slade_plugin.base.plugins`.
+
+    Raises:
+        ConfigError: If a module is missing, has no `REGISTRY`, or one of its names is taken.
+    """
+    known: set[str] = vars(runner.pytorch_getter).setdefault("known_plugins", set())
+    for name in names:
+        if name not in known:
+            register_classes(runner, load_plugin(name), f"the plugin {name!r}")
+            known.add(name)

@@ -5,8 +5,7 @@ when the parts are built is left to `slade_plugin.stages.preflight`.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from slade_plugin.base.errors import ConfigError
@@ -18,12 +17,11 @@ from slade_plugin.config.keys import (
     STAGE_PREFIXES,
     plain_key,
 )
-from slade_plugin.config.lookup import check_arguments, find_class, resolve
+from slade_plugin.config.lookup import build, check_arguments, find_class, resolve
 from slade_plugin.data.datasets import FolderImages
 from slade_plugin.data.leakage import LeakageSettings
 from slade_plugin.host.api_parsers.api_slade_student import STUDENT_INITIALIZATIONS, APISladeStudent
-from slade_plugin.method.pseudo_labels.clustering import ClusteringSettings
-from slade_plugin.method.pseudo_labels.true_labels import label_source
+from slade_plugin.method.pseudo_labels.settings import PseudoLabelSettings
 from slade_plugin.method.self_supervised.settings import PLACE, SwAVSettings
 
 # Those of `pipeline` are read with the teacher's config.
@@ -99,7 +97,7 @@ def check_command_line(unknown_args: Iterable[str], areas: Iterable[str]) -> Non
         known = keys if prefix else keys | _RUN_FLAGS | {"config_foldernames"}
         if key.removeprefix(prefix) not in known:
             hint = nearest(key.removeprefix(prefix), known)
-            problems.append(f"{flag} is no flag and no key of a config{hint}")
+            problems.append(f"unknown flag or config key: {flag}{hint}")
     if problems:
         raise ConfigError("; ".join(problems) + ". run.py --list prints the configs.")
 
@@ -124,9 +122,10 @@ def check_args(args: Any, getter: Any) -> None:
         *_evaluation(config),
         *_classes(config, getter),
         *_named_parts(config, getter),
-        *_self_training(config),
+        *_checked_by_themselves(config, getter),
+        *_student_initialization(config),
+        *_pipeline(config),
         *_self_supervised(config),
-        *_leakage(config),
     ]
     if problems:
         raise ConfigError("\n  ".join(["the config is wrong:", *problems]))
@@ -137,7 +136,7 @@ def _unknown_keys(config: Mapping[str, Any]) -> list[str]:
     loaded = {k for area in (config.get("dict_of_yamls") or {}).values() for k in area}
     areas = set(config.get("config_foldernames") or ())
     return [
-        f"{key} is no key of a config{nearest(key, known)}"
+        f"unknown config key: {key}{nearest(key, known)}"
         for key in sorted(map(plain_key, loaded))
         if key not in known | areas | {"config_foldernames"}
     ]
@@ -361,26 +360,45 @@ def _mapping(config: Mapping[str, Any], key: str, problems: list[str]) -> Mappin
     return {}
 
 
-def _self_training(config: Mapping[str, Any]) -> list[str]:
+def _pseudo_labels(entry: Mapping[str, Any], getter: Any) -> None:
+    settings = PseudoLabelSettings.from_config(entry)
+    build(getter, "clusterer", settings.clusterer, "pseudo_labels.clusterer (config_general)")
+
+
+# Entry -> what makes objects of it; they check themselves.
+_MAKERS: dict[str, Callable[[Any, Any], object]] = {
+    "pseudo_labels": _pseudo_labels,
+    "self_supervised": lambda entry, _: SwAVSettings.from_config(entry),
+    "leakage": lambda entry, _: LeakageSettings.from_config(entry),
+}
+
+
+def _checked_by_themselves(config: Mapping[str, Any], getter: Any) -> list[str]:
+    """What the objects behind the entries have to say."""
     problems: list[str] = []
+    for key, make in _MAKERS.items():
+        if _is_null(config.get(key)) or not _mapping(config, key, problems):
+            continue
+        try:
+            make(config[key], getter)
+        except ConfigError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _student_initialization(config: Mapping[str, Any]) -> list[str]:
     choice = config.get("student_initialization", STUDENT_INITIALIZATIONS[0])
-    if choice not in STUDENT_INITIALIZATIONS:
-        problems.append(
-            f"student_initialization is {choice!r}{nearest(str(choice), STUDENT_INITIALIZATIONS)}; "
-            f"expected {' or '.join(STUDENT_INITIALIZATIONS)} (config_general)"
-        )
-    settings = [f.name for f in fields(ClusteringSettings)] + ["folder", "last_folder", "source"]
-    pipeline = _mapping(config, "pipeline", problems)
-    problems += [
-        f"pseudo_labels has no entry {name!r}{nearest(str(name), settings)}; expected "
-        f"{', '.join(settings)} (config_general)"
-        for name in _mapping(config, "pseudo_labels", problems)
-        if name not in settings
+    if choice in STUDENT_INITIALIZATIONS:
+        return []
+    return [
+        f"student_initialization is {choice!r}{nearest(str(choice), STUDENT_INITIALIZATIONS)}; "
+        f"expected {' or '.join(STUDENT_INITIALIZATIONS)} (config_general)"
     ]
-    try:
-        label_source(_mapping(config, "pseudo_labels", []))
-    except ConfigError as error:
-        problems.append(str(error))
+
+
+def _pipeline(config: Mapping[str, Any]) -> list[str]:
+    problems: list[str] = []
+    pipeline = _mapping(config, "pipeline", problems)
     if not isinstance(pipeline.get("baseline", True), bool):
         problems.append(
             f"pipeline.baseline is {pipeline['baseline']!r}; expected True or False "
@@ -401,10 +419,10 @@ def _self_training(config: Mapping[str, Any]) -> list[str]:
 def _stage_settings(stage: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """The settings of one stage; which stages there are is checked by the pipeline."""
     areas = set(config.get("config_foldernames") or filter(_is_area, entry))
-    ours = {"brings", "leakage", "seed", "unlabeled_dataset"}
+    ours = {"brings", "leakage", "plugins", "seed", "unlabeled_dataset"}
     known = sorted((HOST_KEYS | ours | areas) - {"api_parser"})
     return [
-        f"pipeline.{stage}.{name} is no key of a config{nearest(plain_key(str(name)), known)}"
+        f"unknown config key: pipeline.{stage}.{name}{nearest(plain_key(str(name)), known)}"
         for name in entry
         if plain_key(str(name)) not in known
     ]
@@ -412,11 +430,7 @@ def _stage_settings(stage: str, entry: Mapping[str, Any], config: Mapping[str, A
 
 def _self_supervised(config: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
-    entry = _mapping(config, "self_supervised", problems)
-    try:
-        SwAVSettings.from_config(entry)
-    except ConfigError as error:
-        problems.append(str(error))
+    entry = _mapping(config, "self_supervised", [])
     if entry and not entry.get(PLACE) and not config.get("pipeline"):
         problems.append(
             "self_supervised has no effect here; expected it with a config of self-training, such "
@@ -431,11 +445,3 @@ def _self_supervised(config: Mapping[str, Any]) -> list[str]:
             "--check_untrained_accuracy False"
         )
     return problems
-
-
-def _leakage(config: Mapping[str, Any]) -> list[str]:
-    try:
-        LeakageSettings.from_config(config.get("leakage"))
-    except ConfigError as error:
-        return [str(error)]
-    return []

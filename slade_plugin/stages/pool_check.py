@@ -7,7 +7,6 @@ from slade_plugin.base.errors import ConfigError, DataError, SladeError
 from slade_plugin.config.lookup import find_class
 from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.method.pseudo_labels.record import PseudoLabels
-from slade_plugin.method.pseudo_labels.true_labels import TRUE_LABELS
 
 
 def check_pool(parser: APISladeStudent, pseudo_labels: PseudoLabels) -> None:
@@ -23,8 +22,7 @@ def check_pool(parser: APISladeStudent, pseudo_labels: PseudoLabels) -> None:
         PseudoLabelError: If fewer than two classes of an oracle's pool can be trained on.
     """
     pool = parser.split_manager.get_unlabeled_dataset("train")
-    manifest = pseudo_labels.manifest
-    if manifest.get("source") != TRUE_LABELS:
+    if hasattr(parser.get_clusterer(), "num_clusters"):  # else the number is found later
         settings = parser.args.pseudo_labels
         check_clusters(len(pool), pseudo_labels.num_clusters, settings.get("min_cluster_size", 2))
         if hasattr(pool, "count_distinct"):
@@ -72,7 +70,11 @@ def check_distinct(pool_size: int, distinct: int, num_clusters: int) -> None:
     """
     if distinct >= num_clusters:
         return
-    lower = f", or give --pseudo_labels {{num_clusters: {distinct // 2}}}" if distinct > 3 else ""
+    lower = (
+        f", or give --pseudo_labels {{clusterer: {{KMeans: {{num_clusters: {distinct // 2}}}}}}}"
+        if distinct > 3
+        else ""
+    )
     raise DataError(
         f"the unlabeled pool has {pool_size} images, but only {distinct} different ones, and "
         f"num_clusters is {num_clusters}; expected at least one different image a cluster, since "

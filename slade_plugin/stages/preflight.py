@@ -17,7 +17,7 @@ from slade_plugin.data.datasets.retrieval_roles import queries_and_gallery
 from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.host.checkpoints.teacher import Teacher
 from slade_plugin.host.testers import QueryGalleryTester, SladeTester
-from slade_plugin.method.miners import BasisSimilarityMiner
+from slade_plugin.method.miners import PoolPairMiner
 from slade_plugin.stages.loss_checks import (
     check_margins,
     check_takes_embeddings,
@@ -153,9 +153,10 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
     for name, loss in losses.items():
         check_margins(name, loss)
     miner = miners.get("unlabeled_tuple_miner")
-    if isinstance(miner, BasisSimilarityMiner) and "basis_loss" not in losses:
+    reads_similarity = isinstance(miner, PoolPairMiner) and miner.reads_similarity
+    if reads_similarity and "basis_loss" not in losses:
         raise ConfigError(
-            "unlabeled_tuple_miner is BasisSimilarityMiner, but there is no basis_loss whose "
+            f"unlabeled_tuple_miner is {type(miner).__name__}, but there is no basis_loss whose "
             "similarity it could use; add one in config_loss or take PseudoLabelPairMiner."
         )
     if "unlabeled_metric_loss" in losses:

@@ -4,7 +4,6 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from slade_plugin.method.pseudo_labels.true_labels import TRUE_LABELS, label_source
 from slade_plugin.stages.kinds import PSEUDO_LABELS, STUDENT, stage_name
 from slade_plugin.stages.stage import Findings, Stage
 
@@ -30,9 +29,7 @@ class PseudoLabels(Stage):
 
     def describe(self) -> str:
         """Where the labels come from."""
-        if label_source(self._students_config.pseudo_labels) == TRUE_LABELS:
-            return "the true labels of the pool (oracle)"
-        return f"{self.command.num_clusters} clusters"
+        return self.command.clusters
 
     def run(self, entry: dict[str, Any]) -> None:
         """Make the records that are missing; those that exist are checked."""
@@ -66,6 +63,12 @@ def describe_pseudo_labels(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{sizes[0]} to {sizes[-1]} images in a cluster, "
             f"{manifest['empty_clusters']} empty clusters"
+        )
+    if manifest.get("noise_images"):
+        noise = manifest["noise_images"]
+        yield (
+            f"{manifest['num_clusters']} clusters; {noise} images "
+            f"({100 * noise / manifest['num_images']:.1f} %) are noise and left out"
         )
     if "last_round" in manifest:
         change = manifest["last_round"]

@@ -41,7 +41,7 @@ class RunCommand:
         given_teacher: The folder of a teacher that is not trained here.
         self_supervised: The entry of every stage, with the folder of the trunks; empty without.
         configs: The merged config of each stage that is an experiment, by name.
-        num_clusters: Of the pseudo labels; 0 before the pool is known.
+        clusters: Where pseudo labels come from, in words; empty before the pool is known.
     """
 
     def __init__(self, runner: Any, reader: Any) -> None:
@@ -58,7 +58,7 @@ class RunCommand:
         self._check_teacher_flags()
         self.self_supervised = self._read_self_supervised(config)
         self.configs: dict[str, Any] = {}
-        self.num_clusters = 0
+        self.clusters = ""
 
     def flags(self, prefix: str) -> list[tuple[str, Any]]:
         """Values of the command line that begin with a prefix, which is taken off."""

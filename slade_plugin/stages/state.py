@@ -16,6 +16,7 @@ from slade_plugin.base.differences import first_difference
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import write_json
 from slade_plugin.base.provenance import describe_environment
+from slade_plugin.config import former_keys
 from slade_plugin.config.experiment_folder import STATE_FILE
 from slade_plugin.config.saved_paths import without_locations
 
@@ -71,6 +72,8 @@ class RunState:
             ExperimentError: If the stages or their settings differ.
         """
         planned = self.content["plan"]
+        for area in (area for areas in planned.values() for area in areas.values()):
+            former_keys.translate(area)
         if planned.keys() != plan.keys():
             raise ExperimentError(
                 f"{self.folder} was started with the stages {', '.join(planned)}, but now they are "

@@ -38,7 +38,8 @@ class Student(Stage):
         if self.number > 1:
             return Findings()
         parser = build_experiment(self.command, self.name, self.command.given_teacher)
-        self.command.num_clusters = parser.stand_in_pseudo_labels().num_clusters
+        pool_size = len(parser.split_manager.get_unlabeled_dataset("train"))
+        self.command.clusters = parser.get_clusterer().describe(pool_size)
         return Findings(data_hashes(parser.split_manager), parser.split_manager.leakage)
 
     def describe(self) -> str:

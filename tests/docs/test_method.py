@@ -13,6 +13,8 @@ from slade_plugin.method.miners import BasisSimilarityMiner
 ROOT = Path(__file__).parents[2]
 MINER = "mining_funcs/unlabeled_tuple_miner/BasisSimilarityMiner"
 BASIS = "loss_funcs/basis_loss/FeatureBasisLoss"
+L_SD = f"{BASIS}/pairwise_loss/SimilarityDistribution"
+K_MEANS = "pseudo_labels/clusterer/KMeans"
 SAMPLER = "MPerClassSampler/m"
 MARGINS = "loss_funcs/metric_loss/ContrastiveLoss"
 RATE = "optimizers/trunk_optimizer"
@@ -25,9 +27,9 @@ DEFAULTS: dict[str, list[str]] = {
         "teacher: num_epochs_train",
         "teacher: trainer/MetricLossOnly/iterations_per_epoch",
     ],
-    "labels of D^u": ["pseudo_labels/source"],
-    "k clusters": ["pseudo_labels/num_clusters", "folders: pseudo_labels/num_clusters"],
-    "Lloyd iterations": ["pseudo_labels/num_iterations", "pseudo_labels/num_restarts"],
+    "labels of D^u": ["pseudo_labels/clusterer"],
+    "k clusters": [f"{K_MEANS}/num_clusters", f"folders: {K_MEANS}/num_clusters"],
+    "Lloyd iterations": [f"{K_MEANS}/num_iterations", f"{K_MEANS}/num_restarts"],
     "clusters too small": ["pseudo_labels/min_cluster_size"],
     "lambda1": ["trainer/SladeStudent/loss_weights/unlabeled_metric_loss"],
     "lambda2": [
@@ -39,17 +41,18 @@ DEFAULTS: dict[str, list[str]] = {
     "length of f": [f"{BASIS}/normalize_embeddings", f"{PAPER}: {BASIS}/normalize_embeddings"],
     "scale of the logits": [f"{BASIS}/logit_scale", f"{PAPER}: {BASIS}/logit_scale"],
     "centring": [f"{BASIS}/center_responses", f"{PAPER}: {BASIS}/center_responses"],
-    "m *(open)*": [f"{BASIS}/margin"],
-    "lambda_v": [f"{BASIS}/variance_weight"],
+    "m *(open)*": [f"{L_SD}/margin"],
+    "lambda_v": [f"{L_SD}/variance_weight"],
     "ablation 3": [f"{BASIS}/pairwise_loss"],
-    "steepness": [f"{BASIS}/pairwise_scale"],
+    "steepness": [f"slade_local_ce: {BASIS}/pairwise_loss/LocalCE/scale"],
+    "correction of the running": [f"{BASIS}/bias_correction"],
     "beta": [f"{BASIS}/momentum"],
     "gradient through Eq. 6": [f"{BASIS}/gradient_mode", f"{PAPER}: {BASIS}/gradient_mode"],
     "other thresholds": [
         f"{MINER}/positive_threshold",
         f"{MINER}/negative_threshold",
-        f"{MILD}: {MINER}/positive_threshold/quantile",
-        f"{MILD}: {MINER}/negative_threshold/quantile",
+        f"{MILD}: {MINER}/positive_threshold/Quantile/q",
+        f"{MILD}: {MINER}/negative_threshold/Quantile/q",
     ],
     "start of mining": [f"{MINER}/start", f"{PAPER}: {MINER}/start", f"{MILD}: {MINER}/start"],
     "agreement": [f"{MINER}/require_agreement", f"{PAPER}: {MINER}/require_agreement"],
@@ -120,6 +123,7 @@ def configs(bench: Any) -> dict[str, Any]:
         "": slade["student"],
         "teacher": slade["teacher"],
         PAPER: bench.stages("--config_loss slade_paper")["student"],
+        "slade_local_ce": bench.stages("--config_loss slade_local_ce")["student"],
         MILD: bench.stages("--config_loss slade_mild")["student"],
         "folders": bench.stages(folders)["student"],
         **swav,
@@ -143,6 +147,8 @@ def written(value: Any) -> str:
     """As the table writes it."""
     if value is None:
         return "null"
+    if isinstance(value, dict):  # a choice and its settings
+        return str(next(iter(value)))
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

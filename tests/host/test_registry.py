@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,11 +23,19 @@ from pytorch_metric_learning.utils.logging_presets import HookContainer
 import slade_plugin
 from slade_plugin.base.errors import ConfigError, ShapeError
 from slade_plugin.config.lookup import find_class
-from slade_plugin.host.registry import REGISTRY, register_all
+from slade_plugin.host.registry import (
+    REGISTRY,
+    register_all,
+    register_classes,
+    register_plugins,
+)
+from slade_plugin.method.clusterers import Clusterer
 from slade_plugin.method.losses import FeatureBasisLoss
+from slade_plugin.method.pairwise_losses import PairwiseLoss
+from slade_plugin.method.thresholds import Threshold
 from slade_plugin.runner import SladeRunner
 
-# The host's own base class of each kind; for the last two any torch class will do.
+# The host's base class of each kind, torch's where the host has none, or ours of our own kinds.
 BASES: dict[str, type] = {
     "loss": pytorch_metric_learning.losses.BaseMetricLossFunction,
     "miner": pytorch_metric_learning.miners.BaseTupleMiner,
@@ -39,6 +49,9 @@ BASES: dict[str, type] = {
     "factory": BaseFactory,
     "dataset": torch.utils.data.Dataset,
     "model": torch.nn.Module,
+    "pairwise_loss": PairwiseLoss,
+    "threshold": Threshold,
+    "clusterer": Clusterer,
 }
 IDS = [cls.__name__ for _, cls in REGISTRY]
 
@@ -73,6 +86,8 @@ def test_every_public_class_of_the_plugin_packages_is_registered() -> None:
         "method.models": "model", "data.split_managers": "split_manager",
         "host.testers": "tester", "host.api_parsers": "api_parser",
         "host.accuracy_calculators": "accuracy_calculator",
+        "method.pairwise_losses": "pairwise_loss", "method.thresholds": "threshold",
+        "method.clusterers": "clusterer",
     }  # fmt: skip
     for package, kind in packages.items():
         module = importlib.import_module(f"slade_plugin.{package}")
@@ -173,3 +188,60 @@ def test_the_package_registers_with_one_call() -> None:
         runner = SingleExperimentRunner()
         slade_plugin.register(runner)
         assert FeatureBasisLoss in runner.pytorch_getter.loss
+
+
+# ---- plugins ------------------------------------------------------------------------------------
+
+PLUGIN = """
+from slade_plugin.method.thresholds import Threshold
+
+class Half(Threshold):
+    def __call__(self, *given):
+        return 0.5
+
+REGISTRY = [("threshold", Half)]
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = "plugin_of_test_registry"
+    (tmp_path / f"{name}.py").write_text(PLUGIN, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return name
+
+
+def test_a_plugin_is_registered_once_in_a_runner(plugin: str) -> None:
+    runner = SladeRunner()
+    for _ in range(2):
+        register_plugins(runner, [plugin])
+    found = [cls.__name__ for cls in runner.pytorch_getter.threshold]
+    assert found.count("Half") == 1
+    assert find_class(SladeRunner().pytorch_getter, "threshold", "Fixed")
+    with pytest.raises(ConfigError, match="no threshold named 'Half'"):
+        find_class(SladeRunner().pytorch_getter, "threshold", "Half")
+
+
+def test_installed_plugins_are_in_every_runner(
+    plugin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slade_plugin.runner.installed_plugins", lambda: [plugin])
+    assert find_class(SladeRunner().pytorch_getter, "threshold", "Half")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("threshold", "Fixed", "the threshold Fixed is registered already .by Fixed"),
+        ("loss", "ContrastiveLoss", "the loss ContrastiveLoss is registered already"),
+        ("losses", "Mine", "as 'losses' .did you mean 'loss'"),
+    ],
+)
+def test_what_a_plugin_may_not_register(kind: str, name: str, message: str) -> None:
+    runner, other = SladeRunner(), type("Other", (), {})
+    with pytest.raises(ConfigError, match=f"the plugin 'mine'.*{message}"):
+        register_classes(
+            runner, [("model", other), (kind, type(name, (), {}))], "the plugin 'mine'"
+        )
+    assert other not in runner.pytorch_getter.model  # all or none

@@ -52,8 +52,8 @@ def test_every_key_of_the_shipped_configs_is_known(configs: dict[str, Any]) -> N
     """And the other way round: the lists name no key that nothing reads."""
     loaded = {k for args in configs.values() for area in args.dict_of_yamls.values() for k in area}
     assert {k for k in loaded if not k.startswith("config_")} <= HOST_KEYS | OUR_KEYS
-    # Of cascaded embeddings only, and of image files, which none of these configs reads.
-    assert (HOST_KEYS | OUR_KEYS) - loaded == {"layers_to_extract", "leakage"}
+    # Of cascaded embeddings, of image files and of users' own classes, which none of these has.
+    assert (HOST_KEYS | OUR_KEYS) - loaded == {"layers_to_extract", "leakage", "plugins"}
 
 
 def test_the_check_leaves_the_config_as_it_is(student: Any, full_getter: Any) -> None:
@@ -98,9 +98,7 @@ def test_flags_of_config_keys_pass(flag: str) -> None:
 def test_a_misspelt_flag_gets_the_nearest_key(flag: str, nearest: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_command_line([flag], AREAS)
-    assert f"{flag} is no flag and no key of a config (did you mean '{nearest}'?)" in str(
-        caught.value
-    )
+    assert f"unknown flag or config key: {flag} (did you mean '{nearest}'?)" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -116,12 +114,12 @@ def test_a_misspelt_keyword_is_named(flag: str) -> None:
     "flag", ["--brings", "--experiment_folder", "--teacher.experiment_name", "--every.dataset_root"]
 )
 def test_what_is_not_for_the_command_line_is_refused(flag: str) -> None:
-    with pytest.raises(ConfigError, match=f"{flag} is no flag and no key"):
+    with pytest.raises(ConfigError, match=f"unknown flag or config key: {flag}"):
         check_command_line([flag], AREAS)
 
 
 def test_all_wrong_flags_are_named_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"--a is no flag.*; --b is no flag"):
+    with pytest.raises(ConfigError, match=r"config key: --a.*; unknown .*: --b"):
         check_command_line(["--a", "1", "--b"], AREAS)
 
 
@@ -274,7 +272,7 @@ def test_all_problems_are_named_at_once(baseline: Any, full_getter: Any) -> None
 def test_an_unknown_key_of_a_file_is_named(baseline: Any, full_getter: Any) -> None:
     baseline.dict_of_yamls["config_general"]["num_epoch_train"] = 3
     text = problems(baseline, full_getter)
-    assert "num_epoch_train is no key of a config (did you mean 'num_epochs_train'?)" in text
+    assert "unknown config key: num_epoch_train (did you mean 'num_epochs_train'?)" in text
 
 
 @pytest.mark.parametrize(
@@ -301,20 +299,33 @@ def test_a_keyword_that_was_not_read_is_named(
     [
         ("student_initialization", "techer", "is 'techer' (did you mean 'teacher'?); expected"),
         ("student_initialization", None, "is None; expected pretrained or teacher"),
-        ("pseudo_labels", {"num_cluster": 3}, "no entry 'num_cluster' (did you mean 'num_clusters"),
+        ("pseudo_labels", {"clustere": 3}, "no entry 'clustere' (did you mean 'clusterer'?)"),
+        (
+            "pseudo_labels",
+            {"min_cluster_size": 3},
+            "clusterer is None; expected a mapping such as {",
+        ),
+        ("pseudo_labels", {"clusterer": {"KMean": {}}}, "no clusterer named 'KMean' (did you mean"),
+        ("pseudo_labels", {"clusterer": {"KMeans": {"num_clusters": 1}}}, "num_clusters is 1;"),
+        ("pseudo_labels", {"clusterer": {"TrueLabels": {"k": 1}}}, "takes no argument 'k'"),
+        ("pseudo_labels", {"clusterer": {"KMeans": {}, "HDBSCAN": {}}}, "one clusterer, got 2"),
         ("pseudo_labels", 400, "pseudo_labels is 400; expected keys and values"),
-        ("pseudo_labels", {"source": "truth"}, "source is 'truth'; expected clusters or true"),
+        ("pseudo_labels", {"source": "truth"}, "pseudo_labels has no entry 'source'"),
         ("leakage", {"drop_identicl": True}, "'drop_identicl' (did you mean 'drop_identical'?)"),
         ("leakage", {"near_identical_bits": -1}, "is -1; expected an integer from 0 to 16"),
-        ("leakage", "off", "leakage is 'off'; expected drop_identical, near_identical_bits"),
+        ("leakage", "off", "leakage is 'off'; expected keys and values"),
         ("pipeline", {"baseline": "no"}, "pipeline.baseline is 'no'; expected True or False"),
         ("pipeline", {"rounds": 0}, "pipeline.rounds is 0; expected an integer >= 1 (--rounds"),
         ("pipeline", {"rounds": "two"}, "pipeline.rounds is 'two'; expected an integer >= 1"),
         ("pipeline", {"rounds": True}, "pipeline.rounds is True; expected an integer >= 1"),
         ("pipeline", "x", "pipeline is 'x'; expected keys and values"),
         ("pipeline", {"teacher": 3}, "teacher is 3; expected keys and values"),
-        ("pipeline", {"teacher": {"num_epoch": 3}}, "pipeline.teacher.num_epoch is no key of a"),
-        ("pipeline", {"teacher": {"pseudo_labels": 3}}, "pipeline.teacher.pseudo_labels is no key"),
+        ("pipeline", {"teacher": {"num_epoch": 3}}, "config key: pipeline.teacher.num_epoch"),
+        (
+            "pipeline",
+            {"teacher": {"pseudo_labels": 3}},
+            "config key: pipeline.teacher.pseudo_labels",
+        ),
         ("unlabeled_dataset", {"Glyph": {}}, "no dataset named 'Glyph' (did you mean 'Glyphs'?)"),
         ("unlabeled_dataset", {"Glyphs": {"x": 1}}, "unlabeled_dataset in config_dataset: Glyphs"),
         ("unlabeled_sampler", {"MPerClass": {}}, "no sampler named 'MPerClass' (did you mean"),
@@ -356,3 +367,13 @@ def test_a_subclass_of_the_student_may_use_the_keys_of_self_training(
         check_args(student, full_getter)
     finally:
         full_getter.unregister("api_parser", APIMine)
+
+
+def test_a_null_default_of_another_clusterer_is_no_second_choice(
+    student: Any, full_getter: Any
+) -> None:
+    """As a data set brings it: it says how KMeans chooses k, not that KMeans is used."""
+    student.pseudo_labels = {"clusterer": {"TrueLabels": {}, "KMeans": {"num_clusters": None}}}
+    check_args(student, full_getter)
+    student.pseudo_labels["clusterer"]["KMeans"]["num_clusters"] = 3
+    assert "expected exactly one clusterer, got 2" in problems(student, full_getter)

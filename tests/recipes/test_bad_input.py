@@ -97,12 +97,12 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
         ),
         pytest.param(
             "--config_loss slade --num_cluster 8",
-            [CONFIG_ERROR, "--num_cluster is no flag and no key of a config"],
+            [CONFIG_ERROR, "unknown flag or config key: --num_cluster"],
             id="unknown flag",
         ),
         pytest.param(
-            "--config_loss slade --pseudo_labels {num_cluster: 8}",
-            [CONFIG_ERROR, "pseudo_labels has no entry 'num_cluster'", "'num_clusters'",
+            "--config_loss slade --pseudo_labels {clusterer: {KMeans: {num_cluster: 8}}}",
+            [CONFIG_ERROR, "KMeans takes no argument 'num_cluster'", "'num_clusters'",
              "(config_general)"],
             id="unknown setting",
         ),
@@ -113,8 +113,8 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
             id="unknown argument of the trainer",
         ),
         pytest.param(
-            "--config_loss slade --loss_funcs {basis_loss: {FeatureBasisLoss: {margn: 1}}}",
-            [CONFIG_ERROR, "FeatureBasisLoss takes no argument 'margn'", "'margin'"],
+            "--config_loss slade --loss_funcs {basis_loss: {FeatureBasisLoss: {momentm: 1}}}",
+            [CONFIG_ERROR, "FeatureBasisLoss takes no argument 'momentm'", "'momentum'"],
             id="unknown argument of the basis",
         ),
         pytest.param(
@@ -129,25 +129,42 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
             id="unknown miner",
         ),
         pytest.param(
-            "--config_loss slade --pseudo_labels {num_clusters: many}",
+            "--config_loss slade --pseudo_labels {clusterer: {KMeans: {num_clusters: many}}}",
             [CONFIG_ERROR, "num_clusters is 'many'; expected an integer >= 2", "config_general"],
             id="k of a wrong type",
         ),
         pytest.param(
-            "--config_loss slade --pseudo_labels {num_clusters: 1}",
+            "--config_loss slade --pseudo_labels {clusterer: {KMeans: {num_clusters: 1}}}",
             [CONFIG_ERROR, "num_clusters is 1; expected an integer >= 2", "config_general"],
             id="k below 2",
         ),
         pytest.param(
-            "--config_loss slade --pseudo_labels {num_clusters: 100000}",
+            "--config_loss slade --pseudo_labels {clusterer: {KMeans: {num_clusters: 100000}}}",
             [CONFIG_ERROR, "num_clusters is 100000, but the unlabeled pool has",
-             "expected 2 to", "--pseudo_labels {num_clusters:"],
+             "expected 2 to", "--pseudo_labels {clusterer: {KMeans: {num_clusters:"],
             id="k above the pool",
         ),
         pytest.param(
-            "--config_loss slade --pseudo_labels {min_cluster_size: 1, num_restarts: 0}",
-            [CONFIG_ERROR, "min_cluster_size is 1; expected", "num_restarts is 0; expected"],
-            id="two settings out of range",
+            "--config_loss slade --pseudo_labels {min_cluster_size: 1}",
+            [CONFIG_ERROR, "pseudo_labels: min_cluster_size is 1; expected an integer >= 2"],
+            id="a setting out of range",
+        ),
+        pytest.param(
+            "--config_loss slade --loss_funcs {basis_loss: {FeatureBasisLoss: "
+            "{pairwise_loss~OVERRIDE~: {LocalC: {}}}}}",
+            [CONFIG_ERROR, "there is no pairwise_loss named 'LocalC' (did you mean 'LocalCE'?)"],
+            id="unknown pairwise loss",
+        ),
+        pytest.param(
+            "--config_loss slade --loss_funcs {basis_loss: {FeatureBasisLoss: "
+            "{pairwise_loss: {LocalCE: {}}}}}",
+            [CONFIG_ERROR, "exactly one pairwise_loss, got 2", "'pairwise_loss~OVERRIDE~'"],
+            id="two pairwise losses",
+        ),
+        pytest.param(
+            "--config_loss slade --plugins not_a_module_of_anyone",
+            [CONFIG_ERROR, "there is no plugin 'not_a_module_of_anyone'"],
+            id="missing plugin",
         ),
         pytest.param(
             "--config_loss slade --trainer~APPLY~2 {unlabeled_batch_size: 1}",
@@ -252,7 +269,7 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
             id="nothing would be evaluated",
         ),
         pytest.param(
-            "--config_loss contrastive --pseudo_labels {num_clusters: 3}",
+            "--config_loss contrastive --pseudo_labels {clusterer: {KMeans: {num_clusters: 3}}}",
             [CONFIG_ERROR, "pseudo_labels has no effect here"],
             id="a setting of the student without one",
         ),
@@ -278,7 +295,7 @@ def test_a_config_that_is_wrong(flags: str, parts: list[str], bench: Any, tmp_pa
     if "slade" in flags:
         small += f" {small.replace('--dataset', '--unlabeled_dataset')}"
         if "--pseudo_labels" not in flags:
-            small += " --pseudo_labels {num_clusters: 8}"
+            small += " --pseudo_labels {clusterer: {KMeans: {num_clusters: 8}}}"
     if "cub200" in flags:
         small = ""
     check(bench(small, flags, root=tmp_path / "experiments"), tmp_path, *parts)

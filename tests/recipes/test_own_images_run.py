@@ -52,7 +52,7 @@ def test_every_stage_gets_what_the_images_need(
         assert tester["dataloader_num_workers"] == trainer["dataloader_num_workers"]
         (splits,) = args.split_manager.values()
         assert (splits["shuffle"], splits["random_seed"]) == (True, 0)
-    assert stages["student"].pseudo_labels["num_clusters"] is None
+    assert stages["student"].pseudo_labels["clusterer"]["KMeans"]["num_clusters"] is None
 
 
 def test_both_configs_read_the_same_data(bench: Any) -> None:
@@ -75,7 +75,7 @@ def test_lists_run_through_all_stages(
 ) -> None:
     warn_once.cache_clear()
     photos = Path(shutil.copytree(photos, tmp_path / "photos"))
-    flags = bench.tiny_photographs().replace("{num_clusters: 4}", "{num_restarts: 1}")
+    flags = bench.tiny_photographs().replace("num_clusters: 4", "num_restarts: 1")
     paths = ["--labeled", f"{photos}/labels.csv", "--unlabeled", f"{photos}/pool.txt"]
     outcome = bench.on(tmp_path / "none")(flags, "--config_dataset folders", *paths, root=tmp_path)
     assert outcome.code == 0, outcome.err

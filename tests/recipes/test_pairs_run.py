@@ -39,7 +39,9 @@ def test_every_stage_gets_what_photographs_need(
         assert tester["dataloader_num_workers"] == 2
     student = stages["student"]
     assert student.unlabeled_dataset == pool
-    assert student.pseudo_labels["num_clusters"] == 400  # the poster's best on NABirds
+    assert (
+        student.pseudo_labels["clusterer"]["KMeans"]["num_clusters"] == 400
+    )  # the poster's best on NABirds
     assert "basis_loss_optimizer" in student.optimizers
     lengths = {name: args.num_epochs_train for name, args in stages.items()}
     assert lengths == {"teacher": 20, "student": 40, "baseline": 60}

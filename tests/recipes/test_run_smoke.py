@@ -25,10 +25,18 @@ BASIS = {
     "trainer/SladeStudent/loss_weights/basis_loss": "added",
     "trainer/SladeStudent/basis_warmup_iterations": "changed",
 }
-PAIRWISE = {
-    "loss_funcs/basis_loss/FeatureBasisLoss/pairwise_loss": "added",
-    "loss_funcs/basis_loss/FeatureBasisLoss/pairwise_scale": "added",
-}
+PAIRWISE_LOSS = "loss_funcs/basis_loss/FeatureBasisLoss/pairwise_loss"
+CLUSTERER = "pseudo_labels/clusterer"
+ORACLE = {f"{CLUSTERER}/KMeans": "removed", f"{CLUSTERER}/TrueLabels": "added"}
+
+
+def pairwise(choice: str) -> dict[str, str]:
+    return {
+        f"{PAIRWISE_LOSS}/SimilarityDistribution": "removed",
+        f"{PAIRWISE_LOSS}/{choice}": "added",
+    }
+
+
 # Students with another ranking loss, and so with another teacher: D^l, D^u.
 RANKING_LOSSES = {
     "slade_ms": ("MultiSimilarityLoss", "MultiSimilarityLoss"),
@@ -73,9 +81,9 @@ def rungs(bench: Any) -> dict[str, dict[str, dict[str, Any]]]:
         ("slade_pseudo_label", "slade_basis", BASIS),
         ("slade_basis", "slade", MINER),
         ("slade_pseudo_label", "slade", BASIS | MINER),
-        ("slade", "slade_local_ce", PAIRWISE),
-        ("slade", "slade_global_ce", PAIRWISE),
-        ("slade_basis", "slade_oracle", {"pseudo_labels/source": "changed"}),
+        ("slade", "slade_local_ce", pairwise("LocalCE")),
+        ("slade", "slade_global_ce", pairwise("GlobalCE")),
+        ("slade_basis", "slade_oracle", ORACLE),
     ],
 )
 def test_a_rung_adds_its_own_term_only(
@@ -145,8 +153,8 @@ def test_a_plain_loss_trains(name: str, bench: Any, tmp_path: Path) -> None:
 def test_thresholds_may_be_quantiles_and_mining_may_start_late(
     start: float, expected: list[int], bench: Any, tmp_path: Path
 ) -> None:
-    miner = "{require_agreement: false, positive_threshold: {quantile: 0.9}, " \
-        f"negative_threshold: {{quantile: 0.5}}, start: {start}}}"  # fmt: skip
+    miner = "{require_agreement: false, positive_threshold~OVERRIDE~: {Quantile: {q: 0.9}}, " \
+        f"negative_threshold~OVERRIDE~: {{Quantile: {{q: 0.5}}}}, start: {start}}}"  # fmt: skip
     flags = f"--mining_funcs {{unlabeled_tuple_miner: {{BasisSimilarityMiner: {miner}}}}}"
     outcome = bench(bench.tiny_student(), flags, "--pipeline {baseline: false}", root=tmp_path)
     assert outcome.code == 0, outcome.err

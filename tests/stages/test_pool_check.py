@@ -60,7 +60,7 @@ def test_a_pool_of_identical_images(
 
 
 def test_two_classes_of_an_oracle_can_be_trained_on(checked: Callable[..., Any]) -> None:
-    settings = {"source": "true_labels", "num_clusters": 8, "min_cluster_size": 10**6}
+    settings = {"clusterer": {"TrueLabels": {}}, "min_cluster_size": 10**6}
     with pytest.raises(PseudoLabelError, match="fewer than two clusters hold 1000000"):
         checked(pseudo_labels=settings)
 
@@ -82,7 +82,7 @@ def test_two_clusters_must_be_large_enough(
 
 def test_advice_helps() -> None:
     check_distinct(60, 8, 8)
-    with pytest.raises(DataError, match=r"only 7 different .*or give .*num_clusters: 3\}\}?\."):
+    with pytest.raises(DataError, match=r"only 7 different .*or give .*num_clusters: 3\}\}\}\."):
         check_distinct(60, 7, 8)
     with pytest.raises(DataError, match=r"only 2 different ones.*\(--unlabeled\)\.$"):
         check_distinct(60, 2, 8)

@@ -70,7 +70,7 @@ def test_a_teacher_stage_needs_no_pool(
 
 def test_more_clusters_than_images_are_refused(check: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match=r"num_clusters is 97, but .* 96 images"):
-        check(pseudo_labels={"folder": None, "num_clusters": 97})
+        check(pseudo_labels={"clusterer": {"KMeans": {"num_clusters": 97}}})
 
 
 def test_an_oracle_needs_the_classes_of_the_pool_and_no_k(
@@ -87,10 +87,10 @@ def test_an_oracle_needs_the_classes_of_the_pool_and_no_k(
         def __getitem__(self, index: int) -> dict[str, Any]:
             return {"data": self.points[index]}
 
-    oracle = {"folder": None, "num_clusters": 97, "source": "true_labels"}
+    oracle = {"folder": None, "clusterer": {"TrueLabels": {}}}
     check(pseudo_labels=oracle)
     full_getter.register("dataset", SecretBlobs)
-    with pytest.raises(ConfigError, match="source is true_labels, but the pool has no labels"):
+    with pytest.raises(ConfigError, match="clusterer is TrueLabels, but the pool has no labels"):
         check(pseudo_labels=oracle, unlabeled_dataset={"SecretBlobs": {"subset": "unlabeled"}})
 
 
@@ -101,9 +101,9 @@ def test_a_missing_pool_is_refused(check: Callable[..., Any]) -> None:
 
 def test_an_empty_pool_is_refused(check: Callable[..., Any]) -> None:
     pool = {"Blobs": {"subset": "unlabeled", "per_class": 0}}
-    for source in ("clusters", "true_labels"):
+    for clusterer in ("KMeans", "TrueLabels"):
         with pytest.raises(DataError, match="unlabeled pool is empty"):
-            check(unlabeled_dataset=pool, pseudo_labels={"folder": None, "source": source})
+            check(unlabeled_dataset=pool, pseudo_labels={"clusterer": {clusterer: {}}})
 
 
 @pytest.mark.parametrize(("folds", "warned"), [(4, True), (2, False)])

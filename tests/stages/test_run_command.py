@@ -51,7 +51,7 @@ def test_how_it_is_trained_goes_to_the_student(key: str, bench: Any) -> None:
         "mining_funcs": "{tuple_miner: {MultiSimilarityMiner: {epsilon: 9}}}",
         "sampler": "{MPerClassSampler: {m: 9}}",
         "unlabeled_sampler": "{MPerClassSampler: {m: 9}}",
-        "pseudo_labels": "{num_clusters: 9}",
+        "pseudo_labels": "{clusterer: {KMeans: {num_clusters: 9}}}",
     }
     plain = bench.stages("--config_loss slade")
     value = values[key]

@@ -75,8 +75,8 @@ def test_what_a_stage_took_before_it_was_stopped_is_counted(
 @pytest.mark.parametrize(
     ("flag", "where", "old", "new"),
     [
-        ("--pseudo_labels {num_clusters: 6}",
-         "student/config_general/pseudo_labels/num_clusters", "8", "6"),
+        ("--pseudo_labels {clusterer: {KMeans: {num_clusters: 6}}}",
+         "student/config_general/pseudo_labels/clusterer/KMeans/num_clusters", "8", "6"),
         ("--optimizers {basis_loss_optimizer: {Adam: {lr: 0.5}}}",
          "student/config_optimizers/optimizers/basis_loss_optimizer/Adam/lr", None, "0.5"),
         ("--teacher.num_epochs_train 3", "baseline/config_general/num_epochs_train", "4", "5"),
@@ -89,7 +89,7 @@ def test_another_config_is_named_with_both_values(
     before = bench.snapshot(copied)
     flags = command
     if flag.startswith("--pseudo_labels"):
-        flags = command.replace("--pseudo_labels {num_clusters: 8}", "")
+        flags = command.replace("--pseudo_labels {clusterer: {KMeans: {num_clusters: 8}}}", "")
     outcome = bench(flags, flag, RESUME, root=copied.parent)
     assert outcome.code == 2
     assert f"was started with another config: {where} was {old or ''}" in outcome.err

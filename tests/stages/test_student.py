@@ -14,12 +14,14 @@ from tests.pipeline_runs import (
 
 
 def test_the_student_is_told_where_teacher_and_pseudo_labels_are(bench: Any) -> None:
-    student = bench.stages("--config_loss slade --pseudo_labels {num_clusters: 7}")["student"]
+    student = bench.stages(
+        "--config_loss slade --pseudo_labels {clusterer: {KMeans: {num_clusters: 7}}}"
+    )["student"]
     assert student.teacher_experiment == str(Path("experiments/slade_seed0/teacher").resolve())
     folder = Path("experiments/slade_seed0/pseudo_labels").resolve()
     assert student.pseudo_labels["folder"] == str(folder)
-    assert student.pseudo_labels["num_clusters"] == 7
-    assert "num_restarts" in student.pseudo_labels  # the other settings stay
+    assert student.pseudo_labels["clusterer"]["KMeans"]["num_clusters"] == 7
+    assert "num_restarts" in student.pseudo_labels["clusterer"]["KMeans"]  # the other settings stay
 
 
 def test_a_later_round_differs_in_its_teacher_and_its_folders(bench: Any) -> None:

@@ -18,7 +18,6 @@ from slade_plugin.base.seeding import seed_everything
 from slade_plugin.experiments.report.saved_model import SavedModel, load_best
 from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.host.checkpoints.checkpoint_files import load_state
-from slade_plugin.method.functional import pairwise_cosine
 from slade_plugin.method.trainers import SladeStudent
 
 Values = npt.NDArray[np.float32]
@@ -96,7 +95,7 @@ def draw_pairs(
         images, labels, unlabeled_images, pseudo_labels, pool_index = trainer.get_batch()
         with torch.no_grad():
             embeddings = trainer.embed_together(images, unlabeled_images)[len(labels) :]
-            similarity = pairwise_cosine(basis.centered_responses(embeddings))
+            similarity = basis.similarity(embeddings)
             first, second = torch.triu_indices(len(similarity), len(similarity), 1)
             classes = true_labels[pool_index]
             same_label = pseudo_labels[first] == pseudo_labels[second]

@@ -15,6 +15,7 @@ from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_L
 
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ExperimentError
+from slade_plugin.config import former_keys
 from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.experiment_folder import STATE_FILE, latest_epoch, saved_areas
 from slade_plugin.config.saved_paths import resolve_folders
@@ -202,6 +203,7 @@ def read_saved(folder: Path, stage: str = "") -> Experiment:
     files += sorted(folder.glob(f"configs/{CONFIG_DIFF_BASE_FOLDER_NAME}*/*.yaml"))
     for path in files:
         config |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    former_keys.translate(config)
     areas = folder / "configs" / f"{AREAS_FILE}.yaml"
     config |= resolve_folders(config, folder)
     config[AREAS_FILE] = yaml.safe_load(areas.read_text(encoding="utf-8"))

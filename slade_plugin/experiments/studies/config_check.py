@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ConfigError, SladeError
+from slade_plugin.config import former_keys
 from slade_plugin.config.experiment_folder import STATE_FILE
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.host.validation import check_args
@@ -47,6 +48,8 @@ def check_configs(runs: Iterable[Run]) -> list[str]:
         state = run.experiment / STATE_FILE
         saved = json.loads(state.read_text(encoding="utf-8"))["plan"] if state.is_file() else {}
         now = plans[run.flags]
+        for area in (area for stage in saved.values() for area in stage.values()):
+            former_keys.translate(area)
         found = [
             f"{where} was {old!r} and is now {new!r}"
             for stage in saved

@@ -1,6 +1,6 @@
 """Which pairs of D^u the students were trained on, over the course of training.
 
-Read from the records of the students' miners (`PairPrecisionRecords`); true labels are needed, and
+Read from the records of the students' miners (`PoolPairMiner`); true labels are needed, and
 a student without pairs of D^u has none.
 """
 

@@ -1,11 +1,7 @@
-"""The stage between teacher and student: embed the pool, cluster it, write a record.
-
-For the oracle student the record holds the pool's true labels instead.
-"""
+"""The stage between teacher and student: embed the pool, cluster it, write a record."""
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +11,8 @@ from slade_plugin.base.errors import PseudoLabelError
 from slade_plugin.config.saved_paths import path_in_run
 from slade_plugin.host.api_parsers.api_with_pool import APIWithPool
 from slade_plugin.host.checkpoints.teacher import Teacher
-from slade_plugin.method.pseudo_labels.clustering import (
-    ClusteringSettings,
-    cluster_embeddings,
-    compare_with_true_labels,
-)
+from slade_plugin.method.clusterers import Clusterer, UnlabeledPool
+from slade_plugin.method.pseudo_labels.agreement import compare_with_true_labels
 from slade_plugin.method.pseudo_labels.last_round import compare_with_last_round
 from slade_plugin.method.pseudo_labels.record import (
     PseudoLabels,
@@ -27,11 +20,6 @@ from slade_plugin.method.pseudo_labels.record import (
     pool_fingerprint,
     record_paths,
     save_pseudo_labels,
-)
-from slade_plugin.method.pseudo_labels.true_labels import (
-    TRUE_LABELS,
-    label_source,
-    record_true_labels,
 )
 
 
@@ -52,75 +40,66 @@ class APISladePseudoLabels(APIWithPool):
         """Make the record of one split scheme unless a fitting one lies there.
 
         Raises:
-            ConfigError: If true labels are asked for and the pool has none.
+            ConfigError: If the clusterer does not fit the pool.
             PseudoLabelError: If a record lies there that is damaged or of another origin.
         """
         self.split_manager.set_curr_split_scheme(split_scheme)
         pool = self.split_manager.get_unlabeled_dataset("eval")
-        settings = ClusteringSettings.from_config(self.args.pseudo_labels, len(pool))
-        origin: dict[str, Any] = {"pool_sha256": pool_fingerprint(pool)}
-        if label_source(self.args.pseudo_labels) == TRUE_LABELS:
-            truth = record_true_labels(self.get_true_labels(), settings.min_cluster_size)
-            return self._kept_or_made(split_scheme, origin, TRUE_LABELS, lambda: truth)
-        teacher = Teacher(Path(self.args.teacher_experiment), split_scheme)
-        origin = {
-            "teacher_sha256": teacher.sha256(),
-            **origin,
-            "num_clusters": settings.num_clusters,
+        clusterer = self.get_clusterer()
+        settings = clusterer.settings_for(len(pool), self.args.seed)
+        origin: dict[str, Any] = {
+            "pool_sha256": pool_fingerprint(pool),
+            "clusterer": {type(clusterer).__name__: settings},
         }
-        return self._kept_or_made(
-            split_scheme, origin, None, lambda: self.cluster_pool(teacher, settings)
-        )
-
-    def _kept_or_made(
-        self,
-        split_scheme: str,
-        origin: dict[str, Any],
-        source: str | None,
-        make: Callable[[], PseudoLabels],
-    ) -> dict[str, Any]:
-        """The manifest of a record; `source` is None for clusters, whose manifests name none."""
-        folder = Path(self.args.pseudo_labels["folder"])
+        teacher = None
+        if clusterer.reads_embeddings:
+            teacher = Teacher(Path(self.args.teacher_experiment), split_scheme)
+            origin = {"teacher_sha256": teacher.sha256(), **origin}
+        folder = Path(self.pseudo_label_settings.folder or "")
         if not record_paths(folder, split_scheme)[1].exists():
+            clusterer.check(len(pool), self.get_true_labels())
             folder.mkdir(parents=True, exist_ok=True)
-            made = make()
+            made = self.cluster_pool(clusterer, teacher)
             manifest = {**origin, **made.manifest, **self.change(split_scheme, made.cluster_ids)}
             save_pseudo_labels(PseudoLabels(made.cluster_ids, manifest), folder, split_scheme)
-        expected = {**origin, "source": source}
-        return load_pseudo_labels(folder, split_scheme, expected).manifest
+        return load_pseudo_labels(folder, split_scheme, origin).manifest
 
     def change(self, split_scheme: str, cluster_ids: np.ndarray) -> dict[str, Any]:
         """What a manifest says of the last round's pseudo labels; nothing in the first round."""
-        folder = self.args.pseudo_labels.get("last_folder")
+        folder = self.pseudo_label_settings.last_folder
         if not folder:
             return {}
         last = load_pseudo_labels(Path(folder), split_scheme)
         comparison = compare_with_last_round(cluster_ids, last.cluster_ids)
         return {"last_round": {"ids_sha256": last.manifest["ids_sha256"], **comparison}}
 
-    def cluster_pool(self, teacher: Teacher, settings: ClusteringSettings) -> PseudoLabels:
-        """Embed the pool with a teacher and clusters it.
+    def cluster_pool(self, clusterer: Clusterer, teacher: Teacher | None) -> PseudoLabels:
+        """Cluster the pool, of which a teacher makes the embeddings if they are asked for.
 
         Raises:
             PseudoLabelError: If the embeddings cannot be written.
         """
-        started = time.perf_counter()
-        models = {"trunk": self.get_trunk(), "embedder": self.get_embedder()}
-        teacher.load_into(models, self.device)
-        for model in models.values():
-            model.to(self.device)
-        folder = Path(self.args.pseudo_labels["folder"])
-        embeddings_path = folder / f"{teacher.split_scheme}.embeddings.{os.getpid()}.npy"
-        tester = self.get_tester(
-            **self.nullify_kwargs(dict.fromkeys(["end_of_testing_hook", "plots_folder"]))
-        )
-        pool = self.split_manager.get_unlabeled_dataset("eval")
+        pool_size = len(self.split_manager.get_unlabeled_dataset("eval"))
+        settings = self.pseudo_label_settings
+        scheme = self.split_manager.curr_split_scheme_name
+        folder = Path(settings.folder or "")
+        embeddings_path = folder / f"{scheme}.embeddings.{os.getpid()}.npy"
+        seconds = {}
+
+        def embed() -> np.ndarray:
+            if teacher is None:
+                raise PseudoLabelError(
+                    f"{type(clusterer).__name__} asked for embeddings, but its reads_embeddings is "
+                    "False; expected True."
+                )
+            started = time.perf_counter()
+            embeddings = self.embed_pool(teacher, embeddings_path)
+            seconds["embedding_seconds"] = round(time.perf_counter() - started, 3)
+            return embeddings
+
+        true_labels = self.get_true_labels()
         try:
-            embeddings = tester.embed_pool(
-                pool, models["trunk"], models["embedder"], embeddings_path
-            )
-            embedding_seconds = time.perf_counter() - started
-            clustering = cluster_embeddings(embeddings, settings, self.args.seed)
+            clustering = clusterer.cluster(UnlabeledPool(embed, true_labels, self.args.seed))
         except OSError as error:
             raise PseudoLabelError(
                 f"the pool's embeddings cannot be written to {embeddings_path}: {error}. Free "
@@ -128,13 +107,32 @@ class APISladePseudoLabels(APIWithPool):
             ) from error
         finally:
             embeddings_path.unlink(missing_ok=True)
-        manifest = {
-            **clustering.report,
-            "teacher_experiment": path_in_run(teacher.experiment, folder),
-            "teacher_model": teacher.suffix,
-            "embedding_seconds": round(embedding_seconds, 3),
+        manifest = clustering.manifest(clusterer, pool_size)
+        is_small = np.asarray(manifest["cluster_sizes"]) < settings.min_cluster_size
+        manifest |= {
+            "min_cluster_size": settings.min_cluster_size,
+            "clusters_below_min_size": int(is_small.sum()),
+            **seconds,
         }
-        true_labels = self.get_true_labels()
-        if true_labels is not None:
-            manifest["agreement"] = compare_with_true_labels(clustering.cluster_ids, true_labels)
-        return PseudoLabels(clustering.cluster_ids, manifest)
+        if teacher is not None:
+            manifest |= {
+                "teacher_experiment": path_in_run(teacher.experiment, folder),
+                "teacher_model": teacher.suffix,
+            }
+            if true_labels is not None:
+                ids = clustering.cluster_ids
+                manifest["agreement"] = compare_with_true_labels(ids, true_labels)
+        return PseudoLabels(clustering.cluster_ids.astype(np.int64), manifest)
+
+    def embed_pool(self, teacher: Teacher, path: Path) -> np.ndarray:
+        """The pool's embeddings, (N, D), in a memory-mapped file."""
+        models = {"trunk": self.get_trunk(), "embedder": self.get_embedder()}
+        teacher.load_into(models, self.device)
+        for model in models.values():
+            model.to(self.device)
+        tester = self.get_tester(
+            **self.nullify_kwargs(dict.fromkeys(["end_of_testing_hook", "plots_folder"]))
+        )
+        pool = self.split_manager.get_unlabeled_dataset("eval")
+        embeddings: np.ndarray = tester.embed_pool(pool, models["trunk"], models["embedder"], path)
+        return embeddings

@@ -3,25 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.base.files import atomic_write
 from slade_plugin.data.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
 from slade_plugin.host.api_parsers.api_with_pool import APIWithPool
 from slade_plugin.host.api_parsers.training_length import TrainingLength
 from slade_plugin.host.checkpoints.teacher import Teacher
-from slade_plugin.method.pseudo_labels.clustering import ClusteringSettings, check_num_clusters
 from slade_plugin.method.pseudo_labels.record import (
     PseudoLabels,
     load_pseudo_labels,
     pool_fingerprint,
     record_paths,
-)
-from slade_plugin.method.pseudo_labels.true_labels import (
-    TRUE_LABELS,
-    label_source,
-    record_true_labels,
 )
 
 STUDENT_INITIALIZATIONS = ("pretrained", "teacher")
@@ -59,7 +51,7 @@ class APISladeStudent(TrainingLength, APIWithPool):
         scheme = self.split_manager.curr_split_scheme_name
         own_folder = Path(self.experiment_folder) / scheme
         if not record_paths(own_folder, scheme)[1].exists():
-            source = self.args.pseudo_labels.get("folder")
+            source = self.pseudo_label_settings.folder
             if not source:
                 raise ConfigError(
                     "pseudo_labels: folder is null; expected the folder of a pseudo-label stage "
@@ -79,17 +71,17 @@ class APISladeStudent(TrainingLength, APIWithPool):
         """Pseudo labels to try the parts of a student with, before there are any.
 
         Raises:
-            ConfigError: If k does not fit the pool, or the pool lacks the labels asked for.
+            ConfigError: If the clusterer does not fit the pool.
             DataError: If the pool is empty.
         """
         pool_size = len(self.split_manager.get_unlabeled_dataset("train"))
-        settings = ClusteringSettings.from_config(self.args.pseudo_labels, pool_size)
-        is_oracle = label_source(self.args.pseudo_labels) == TRUE_LABELS
-        check_num_clusters(1 if is_oracle else settings.num_clusters, pool_size)
-        if is_oracle:
-            return record_true_labels(self.get_true_labels(), settings.min_cluster_size)
-        manifest = {"num_clusters": settings.num_clusters, "min_cluster_size": 1}
-        return PseudoLabels(np.arange(pool_size) % settings.num_clusters, manifest)
+        clusterer, true_labels = self.get_clusterer(), self.get_true_labels()
+        clusterer.check(pool_size, true_labels)
+        ids = clusterer.stand_in(pool_size, true_labels)
+        guessed = clusterer.reads_embeddings  # so the sizes mean nothing
+        smallest = 1 if guessed else self.pseudo_label_settings.min_cluster_size
+        manifest = {"num_clusters": int(ids.max()) + 1, "min_cluster_size": smallest}
+        return PseudoLabels(ids, manifest)
 
     def get_pseudo_labeled_dataset(self) -> PseudoLabeledDataset:
         """The pool's training images with pseudo labels from c to c + k - 1."""

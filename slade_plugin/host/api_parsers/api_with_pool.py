@@ -7,7 +7,10 @@ import numpy as np
 from powerful_benchmarker.api_parsers import BaseAPIParser
 
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.config import lookup
 from slade_plugin.host.factories.slade_split_manager_factory import SladeSplitManagerFactory
+from slade_plugin.method.clusterers import Clusterer
+from slade_plugin.method.pseudo_labels.settings import PseudoLabelSettings
 
 
 class APIWithPool(BaseAPIParser, ABC):
@@ -42,3 +45,14 @@ class APIWithPool(BaseAPIParser, ABC):
         """
         labels = getattr(self.split_manager.get_unlabeled_dataset("train"), "labels", None)
         return None if labels is None or len(np.unique(labels)) < 2 else np.asarray(labels)
+
+    @property
+    def pseudo_label_settings(self) -> PseudoLabelSettings:
+        """The entry `pseudo_labels` of the config."""
+        return PseudoLabelSettings.from_config(self.args.pseudo_labels)
+
+    def get_clusterer(self) -> Clusterer:
+        """The clusterer that the config names."""
+        spec, where = self.pseudo_label_settings.clusterer, "pseudo_labels.clusterer"
+        clusterer: Clusterer = lookup.build(self.pytorch_getter, "clusterer", spec, where)
+        return clusterer

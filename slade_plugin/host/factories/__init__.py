@@ -1,4 +1,4 @@
-"""The host's factories with their broken paths mended, one class a file.
+"""The host's factories with their broken paths fixed, one class a file.
 
 For a config that works with the host's factory, each makes the same objects.
 """

@@ -9,6 +9,7 @@ from slade_plugin.method.functional.pair_gaussians import (
     GRADIENT_MODES,
     Moments,
     PairMoments,
+    corrected_momentum,
     pair_moments,
     running_update,
     running_with_gradient,
@@ -23,7 +24,10 @@ from slade_plugin.method.functional.pair_mining import (
     pairs_by_label,
     thresholds_apart,
 )
-from slade_plugin.method.functional.pairwise_cross_entropy import pairwise_cross_entropy
+from slade_plugin.method.functional.pairwise_cross_entropy import (
+    cross_entropy_around_means,
+    pairwise_cross_entropy,
+)
 from slade_plugin.method.functional.precision import at_least_float32
 from slade_plugin.method.functional.similarity_distribution import similarity_distribution_loss
 
@@ -35,6 +39,8 @@ __all__ = [
     "at_least_float32",
     "basis_cross_entropy",
     "basis_responses",
+    "corrected_momentum",
+    "cross_entropy_around_means",
     "mine_by_similarity",
     "pair_moments",
     "pair_precision",

@@ -21,15 +21,14 @@ GRADIENT_MODES = ("batch", "running")
 
 
 class Moments(NamedTuple):
-    """Mean and population variance, each a scalar tensor with gradient, over ``num_pairs``."""
+    """Mean and population variance, each a scalar tensor with gradient."""
 
     mean: Tensor
     variance: Tensor
-    num_pairs: int
 
 
 class PairMoments(NamedTuple):
-    """Moments of the positive and the negative pairs of a batch; None where it holds none."""
+    """Moments of the positive and the negative pairs; None for a sign without pairs."""
 
     positive: Moments | None
     negative: Moments | None
@@ -85,7 +84,7 @@ def _moments(values: Tensor) -> Moments | None:
     if len(values) == 0:
         return None
     mean = values.mean()
-    return Moments(mean, (values - mean).square().mean(), len(values))
+    return Moments(mean, (values - mean).square().mean())
 
 
 def running_update(running: Tensor, batch: Tensor, momentum: float, is_first: bool) -> Tensor:
@@ -103,6 +102,30 @@ def running_update(running: Tensor, batch: Tensor, momentum: float, is_first: bo
     if is_first:
         return batch
     return (1.0 - momentum) * batch + momentum * running
+
+
+def corrected_momentum(momentum: float, updates: int) -> float:
+    """Momentum of the next update that corrects a running statistic for its start, as Adam does.
+
+    Adam divides an average that starts from zero by ``1 - beta ** t``. The corrected average obeys
+    ``running_update`` with ``beta_t = beta * (1 - beta ** (t - 1)) / (1 - beta ** t)``: 0 for the
+    first observation, then a plain mean of the observations as long as ``t`` is far below
+    ``1 / (1 - beta)``, and beta in the end.
+
+    Args:
+        momentum: beta in [0, 1).
+        updates: t - 1, how many observations have been made so far.
+
+    Returns:
+        beta_t in [0, beta).
+
+    Source: Kingma and Ba, "Adam" (arXiv 1412.6980), Sec. 3; the use for Eq. 6 of SLADE is ours.
+
+    >>> [round(corrected_momentum(0.5, updates), 4) for updates in range(4)]
+    [0.0, 0.3333, 0.4286, 0.4667]
+    """
+    before: float = momentum**updates
+    return momentum * (1.0 - before) / (1.0 - momentum * before)
 
 
 def running_with_gradient(

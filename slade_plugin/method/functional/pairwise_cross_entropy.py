@@ -14,7 +14,7 @@ Gaussians is not taken: with two variances it rises and falls again with s.
 from torch import Tensor
 from torch.nn import functional
 
-from slade_plugin.method.functional.pair_gaussians import similarities_by_label
+from slade_plugin.method.functional.pair_gaussians import PairMoments, similarities_by_label
 
 
 def pairwise_cross_entropy(
@@ -55,3 +55,27 @@ def pairwise_cross_entropy(
     ]
     halves = [term.mean() if len(term) else term.sum() for term in terms]
     return (halves[0] + halves[1]) / 2
+
+
+def cross_entropy_around_means(
+    similarity: Tensor, labels: Tensor, moments: PairMoments, scale: float
+) -> Tensor:
+    """``pairwise_cross_entropy`` around the midpoint of two means.
+
+    Args:
+        similarity: (N, N), larger = closer.
+        labels: (N,), a pair is positive where they are equal.
+        moments: Of the positive and the negative pairs; gradients flow to their means.
+        scale: > 0, the steepness.
+
+    Returns:
+        A scalar >= 0; 0 with a gradient of 0 where one of the means is unknown.
+
+    Raises:
+        ShapeError: if the shapes are not (N, N) and (N,).
+    """
+    positive, negative = moments
+    if positive is None or negative is None:
+        return similarity[:0].sum()
+    midpoint = (positive.mean + negative.mean) / 2
+    return pairwise_cross_entropy(similarity, labels, midpoint, scale)

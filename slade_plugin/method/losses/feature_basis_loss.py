@@ -1,22 +1,19 @@
 """The feature basis loss: W_a, the two global Gaussians and L_Basis = L_CE + L_SD.
 
-SLADE (arXiv 2011.10269): Eq. 2 (the sum), Eq. 3 (L_CE), Eq. 4 (similarity), Eq. 5 (L_SD), Eq. 6
-(global Gaussians); poster, Feature basis learning.
+SLADE (arXiv 2011.10269): Eq. 2 (the sum), Eq. 3 (L_CE), Eq. 4 (similarity), Eq. 6 (global
+Gaussians); poster, Feature basis learning. L_SD and what replaces it: ``method.pairwise_losses``.
 
 Differs from the paper, each by a named option:
 - ``gradient_mode``: the literal Eq. 6 multiplies the gradient of L_SD by 1 - beta = 0.01 and
   leaves W_a to L_CE; by default the batch statistic gives the gradient at full strength.
+- ``bias_correction``: corrects the running statistics for their start, as Adam does.
 - ``center_responses``: subtracts a running mean from the responses of D^u before the cosine.
 - ``logit_scale`` and ``normalize_embeddings``: no public source states a scale for the logits of
   Eq. 3, nor whether f has unit length there.
-- ``pairwise_loss``: L_SD, or what stands for it in ablation 3 (poster). No source defines that; the
-  reading is in ``functional.pairwise_cross_entropy``.
 """
 
 import math
-from collections.abc import Callable
-from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pytorch_metric_learning.losses.base_metric_loss_function import BaseMetricLossFunction
@@ -25,37 +22,35 @@ from pytorch_metric_learning.utils.common_functions import TorchInitWrapper
 from torch import Tensor
 
 from slade_plugin.base.errors import ConfigError, DataError, ShapeError
+from slade_plugin.base.settings import Range, checked_arguments
 from slade_plugin.method.functional import (
-    GRADIENT_MODES,
     Moments,
+    PairMoments,
     at_least_float32,
     basis_cross_entropy,
     basis_responses,
+    corrected_momentum,
     pair_moments,
     pairwise_cosine,
-    pairwise_cross_entropy,
     running_update,
     running_with_gradient,
-    similarity_distribution_loss,
-    thresholds_apart,
 )
+from slade_plugin.method.pairwise_losses import PairwiseLoss, SimilarityDistribution
 
-SIMILARITY_DISTRIBUTION, LOCAL_CE, GLOBAL_CE = "similarity_distribution", "local_ce", "global_ce"
-PAIRWISE_LOSSES = (SIMILARITY_DISTRIBUTION, LOCAL_CE, GLOBAL_CE)
+_SIMILARITY_DISTRIBUTION = SimilarityDistribution()
 
 
 class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
     """Feature basis learning on a labeled and a pseudo-labeled batch in one call.
 
-    ``L_CE(D^l) + L_SD(D^u)`` with
-    ``L_CE = cross_entropy(logit_scale * W_a f, label)`` and
-    ``L_SD = max(mu_neg - mu_pos + margin, 0) + variance_weight * (var_pos + var_neg)``,
-    f of unit length unless ``normalize_embeddings`` is off. Computed in float32 or wider,
-    outside autocast. The statistics are running ones; they move in training mode only, each
-    Gaussian on its own, and start from their first observation.
+    ``L_CE(D^l) + L_pair(D^u)`` with ``L_CE = cross_entropy(logit_scale * W_a f, label)`` and L_SD
+    or another ``PairwiseLoss`` over the basis similarities of D^u. Computed in float32 or wider,
+    outside autocast. The running statistics move in training mode only, whatever the pairwise loss,
+    each Gaussian on its own, and start from their first observation.
 
-    With ``pairwise_loss`` L_SD gives way to a cross entropy over pairs; the running statistics move
-    as before, since mining needs them.
+    The arguments are declared, with type, range and meaning, in the signature. ``**kwargs`` are
+    those of the host's losses: collect_stats, weight_init_func, weight_regularizer,
+    weight_reg_weight, embedding_regularizer, embedding_reg_weight.
 
     Attributes:
         W_a: (num_classes, embedding_size) parameter, the basis vectors as rows. The host trains
@@ -65,27 +60,8 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         negative_mean, negative_variance, negative_updates: the same for different ones.
         response_mean, response_updates: buffers, (num_classes,) running mean of the responses of
             D^u; only with ``center_responses``.
-
-    Args:
-        num_classes: c, classes of the labeled train split; the host passes it.
-        embedding_size: D, output size of the embedder.
-        margin: m of Eq. 5, in [0, 2]: cosines cannot be further apart.
-        variance_weight: lambda_v of Eq. 5.
-        momentum: beta of Eq. 6, in [0, 1), also of the running mean of the responses.
-        gradient_mode: "batch" or "running", see ``functional.running_with_gradient``.
-        logit_scale: multiplies the responses in L_CE only.
-        normalize_embeddings: whether f is brought to unit length before W_a. Without a center
-            the cosine of Eq. 4 is the same either way.
-        center_responses: whether the cosine is taken around the running mean of the responses.
-        cross_entropy_weight: multiplies L_CE.
-        similarity_distribution_weight: multiplies L_SD, or what stands for it.
-        pairwise_loss: "similarity_distribution" for L_SD; "local_ce" or "global_ce" for
-            ``functional.pairwise_cross_entropy`` around the midpoint of the batch's two means (0
-            where one is lacking) or of the running ones (with the gradient of ``gradient_mode``).
-            Recorded under its name. ``margin`` and ``variance_weight`` are of L_SD alone.
-        pairwise_scale: steepness of that cross entropy, unused by L_SD.
-        **kwargs: of the host's losses: collect_stats, weight_init_func, weight_regularizer,
-            weight_reg_weight, embedding_regularizer, embedding_reg_weight.
+        pool_similarity: (M, M) basis similarity of the M rows of D^u in the last forward call,
+            detached, for their miner; None if there were none.
 
     Raises:
         ConfigError: with everything that is wrong at once.
@@ -95,57 +71,49 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
 
     response_mean: Tensor
     response_updates: Tensor
+    num_classes: int
+    embedding_size: int
+    momentum: float
+    bias_correction: bool
+    gradient_mode: str
+    logit_scale: float
+    normalize_embeddings: bool
+    center_responses: bool
+    cross_entropy_weight: float
+    similarity_distribution_weight: float
+    pairwise_loss: PairwiseLoss
 
     def __init__(
         self,
-        num_classes: int,
-        embedding_size: int,
-        margin: float = 0.5,
-        variance_weight: float = 1.0,
-        momentum: float = 0.99,
-        gradient_mode: str = "batch",
-        logit_scale: float = 1.0,
-        normalize_embeddings: bool = True,
-        center_responses: bool = False,
-        cross_entropy_weight: float = 1.0,
-        similarity_distribution_weight: float = 1.0,
-        pairwise_loss: str = SIMILARITY_DISTRIBUTION,
-        pairwise_scale: float = 10.0,
+        num_classes: Annotated[int, Range(2)],  # c, classes of the train split; the host passes it
+        embedding_size: Annotated[int, Range(1)],  # D, output size of the embedder
+        pairwise_loss: PairwiseLoss = _SIMILARITY_DISTRIBUTION,  # L_SD, or ablation 3's
+        momentum: Annotated[float, Range(0, 1, "[)")] = 0.99,  # beta of Eq. 6, for every statistic
+        bias_correction: bool = False,  # for every statistic, see functional.corrected_momentum
+        gradient_mode: Literal["batch", "running"] = "batch",  # see running_with_gradient
+        logit_scale: Annotated[float, Range(0, ends="(]")] = 1.0,  # of the responses, in L_CE only
+        normalize_embeddings: bool = True,  # whether f has unit length before W_a
+        center_responses: bool = False,  # the cosine around the running mean of the responses
+        cross_entropy_weight: Annotated[float, Range(0)] = 1.0,  # of L_CE
+        similarity_distribution_weight: Annotated[float, Range(0)] = 1.0,  # of the pairwise loss
         **kwargs: Any,
     ) -> None:
-        """Check the configuration; initialise W_a as torch.nn.Linear does, the rest empty."""
-        _check_configuration(
-            {
-                "num_classes": num_classes,
-                "embedding_size": embedding_size,
-                "margin": margin,
-                "variance_weight": variance_weight,
-                "momentum": momentum,
-                "gradient_mode": gradient_mode,
-                "logit_scale": logit_scale,
-                "normalize_embeddings": normalize_embeddings,
-                "center_responses": center_responses,
-                "cross_entropy_weight": cross_entropy_weight,
-                "similarity_distribution_weight": similarity_distribution_weight,
-                "pairwise_loss": pairwise_loss,
-                "pairwise_scale": pairwise_scale,
-            },
-            kwargs,
+        """Check the arguments; initialize W_a as torch.nn.Linear does, the rest empty."""
+        arguments = checked_arguments(
+            "FeatureBasisLoss",
+            FeatureBasisLoss.__init__,
+            locals(),
+            "config_loss under loss_funcs: basis_loss: FeatureBasisLoss",
+            problems=[
+                f"{key} is given; expected none, as the similarity is the cosine of the basis "
+                "responses and each term is a mean already."
+                for key in ("distance", "reducer")
+                if key in kwargs
+            ],
         )
-        self.pairwise_loss = pairwise_loss  # the host's constructor asks for the terms' names
+        self.__dict__.update(arguments)  # the host's constructor asks for the terms' names
         super().__init__(**kwargs)
-        self.num_classes = int(num_classes)
-        self.embedding_size = int(embedding_size)
-        self.margin = float(margin)
-        self.variance_weight = float(variance_weight)
-        self.momentum = float(momentum)
-        self.gradient_mode = gradient_mode
-        self.logit_scale = float(logit_scale)
-        self.normalize_embeddings = normalize_embeddings
-        self.center_responses = center_responses
-        self.cross_entropy_weight = float(cross_entropy_weight)
-        self.similarity_distribution_weight = float(similarity_distribution_weight)
-        self.pairwise_scale = float(pairwise_scale)
+        self.pool_similarity: Tensor | None = None
 
         self.W_a = torch.nn.Parameter(torch.empty(self.num_classes, self.embedding_size))
         self.weight_init_func(self.W_a)
@@ -160,17 +128,16 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         )
 
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: None = None) -> Tensor:
-        """Return ``cross_entropy_weight * L_CE + similarity_distribution_weight * L_SD``.
+        """Return ``cross_entropy_weight * L_CE + similarity_distribution_weight * L_pair``.
 
-        Gradients flow to ``embeddings`` and W_a. A term without rows, or L_SD without a pair,
-        is 0.
+        Gradients flow to ``embeddings`` and W_a. A term without rows, or without a pair, is 0.
 
         Args:
             embeddings: (N, D), any length.
             labels: (N,) integers: below num_classes the class of a labeled row, from there on
                 num_classes + cluster id of a pseudo-labeled one. The two kinds are never
-                compared: L_CE sees the first, L_SD the second.
-            indices_tuple: not taken; L_SD is over all pairs.
+                compared: L_CE sees the first, the pairwise loss the second.
+            indices_tuple: not taken; the pairwise loss is over all pairs.
 
         Returns:
             A scalar, float32 or wider.
@@ -182,8 +149,9 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         """
         if indices_tuple is not None:
             raise ConfigError(
-                "FeatureBasisLoss was given an indices_tuple; expected none, as Eq. 5 is over "
-                "all pairs of D^u. Remove the tuple_miner, or do not use it as metric_loss."
+                "FeatureBasisLoss was given an indices_tuple; expected none, as the pairwise "
+                "loss is over all pairs of D^u. Remove the tuple_miner, or do not use it as "
+                "metric_loss."
             )
         if embeddings.dim() != 2 or embeddings.shape[1] != self.embedding_size:
             raise ShapeError(
@@ -226,7 +194,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         pairwise = self._pairwise(responses[~is_labeled], labels[~is_labeled])
         terms = {
             "cross_entropy": self.cross_entropy_weight * cross_entropy,
-            self.pairwise_loss: self.similarity_distribution_weight * pairwise,
+            self.pairwise_loss.term: self.similarity_distribution_weight * pairwise,
         }
         loss_dict: dict[str, dict[str, Any]] = {
             name: {"losses": value, "indices": None, "reduction_type": "already_reduced"}
@@ -239,16 +207,6 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         """Return the responses ``r = W_a f``: (N, D) to (N, c), not centred, with gradient."""
         return basis_responses(embeddings, self.W_a, self.normalize_embeddings)
 
-    def centered_responses(self, embeddings: Tensor) -> Tensor:
-        """Return what the cosine is taken of: the responses, (N, c), minus their running mean.
-
-        They are the responses themselves unless ``center_responses`` is on and a batch of D^u
-        has been seen. This is the input of ``BasisSimilarityMiner``.
-        """
-        responses = self.responses(embeddings)
-        center = self._center()
-        return responses if center is None else responses - center
-
     def similarity(self, embeddings: Tensor) -> Tensor:
         """Return the basis similarity of every two rows, (N, N); larger = closer.
 
@@ -258,17 +216,12 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         """
         return pairwise_cosine(self.responses(embeddings), self._center())
 
-    def thresholds(self) -> tuple[float, float]:
-        """Return (mu_pos, mu_neg), the mining thresholds T1 and T2; NaN if not yet observed.
+    def running_means(self) -> tuple[float, float]:
+        """Return (mu_pos, mu_neg); NaN if not yet observed.
 
-        Source: SLADE, Eq. 7.
+        Source: SLADE, Eq. 6; the mining thresholds T1 and T2 of Eq. 7.
         """
         return self.mu_pos, self.mu_neg
-
-    @property
-    def gaussians_separated(self) -> bool:
-        """Whether both Gaussians were observed and mu_pos > mu_neg, so that mining can begin."""
-        return thresholds_apart(*self.thresholds())
 
     @property
     def mu_pos(self) -> float:
@@ -295,61 +248,48 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         return TorchInitWrapper(torch.nn.init.kaiming_uniform_, a=math.sqrt(5))
 
     def _sub_loss_names(self) -> list[str]:
-        return ["cross_entropy", self.pairwise_loss]
+        return ["cross_entropy", self.pairwise_loss.term]
 
     def _pairwise(self, responses: Tensor, labels: Tensor) -> Tensor:
+        self.pool_similarity = None
         if len(labels) == 0:
             return responses.sum()
         if self.center_responses and self.training:
             self._move_response_mean(responses.detach().mean(dim=0))
         similarity = pairwise_cosine(responses, self._center())
-        moments = pair_moments(similarity, labels)
-        positive = self._gaussian("positive", moments.positive)
-        negative = self._gaussian("negative", moments.negative)
-        if self.pairwise_loss != SIMILARITY_DISTRIBUTION:
-            means = moments if self.pairwise_loss == LOCAL_CE else (positive, negative)
-            if means[0] is None or means[1] is None:  # no midpoint yet, or none in this batch
-                return responses[:0].sum()
-            midpoint = (means[0][0] + means[1][0]) / 2
-            return pairwise_cross_entropy(similarity, labels, midpoint, self.pairwise_scale)
-        if positive is not None and negative is not None:
-            return similarity_distribution_loss(
-                positive[0],
-                negative[0],
-                positive[1],
-                negative[1],
-                margin=self.margin,
-                variance_weight=self.variance_weight,
-            )
-        seen = positive if positive is not None else negative
-        if seen is None:  # one row, before any pair was seen
-            return responses[:0].sum()
-        return self.variance_weight * seen[1]
+        self.pool_similarity = similarity.detach()
+        batch = pair_moments(similarity, labels)
+        running = PairMoments(
+            self._gaussian("positive", batch.positive), self._gaussian("negative", batch.negative)
+        )
+        return self.pairwise_loss(similarity, labels, batch, running)
 
-    def _gaussian(self, sign: str, batch: Moments | None) -> tuple[Tensor, Tensor] | None:
-        """Mean and variance of one Gaussian after this batch; None if it was never observed."""
+    def _gaussian(self, sign: str, batch: Moments | None) -> Moments | None:
+        """One Gaussian after this batch; None if it was never observed."""
         running_mean = self.get_buffer(f"{sign}_mean")
         running_variance = self.get_buffer(f"{sign}_variance")
         updates = self.get_buffer(f"{sign}_updates")
-        is_first = int(updates) == 0
         if batch is None:
-            return None if is_first else (running_mean.clone(), running_variance.clone())
-        mean = running_with_gradient(
-            running_mean, batch.mean, self.momentum, is_first, self.gradient_mode
-        )
-        variance = running_with_gradient(
-            running_variance, batch.variance, self.momentum, is_first, self.gradient_mode
-        )
+            seen = int(updates) > 0
+            return Moments(running_mean.clone(), running_variance.clone()) if seen else None
+        step = (*self._step(updates), self.gradient_mode)
+        mean = running_with_gradient(running_mean, batch.mean, *step)
+        variance = running_with_gradient(running_variance, batch.variance, *step)
         if self.training:
             running_mean.copy_(mean.detach())
             running_variance.copy_(variance.detach())
             updates.add_(1)
-        return mean, variance
+        return Moments(mean, variance)
+
+    def _step(self, updates: Tensor) -> tuple[float, bool]:
+        """Momentum of the next update of a statistic, and whether it is its first."""
+        done = int(updates)
+        corrected = self.bias_correction
+        return corrected_momentum(self.momentum, done) if corrected else self.momentum, done == 0
 
     def _move_response_mean(self, batch_mean: Tensor) -> None:
-        is_first = int(self.response_updates) == 0
-        moved = running_update(self.response_mean, batch_mean, self.momentum, is_first)
-        self.response_mean.copy_(moved)
+        step = self._step(self.response_updates)
+        self.response_mean.copy_(running_update(self.response_mean, batch_mean, *step))
         self.response_updates.add_(1)
 
     def _center(self) -> Tensor | None:
@@ -361,58 +301,3 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         if int(self.get_buffer(f"{sign}_updates")) == 0:
             return math.nan
         return float(self.get_buffer(f"{sign}_{statistic}"))
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: object, low: float, high: float = math.inf) -> bool:
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and low <= value <= high  # type: ignore[arg-type, operator]
-
-
-_NOT_NEGATIVE = "a number >= 0"
-_EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "num_classes": (lambda value: _is_integer(value) and value >= 2, "an integer >= 2"),
-    "embedding_size": (lambda value: _is_integer(value) and value >= 1, "an integer >= 1"),
-    "margin": (lambda value: _is_number(value, 0, 2), "a number in [0, 2]"),
-    "variance_weight": (lambda value: _is_number(value, 0), _NOT_NEGATIVE),
-    "momentum": (lambda value: _is_number(value, 0, 1) and value < 1, "a number in [0, 1)"),
-    "gradient_mode": (
-        lambda value: isinstance(value, str) and value in GRADIENT_MODES,
-        f"one of {', '.join(GRADIENT_MODES)}",
-    ),
-    "logit_scale": (lambda value: _is_number(value, 0) and value > 0, "a number > 0"),
-    "normalize_embeddings": (lambda value: isinstance(value, bool), "True or False"),
-    "center_responses": (lambda value: isinstance(value, bool), "True or False"),
-    "cross_entropy_weight": (lambda value: _is_number(value, 0), _NOT_NEGATIVE),
-    "similarity_distribution_weight": (lambda value: _is_number(value, 0), _NOT_NEGATIVE),
-    "pairwise_loss": (
-        lambda value: isinstance(value, str) and value in PAIRWISE_LOSSES,
-        f"one of {', '.join(PAIRWISE_LOSSES)}",
-    ),
-    "pairwise_scale": (lambda value: _is_number(value, 0) and value > 0, "a number > 0"),
-}
-
-
-def _check_configuration(values: dict[str, object], kwargs: dict[str, Any]) -> None:
-    problems = []
-    for key, value in values.items():
-        is_right, expected = _EXPECTED[key]
-        if not is_right(value):
-            hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(value, str) else ""
-            hint = "" if key in ("gradient_mode", "pairwise_loss") else hint
-            problems.append(f"{key} is {value!r}; expected {expected}{hint}.")
-    problems += [
-        f"{key} is given; expected none, as the similarity is the cosine of the basis responses "
-        "and each term is a mean already."
-        for key in ("distance", "reducer")
-        if key in kwargs
-    ]
-    if problems:
-        raise ConfigError(
-            "FeatureBasisLoss: "
-            + " ".join(problems)
-            + " Set it in config_loss under loss_funcs: basis_loss: FeatureBasisLoss."
-        )

@@ -1,50 +1,130 @@
-"""What all miners of D^u are: of one batch, every row with a pseudo label, with records.
+"""What every miner of D^u is: one call with all that is known of the batch, and its records.
 
 The host takes two images with the label -1 for a positive pair, as it does with any equal labels.
 """
 
+import math
 from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from pytorch_metric_learning.miners.base_miner import BaseTupleMiner
 from torch import Tensor
 
 from slade_plugin.base.errors import ConfigError, DataError
-from slade_plugin.method.functional import PairIndices
-from slade_plugin.method.miners.pair_precision_records import PairPrecisionRecords
+from slade_plugin.method.functional import PairIndices, pairwise_cosine
+
+_PRECISION = ["positive_precision", "negative_precision"]
+_RECALL = ["positive_recall", "negative_recall"]
 
 
-class PoolPairMiner(PairPrecisionRecords, BaseTupleMiner, ABC):
-    """A miner of pairs of D^u; a subclass says which in ``mine_pairs``."""
+class PoolBatch(NamedTuple):
+    """All that a miner of D^u may use.
+
+    Attributes:
+        labels: (M,) pseudo labels, num_classes + cluster id.
+        similarity: (M, M) basis similarity, larger = closer, detached; None without a basis.
+        running_means: (mu_pos, mu_neg) of the feature basis; NaN if not yet observed.
+        progress: Share of the training's steps that are done, from 0 to below 1.
+    """
+
+    labels: Tensor
+    similarity: Tensor | None = None
+    running_means: tuple[float, float] = (math.nan, math.nan)
+    progress: float = 0.0
+
+
+class PoolPairMiner(BaseTupleMiner, ABC):
+    """A miner of pairs of D^u; a subclass chooses them in ``choose``.
+
+    The trainer calls ``mine_pool`` and, where the pool's classes are known, records the precision
+    and recall of the pairs in the miner's table. Called as a miner of the host, with embeddings and
+    labels, it takes the embeddings for basis responses and knows no running means.
+
+    Attributes:
+        reads_similarity: Whether it needs a feature basis.
+        reads_running_means: Whether it mines nothing before the running means are known.
+        start: Share of the training before it begins to choose.
+        positive_precision: Share of the mined positive pairs truly of one class; NaN if unknown.
+        negative_precision: Share of the mined negative pairs truly of two classes.
+        positive_recall: Share of the batch's pairs truly of one class that were mined as positive.
+        negative_recall: Share of its pairs truly of two classes that were mined as negative.
+
+    Args:
+        collect_stats: Whether the host records this miner at all.
+    """
+
+    reads_similarity: ClassVar[bool] = False
+    reads_running_means: bool = False
+    start: float = 0.0
+
+    def __init__(self, collect_stats: bool = True) -> None:
+        """Create the record columns."""
+        super().__init__(collect_stats=collect_stats)
+        self.add_to_recordable_attributes(list_of_names=_PRECISION + _RECALL, is_stat=True)
+        self.record_precision()
+
+    def mine_pool(self, batch: PoolBatch) -> PairIndices:
+        """Mine one batch and record the counts.
+
+        Returns:
+            (a1, p, a2, n), both directions of each pair; empty if there is none.
+
+        Raises:
+            DataError: If a pseudo label is negative.
+        """
+        self.reset_stats()
+        with torch.no_grad():
+            pairs = self._checked_choice(batch)
+        self.output_assertion(pairs)
+        return pairs
 
     def mine(
         self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor
     ) -> PairIndices:
-        """Refuse what cannot be mined, and mine the rest.
+        """Mine as the host asks, from basis responses and labels alone.
 
         Args:
-            embeddings: (N, ...) of D^u.
-            labels: (N,) pseudo labels, num_classes + cluster id.
+            embeddings: (M, c) responses of the basis.
+            labels: (M,) pseudo labels.
             ref_emb: ``embeddings`` itself.
             ref_labels: ``labels`` itself.
 
         Raises:
-            DataError: if a label is negative.
-            ConfigError: if ``ref_emb`` is another batch.
+            DataError: If a label is negative.
+            ConfigError: If ``ref_emb`` is another batch.
         """
-        name = type(self).__name__
         if ref_emb is not embeddings:
             raise ConfigError(
-                f"{name} was given a second set of embeddings (ref_emb); expected none, as it "
-                "mines within one batch. It cannot be the miner of CrossBatchMemory."
+                f"{type(self).__name__} was given a second set of embeddings (ref_emb); expected "
+                "none, as it mines within one batch. It cannot be the miner of CrossBatchMemory."
             )
-        if (labels < 0).any():
-            raise DataError(
-                f"{name} was given the pseudo label {int(labels.min())}; expected num_classes + "
-                "cluster id, >= 0. An image without a pseudo label must not be in the batch: two "
-                "of them would be taken for a positive pair."
-            )
-        return self.mine_pairs(embeddings, labels)
+        similarity = pairwise_cosine(embeddings) if self.reads_similarity else None
+        return self._checked_choice(PoolBatch(labels, similarity))
 
     @abstractmethod
-    def mine_pairs(self, embeddings: Tensor, labels: Tensor) -> PairIndices:
+    def choose(self, batch: PoolBatch) -> PairIndices:
         """Return (a1, p, a2, n), both directions of each pair; empty if there is none."""
+
+    def reset_stats(self) -> None:
+        """Forget the previous batch: the host's counts become 0, the shares unknown."""
+        super().reset_stats()
+        self.record_precision()
+
+    def record_precision(
+        self,
+        precision: tuple[float, float] = (math.nan, math.nan),
+        recall: tuple[float, float] = (math.nan, math.nan),
+    ) -> None:
+        """Set the record columns, positive pairs first; called by the trainer."""
+        values: dict[str, Any] = dict(zip(_PRECISION + _RECALL, precision + recall, strict=True))
+        self.__dict__.update(values)
+
+    def _checked_choice(self, batch: PoolBatch) -> PairIndices:
+        if (batch.labels < 0).any():
+            raise DataError(
+                f"{type(self).__name__} was given the pseudo label {int(batch.labels.min())}; "
+                "expected num_classes + cluster id, >= 0. An image without a pseudo label must not "
+                "be in the batch: two of them would be taken for a positive pair."
+            )
+        return self.choose(batch)

@@ -11,8 +11,8 @@ def compare_with_last_round(cluster_ids: np.ndarray, last_ids: np.ndarray) -> di
     """Compares two clusterings of the same images, whose ids mean nothing to each other.
 
     Args:
-        cluster_ids: (N,) int >= 0, of this round.
-        last_ids: (N,) int >= 0, of the last round.
+        cluster_ids: (N,) int >= 0, of this round; -1 is noise, here a cluster like any other.
+        last_ids: (N,) of the last round, likewise.
 
     Returns:
         NMI (arithmetic mean; 1 = equal up to renaming) and `moved`, 0 to 1. For the latter each
@@ -28,8 +28,9 @@ def compare_with_last_round(cluster_ids: np.ndarray, last_ids: np.ndarray) -> di
             f"{len(cluster_ids)} images have pseudo labels, {len(last_ids)} had some in the last "
             "round; expected the same pool. Check unlabeled_dataset in config_dataset."
         )
-    table = np.zeros((int(cluster_ids.max()) + 1, int(last_ids.max()) + 1), dtype=np.int64)
-    np.add.at(table, (cluster_ids, last_ids), 1)
+    # The first row and column are noise.
+    table = np.zeros((int(cluster_ids.max()) + 2, int(last_ids.max()) + 2), dtype=np.int64)
+    np.add.at(table, (cluster_ids + 1, last_ids + 1), 1)
     stayed = table[linear_sum_assignment(table, maximize=True)].sum()
     return {
         "NMI": float(normalized_mutual_info_score(last_ids, cluster_ids)),

@@ -21,6 +21,7 @@ from slade_plugin.base.files import (
     sha256_of_file,
     write_manifest,
 )
+from slade_plugin.method.clusterers.clusterer import NOISE
 
 _FORMAT = 1
 
@@ -30,7 +31,7 @@ class PseudoLabels:
     """Cluster ids of one split scheme's pool.
 
     Attributes:
-        cluster_ids: (N,) int64, 0 to num_clusters - 1, one an image of the pool.
+        cluster_ids: (N,) int64, 0 to num_clusters - 1, one an image of the pool; -1 is noise.
         manifest: Where the ids come from: teacher and pool hashes, settings, sizes, agreement.
     """
 
@@ -41,14 +42,14 @@ class PseudoLabels:
         """Checks the ids.
 
         Raises:
-            PseudoLabelError: If an id is negative or not below the number of clusters.
+            PseudoLabelError: If an id is below -1 or not below the number of clusters.
         """
         ids, k = self.cluster_ids, self.num_clusters
-        if ids.ndim != 1 or len(ids) == 0 or ids.min() < 0 or ids.max() >= k:
+        if ids.ndim != 1 or len(ids) == 0 or ids.min() < NOISE or ids.max() >= k:
             found = f"{ids.min()} to {ids.max()}" if ids.size else "none"
             raise PseudoLabelError(
                 f"cluster ids are {found} in an array of shape {ids.shape}; expected a flat array "
-                f"of ids from 0 to {k - 1}."
+                f"of ids from 0 to {k - 1}, or {NOISE} for noise."
             )
 
     @property
@@ -57,7 +58,7 @@ class PseudoLabels:
         return int(self.manifest["num_clusters"])
 
     def for_training(self, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the student trains on: clusters large enough, ids shifted past the real classes.
+        """What the student trains on: no noise, clusters large enough, ids past the real classes.
 
         Args:
             num_classes: c, number of labeled training classes.
@@ -68,12 +69,14 @@ class PseudoLabels:
         Raises:
             PseudoLabelError: If no cluster is large enough.
         """
-        sizes = np.bincount(self.cluster_ids, minlength=self.num_clusters)
-        keep = np.flatnonzero(sizes[self.cluster_ids] >= self.manifest["min_cluster_size"])
+        is_clustered = self.cluster_ids != NOISE
+        sizes = np.bincount(self.cluster_ids[is_clustered], minlength=self.num_clusters)
+        is_large = sizes[self.cluster_ids] >= self.manifest["min_cluster_size"]
+        keep = np.flatnonzero(is_clustered & is_large)
         if len(np.unique(self.cluster_ids[keep])) < 2:
             raise PseudoLabelError(
                 f"fewer than two clusters hold {self.manifest['min_cluster_size']} images or more; "
-                "lower pseudo_labels: num_clusters or min_cluster_size in config_general."
+                "change pseudo_labels: clusterer or min_cluster_size in config_general."
             )
         return keep, self.cluster_ids[keep] + num_classes
 
@@ -139,13 +142,22 @@ def load_pseudo_labels(
             f"{ids_path} is damaged: its hash is {digest[:12]}, the manifest says "
             f"{str(manifest.get('ids_sha256'))[:12]}. {remedy}"
         )
+    origin = {"clusterer": _former_clusterer(manifest), **manifest}
     for key, value in {"split_scheme": split_scheme, **(expected or {})}.items():
-        if manifest.get(key) != value:
+        if origin.get(key) != value:
             raise PseudoLabelError(
-                f"{manifest_path} was made for {key} {manifest.get(key)!r}; expected {value!r}. "
+                f"{manifest_path} was made for {key} {origin.get(key)!r}; expected {value!r}. "
                 f"{remedy}"
             )
     return PseudoLabels(np.load(ids_path), manifest)
+
+
+def _former_clusterer(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The clusterer of a record that was made before records named theirs."""
+    if manifest.get("source") == "true_labels":
+        return {"TrueLabels": {}}
+    names = ("num_clusters", "num_iterations", "num_restarts", "seed")
+    return {"KMeans": {name: manifest.get(name) for name in names}}
 
 
 def pool_fingerprint(pool: Any) -> str:

@@ -23,7 +23,8 @@ from slade_plugin.data.datasets.pseudo_labeled_dataset import (
     POOL_INDEX,
     PseudoLabeledDataset,
 )
-from slade_plugin.method.miners import BasisSimilarityMiner
+from slade_plugin.method.functional import pair_precision, pair_recall
+from slade_plugin.method.miners import PoolBatch, PoolPairMiner
 
 BASIS_OPTIMIZER = "basis_loss_optimizer"
 
@@ -38,8 +39,8 @@ class SladeStudent(MetricLossOnly):
         num_classes: c, number of labeled training classes; labels of D^l are 0 to c - 1.
         true_labels: (N,) true labels of the whole pool or None; only ever used to record how many
             mined pairs are right.
-        num_epochs: Length of the whole training, which a `BasisSimilarityMiner` with a `start`
-            needs to know; 0 = unknown.
+        num_epochs: Length of the whole training, which a miner with a `start` needs to know;
+            0 = unknown.
         unlabeled_batch_size: Pseudo-labeled images a step (the labeled ones are `batch_size`).
         basis_warmup_iterations: Steps in which W_a alone is trained, embeddings detached, before
             the first epoch.
@@ -89,13 +90,18 @@ class SladeStudent(MetricLossOnly):
                 f"basis_loss to warm up; expected 0 or a basis_loss in config_loss. {where}"
             )
         miner = self.mining_funcs.get("unlabeled_tuple_miner")
-        if "basis_loss" in self.freeze_these:
-            self._check_frozen_basis(miner, where)
-        if getattr(miner, "start", 0) and not self.num_epochs:
+        if isinstance(miner, PoolPairMiner):
+            self._check_miner(miner, where)
+        if "basis_loss" in self.freeze_these and self.basis_warmup_iterations:
             raise ConfigError(
-                f"BasisSimilarityMiner has start {miner.start}, a share of the training, but "
-                f"num_epochs is {self.num_epochs}; expected its length, which the program gives "
-                f"(num_epochs_train), or start: 0 (config_loss under mining_funcs). {where}"
+                f"freeze_these holds basis_loss, but basis_warmup_iterations is "
+                f"{self.basis_warmup_iterations}; expected 0, since a frozen W_a cannot be warmed "
+                f"up, or no basis_loss in freeze_these. {where}"
+            )
+        if self.true_labels is not None and (self.true_labels < 0).any():
+            raise DataError(
+                f"a true label of the pool is {int(self.true_labels.min())}; expected classes >= 0 "
+                "or a pool without labels, since unknown images would be taken for one class."
             )
         if len(self.unlabeled_dataset) < self.unlabeled_batch_size:
             raise DataError(
@@ -117,20 +123,21 @@ class SladeStudent(MetricLossOnly):
                 f"{self.num_classes} labeled classes, so that the two kinds cannot be confused."
             )
 
-    def _check_frozen_basis(self, miner: Any, where: str) -> None:
-        """Frozen, the basis is in eval mode: W_a is not trained and no statistic moves."""
-        if self.basis_warmup_iterations:
-            raise ConfigError(
-                f"freeze_these holds basis_loss, but basis_warmup_iterations is "
-                f"{self.basis_warmup_iterations}; expected 0, since a frozen W_a cannot be warmed "
-                f"up, or no basis_loss in freeze_these. {where}"
-            )
-        if isinstance(miner, BasisSimilarityMiner) and miner.needs_running_means:
+    def _check_miner(self, miner: PoolPairMiner, where: str) -> None:
+        name = type(miner).__name__
+        # Frozen, the basis is in eval mode: no statistic moves.
+        if "basis_loss" in self.freeze_these and miner.reads_running_means:
             raise ConfigError(
                 "freeze_these holds basis_loss, whose running means then stay unknown, but "
-                "BasisSimilarityMiner takes them for thresholds and would mine nothing; expected "
-                "other thresholds (config_loss under mining_funcs), PseudoLabelPairMiner, or no "
+                f"{name} takes them for thresholds and would mine nothing; expected other "
+                "thresholds (config_loss under mining_funcs), PseudoLabelPairMiner, or no "
                 f"basis_loss in freeze_these. {where}"
+            )
+        if miner.start and not self.num_epochs:
+            raise ConfigError(
+                f"{name} has start {miner.start}, a share of the training, but "
+                f"num_epochs is {self.num_epochs}; expected its length, which the program gives "
+                f"(num_epochs_train), or start: 0 (config_loss under mining_funcs). {where}"
             )
 
     def initialize_dataloader(self) -> None:
@@ -190,7 +197,8 @@ class SladeStudent(MetricLossOnly):
         """The pairs or triplets of D^u that L_rank(D^u) is taken over.
 
         Args:
-            embeddings: (B, D) of the unlabeled images; no gradient flows through the choice.
+            embeddings: (B, D) of the unlabeled images, of which the basis loss has just computed
+                the similarity; no gradient flows through the choice.
             pseudo_labels: (B,).
             pool_index: (B,) places in the pool, to look up true labels for the record.
 
@@ -200,18 +208,18 @@ class SladeStudent(MetricLossOnly):
         miner = self.mining_funcs.get("unlabeled_tuple_miner")
         if miner is None:
             return None
-        if isinstance(miner, BasisSimilarityMiner):
-            basis_loss = self.loss_funcs["basis_loss"]
-            miner.set_running_means(*basis_loss.thresholds())
-            if miner.start:
-                miner.set_progress(self.progress())
-            with torch.no_grad():
-                pairs = miner(basis_loss.centered_responses(embeddings), pseudo_labels)
-        else:
-            pairs = miner(embeddings, pseudo_labels)
-        if hasattr(miner, "record_true_labels"):
-            known = None if self.true_labels is None else self.true_labels[pool_index]
-            miner.record_true_labels(pairs, known)
+        if not isinstance(miner, PoolPairMiner):  # the host's know embeddings and labels only
+            return miner(embeddings, pseudo_labels)
+        batch = PoolBatch(pseudo_labels, progress=self.progress() if miner.start else 0.0)
+        basis_loss = self.loss_funcs.get("basis_loss")
+        if basis_loss is not None:
+            batch = batch._replace(
+                similarity=basis_loss.pool_similarity, running_means=basis_loss.running_means()
+            )
+        pairs = miner.mine_pool(batch)
+        if self.true_labels is not None:
+            classes = self.true_labels[pool_index].to(pseudo_labels.device)
+            miner.record_precision(pair_precision(pairs, classes), pair_recall(pairs, classes))
         return pairs
 
     def progress(self) -> float:

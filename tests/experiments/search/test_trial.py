@@ -67,7 +67,7 @@ def test_a_fixed_teacher_is_not_searched(space: Callable[..., Any]) -> None:
     found = space("--config_loss slade_search")
     assert list(found.stages) == ["teacher", "student"]  # no baseline
     assert list(found.plan) == ["teacher", "student"]
-    assert "pseudo_labels/num_clusters" in found.space
+    assert "pseudo_labels/clusterer/KMeans/num_clusters" in found.space
     assert not touches_teacher(found.space)
     margins = found.stages["teacher"].loss_funcs["metric_loss"]["ContrastiveLoss"]
     assert margins == {"pos_margin": 0, "neg_margin": 1.0}

@@ -67,7 +67,7 @@ def test_the_names_of_clusters_are_their_number(tmp_path: Path) -> None:
     study = Study.load(config_root() / "studies" / "clusters.yaml")
     for (_, _, name), run in plan_runs(study.selected(["glyphs"]), tmp_path, [0]).items():
         labels = read_plan(run)["student"]["config_general"]["pseudo_labels"]
-        assert name == f"k_{labels['num_clusters']}"
+        assert name == f"k_{labels['clusterer']['KMeans']['num_clusters']}"
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from slade_plugin.base.errors import ConfigError, DataError, ExperimentError, Ps
 from slade_plugin.host.api_parsers import APISladePseudoLabels
 from slade_plugin.host.checkpoints.teacher import Teacher
 from slade_plugin.host.testers import SladeTester
-from slade_plugin.method.pseudo_labels import clustering
-from slade_plugin.method.pseudo_labels.clustering import ClusteringSettings
+from slade_plugin.method.clusterers import Clustering, KMeans, UnlabeledPool
 from slade_plugin.method.pseudo_labels.record import (
     load_pseudo_labels,
     pool_fingerprint,
@@ -38,7 +37,8 @@ def stage(
     """Runs the stage into `tmp_path / "records"`, with some other entries in its config."""
 
     def run(teacher: Path = teacher_experiment, k: int = 8, **changes: Any) -> dict[str, Any]:
-        settings = {"folder": str(tmp_path / "records"), "num_clusters": k, "num_restarts": 30}
+        clusterer = {"KMeans": {"num_clusters": k, "num_restarts": 30}}
+        settings = {"folder": str(tmp_path / "records"), "clusterer": clusterer}
         settings |= changes.pop("pseudo_labels", {})
         args = experiment_args(
             tmp_path / "student",
@@ -95,11 +95,13 @@ def test_the_ids_are_those_of_the_best_teacher_of_each_split_scheme(
         embeddings = tester.embed_pool(
             blobs(subset="unlabeled"), *models.values(), tmp_path / "embeddings.npy"
         )
-        settings = ClusteringSettings(num_clusters=20, num_restarts=30)
-        expected = clustering.cluster_embeddings(embeddings, settings, 3)
+        clusterer = KMeans(num_clusters=20, num_restarts=30)
+        expected = clusterer.cluster(UnlabeledPool(lambda x=embeddings: x, None, 3))
         found = load_pseudo_labels(tmp_path / "records", name)
         np.testing.assert_array_equal(found.cluster_ids, expected.cluster_ids)
-        assert found.manifest["seed"] == 3
+        assert found.manifest["clusterer"] == {
+            "KMeans": {"num_clusters": 20, "num_iterations": 50, "num_restarts": 30, "seed": 3}
+        }
 
 
 def test_a_record_that_fits_is_left_as_it_is(
@@ -152,8 +154,10 @@ def test_records_of_another_teacher_are_refused(
 
 def test_records_of_another_pool_or_k_are_refused(stage: Callable[..., Any]) -> None:
     stage()
-    with pytest.raises(PseudoLabelError, match=r"was made for num_clusters 8; expected 9"):
+    with pytest.raises(PseudoLabelError, match=r"was made for clusterer .*8,.*; expected .*9,"):
         stage(k=9)
+    with pytest.raises(PseudoLabelError, match=r"was made for clusterer .*'seed': 0"):
+        stage(seed=1)
     pool = {"Blobs": {"subset": "unlabeled", "per_class": 13}}
     with pytest.raises(PseudoLabelError, match="was made for pool_sha256"):
         stage(unlabeled_dataset=pool)
@@ -186,7 +190,7 @@ def test_a_pool_without_labels_has_no_agreement(
     assert all("agreement" not in manifest for manifest in manifests.values())
 
 
-ORACLE = {"source": "true_labels"}
+ORACLE = {"clusterer": {"TrueLabels": {}}}
 
 
 def test_the_oracle_s_record_holds_the_true_labels_and_says_so(
@@ -200,7 +204,7 @@ def test_the_oracle_s_record_holds_the_true_labels_and_says_so(
     for name, manifest in manifests.items():
         record = load_pseudo_labels(tmp_path / "records", name)
         np.testing.assert_array_equal(classes[record.cluster_ids], pool.labels)
-        assert manifest["source"] == "true_labels"
+        assert manifest["clusterer"] == {"TrueLabels": {}}
         assert manifest["num_clusters"] == len(classes)
         assert manifest["pool_sha256"] == pool_fingerprint(pool)
         assert not {"teacher_sha256", "backend", "agreement"} & manifest.keys()
@@ -210,9 +214,8 @@ def test_the_oracle_s_record_holds_the_true_labels_and_says_so(
 def test_clusters_and_true_labels_are_not_taken_for_each_other(
     stage: Callable[..., Any], tmp_path: Path
 ) -> None:
-    manifests = stage()
-    assert all("source" not in manifest for manifest in manifests.values())
-    with pytest.raises(PseudoLabelError, match="was made for source None; expected 'true_labels'"):
+    stage()
+    with pytest.raises(PseudoLabelError, match=r"was made for clusterer .*expected .'TrueLabels'"):
         stage(pseudo_labels=ORACLE)
     shutil.rmtree(tmp_path / "records")
     stage(pseudo_labels=ORACLE)
@@ -247,11 +250,25 @@ def test_true_labels_change_nothing_but_the_agreement(
     assert all(manifest["agreement"]["AMI"] < 0.2 for manifest in manifests.values())
 
 
-def test_the_embeddings_are_removed_when_something_fails(
+def test_a_pool_that_does_not_fit_is_refused_before_it_is_embedded(
     stage: Callable[..., Any], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="num_clusters is 97"):
         stage(k=97)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_embeddings_are_removed_when_something_fails(
+    stage: Callable[..., Any], tmp_path: Path, full_getter: Any
+) -> None:
+    class Failing(KMeans):
+        def cluster(self, pool: UnlabeledPool) -> Clustering:
+            assert len(pool.embeddings) == 96
+            raise ConfigError("no clusters")
+
+    full_getter.register("clusterer", Failing)
+    with pytest.raises(ConfigError, match="no clusters"):
+        stage(pseudo_labels={"clusterer": {"Failing": {"num_clusters": 8}}})
     assert contents(tmp_path / "records") == {}
 
 
@@ -292,6 +309,38 @@ def test_the_manifest_is_readable_json(stage: Callable[..., Any], tmp_path: Path
     assert sum(manifest.cluster_sizes) == manifest.num_images == 96
     assert manifest.embedding_seconds >= 0
     assert "faiss" in manifest.backend
+
+
+# ---- other clusterers ---------------------------------------------------------------------------
+
+
+def test_a_clusterer_may_find_its_number_and_leave_noise_out(
+    stage: Callable[..., Any], tmp_path: Path
+) -> None:
+    """HDBSCAN on blobs of which some images lie far out: these are counted and left out."""
+    manifests = stage(
+        unlabeled_dataset={"Blobs": {"subset": "unlabeled", "noise": 0.4}},
+        pseudo_labels={"clusterer": {"HDBSCAN": {"min_cluster_size": 4}}},
+    )
+    for name, manifest in manifests.items():
+        assert manifest["clusterer"]["HDBSCAN"]["min_cluster_size"] == 4
+        assert 0 < manifest["noise_images"] < 96
+        record = load_pseudo_labels(tmp_path / "records", name)
+        assert (record.cluster_ids == -1).sum() == manifest["noise_images"]
+        keep, labels = record.for_training(10)
+        assert len(keep) == 96 - manifest["noise_images"]
+        assert labels.min() == 10
+
+
+def test_embeddings_are_for_a_clusterer_that_says_it_reads_them(
+    stage: Callable[..., Any], full_getter: Any
+) -> None:
+    class Liar(KMeans):
+        reads_embeddings = False
+
+    full_getter.register("clusterer", Liar)
+    with pytest.raises(PseudoLabelError, match="Liar asked for embeddings, but its reads_embed"):
+        stage(pseudo_labels={"clusterer": {"Liar": {"num_clusters": 3}}})
 
 
 # ---- the round before ---------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from slade_plugin.method.pseudo_labels.record import (
 from slade_plugin.stages.preflight import preflight
 
 C, K = 2, 8  # labeled training classes of a fold, pseudo labels
+CLUSTERER = {"KMeans": {"num_clusters": K}}
 SCHEMES = ["Test50_50_Partitions2_0", "Test50_50_Partitions2_1"]
 FOLDS = {
     "test_size": 0.5,
@@ -62,8 +63,8 @@ def student(
     """Makes the API parser of a student, with some other entries in its config."""
 
     def make(folder: Path | None = None, records: Path | None = None, **changes: Any) -> Any:
-        pseudo_labels = {"folder": str(records or pseudo_label_folder), "num_clusters": K}
-        settings = {"pseudo_labels": pseudo_labels} | changes
+        labels = {"folder": str(records or pseudo_label_folder), "clusterer": CLUSTERER}
+        settings = {"pseudo_labels": labels} | changes
         return make_parser(experiment_args(folder or tmp_path / "student", **settings))
 
     return make
@@ -135,7 +136,7 @@ def test_a_student_is_trained_resumed_and_evaluated_from_its_own_folder(
     assert list(folder.rglob("*.part")) == []
     shutil.rmtree(records)
 
-    gone = {"pseudo_labels": {"folder": None, "num_clusters": K}}
+    gone = {"pseudo_labels": {"folder": None, "clusterer": CLUSTERER}}
     student(**gone, resume_training="latest", num_epochs_train=3).run()
     for scheme in SCHEMES:
         assert set(accuracies(folder, scheme)) == {1, 2, 3}
@@ -187,7 +188,10 @@ def test_the_student_runs_on_glyphs(
             "embedder": {"MLP": {"layer_sizes": [8]}},
         },
         "split_manager": split_manager,
-        "pseudo_labels": {"folder": str(tmp_path / "records"), "num_clusters": 10},
+        "pseudo_labels": {
+            "folder": str(tmp_path / "records"),
+            "clusterer": {"KMeans": {"num_clusters": 10}},
+        },
         "teacher_experiment": str(tmp_path / "teacher"),
         "num_epochs_train": 1,
     }
@@ -461,7 +465,7 @@ def test_trap_10_the_best_student_is_chosen_among_its_own_epochs(
 
 def test_no_folder_of_pseudo_labels_is_named(student: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match="pseudo_labels: folder is null"):
-        set_up(student(pseudo_labels={"folder": None, "num_clusters": K}))
+        set_up(student(pseudo_labels={"folder": None, "clusterer": CLUSTERER}))
 
 
 def test_a_folder_without_records_is_named(student: Callable[..., Any], tmp_path: Path) -> None:

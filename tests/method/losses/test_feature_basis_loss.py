@@ -13,7 +13,14 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from slade_plugin.base.errors import ConfigError, DataError, ShapeError
+from slade_plugin.method.functional import pairwise_cosine
 from slade_plugin.method.losses import FeatureBasisLoss
+from slade_plugin.method.pairwise_losses import (
+    GlobalCE,
+    LocalCE,
+    PairwiseLoss,
+    SimilarityDistribution,
+)
 
 NUM_CLASSES = 3
 SIZE = 4
@@ -36,9 +43,13 @@ def make_loss(seed: int = 0, **kwargs: object) -> FeatureBasisLoss:
     return loss
 
 
+def l_sd(**settings: float) -> dict[str, PairwiseLoss]:
+    return {"pairwise_loss": SimilarityDistribution(**settings)}
+
+
 def terms_of(loss: FeatureBasisLoss) -> tuple[float, float]:
     reducers = loss.reducer.reducers
-    pairwise = loss.pairwise_loss
+    pairwise = loss.pairwise_loss.term
     return reducers["cross_entropy"].cross_entropy, getattr(reducers[pairwise], pairwise)
 
 
@@ -99,7 +110,7 @@ class SlowLoss:
 
 def test_embeddings_of_their_own_length_by_hand() -> None:
     """W_a = I, r = f = (2, 0), class 0: log(1 + exp(-2)); the cosine of the pool stays 1."""
-    loss = FeatureBasisLoss(2, 2, margin=0.0, normalize_embeddings=False)
+    loss = FeatureBasisLoss(2, 2, **l_sd(margin=0.0), normalize_embeddings=False)
     with torch.no_grad():
         loss.W_a.copy_(torch.eye(2))
     embeddings = torch.tensor([[2.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 5.0]])
@@ -115,14 +126,14 @@ def test_value_by_hand() -> None:
     Pool (1, 0), (0, 1), (2, 0) with clusters 0, 1, 0: positive s = 1; negative s = 0, 0. Both
     variances are 0, L_SD = max(0 - 1 + 1.5, 0) = 0.5.
     """
-    loss = FeatureBasisLoss(2, 2, margin=1.5)
+    loss = FeatureBasisLoss(2, 2, **l_sd(margin=1.5))
     with torch.no_grad():
         loss.W_a.copy_(torch.eye(2))
     embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
     value = loss(embeddings, torch.tensor([0, 2, 3, 2]))
     assert value.item() == pytest.approx(math.log(1 + math.exp(-1)) + 0.5, abs=1e-6)
     assert terms_of(loss) == pytest.approx((math.log(1 + math.exp(-1)), 0.5), abs=1e-6)
-    assert loss.thresholds() == pytest.approx((1.0, 0.0), abs=1e-6)
+    assert loss.running_means() == pytest.approx((1.0, 0.0), abs=1e-6)
 
 
 @pytest.mark.parametrize("gradient_mode", ["batch", "running"])
@@ -130,8 +141,7 @@ def test_equals_the_loop_over_several_steps(gradient_mode: str) -> None:
     loss = make_loss(
         gradient_mode=gradient_mode,
         logit_scale=3.0,
-        margin=0.8,
-        variance_weight=0.5,
+        **l_sd(margin=0.8, variance_weight=0.5),
         momentum=0.7,
     )
     slow = SlowLoss(loss.W_a.detach(), 0.8, 0.5, 0.7)
@@ -163,10 +173,10 @@ BATCHES = [
 ]
 
 
-@pytest.mark.parametrize("pairwise_loss", ["local_ce", "global_ce"])
-def test_ablation_3_equals_the_loop_over_several_steps(pairwise_loss: str) -> None:
+@pytest.mark.parametrize("choice", [LocalCE, GlobalCE])
+def test_ablation_3_equals_the_loop_over_several_steps(choice: type[PairwiseLoss]) -> None:
     """Around the midpoint of the batch's means, or of those of Eq. 6 with beta = 0.7."""
-    loss = make_loss(pairwise_loss=pairwise_loss, pairwise_scale=3.0, momentum=0.7)
+    loss = make_loss(pairwise_loss=choice(scale=3.0), momentum=0.7)  # type: ignore[call-arg]
     running: dict[bool, float] = {}
     for step, labels in enumerate(BATCHES):
         embeddings = make_embeddings(step)
@@ -180,27 +190,27 @@ def test_ablation_3_equals_the_loop_over_several_steps(pairwise_loss: str) -> No
         batch = {same: sum(values) / len(values) for same, values in pairs.items() if values}
         for same, mean in batch.items():
             running[same] = 0.3 * mean + 0.7 * running.get(same, mean)
-        means = batch if pairwise_loss == "local_ce" else running
+        means = batch if choice is LocalCE else running
         expected = 0.0
         for same, values in pairs.items() if len(means) == 2 else ():
             sign = 1 if same else -1
             for s in values:
                 logit = 3.0 * (s - sum(means.values()) / 2)
                 expected += math.log(1 + math.exp(-sign * logit)) / len(values) / 2
-        assert (expected > 0) is (len(batch) == 2 or pairwise_loss == "global_ce")
+        assert (expected > 0) is (len(batch) == 2 or choice is GlobalCE)
         assert terms_of(loss)[1] == pytest.approx(expected, abs=1e-9), step
         assert value.item() == pytest.approx(sum(terms_of(loss)), abs=1e-9)
 
 
-@pytest.mark.parametrize("pairwise_loss", ["local_ce", "global_ce"])
+@pytest.mark.parametrize("choice", [LocalCE, GlobalCE])
 @pytest.mark.parametrize("center_responses", [False, True])
 def test_ablation_3_leaves_the_state_to_mining_as_it_is(
-    pairwise_loss: str, center_responses: bool
+    choice: type[PairwiseLoss], center_responses: bool
 ) -> None:
     """The Gaussians and the centre move as under L_SD."""
     losses = [
-        make_loss(pairwise_loss=name, center_responses=center_responses, momentum=0.6)
-        for name in ("similarity_distribution", pairwise_loss)
+        make_loss(pairwise_loss=one(), center_responses=center_responses, momentum=0.6)
+        for one in (SimilarityDistribution, choice)
     ]
     for step, labels in enumerate(BATCHES):
         for loss in losses:
@@ -210,10 +220,10 @@ def test_ablation_3_leaves_the_state_to_mining_as_it_is(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("pairwise_loss", ["local_ce", "global_ce"])
-def test_ablation_3_before_any_midpoint_is_known(pairwise_loss: str) -> None:
+@pytest.mark.parametrize("choice", [LocalCE, GlobalCE])
+def test_ablation_3_before_any_midpoint_is_known(choice: type[PairwiseLoss]) -> None:
     """No positive pair has been seen: a zero with a zero gradient."""
-    loss = make_loss(pairwise_loss=pairwise_loss, cross_entropy_weight=0.0)
+    loss = make_loss(pairwise_loss=choice(), cross_entropy_weight=0.0)
     loss(make_embeddings(), BATCHES[1]).backward()
     assert terms_of(loss)[1] == 0
     assert loss.W_a.grad is not None
@@ -233,18 +243,18 @@ def pairwise_gradient(**kwargs: object) -> Tensor:
 def test_ablation_3_the_midpoint_s_gradient_is_that_of_the_gradient_mode() -> None:
     """Global-CE alone has a running midpoint; its modes differ by the midpoint's gradient."""
     local, local_running, batch, running = (
-        pairwise_gradient(pairwise_loss=name, gradient_mode=mode)
-        for name in ("local_ce", "global_ce")
+        pairwise_gradient(pairwise_loss=one(), gradient_mode=mode)
+        for one in (LocalCE, GlobalCE)
         for mode in ("batch", "running")
     )
     torch.testing.assert_close(local_running, local)
     assert (batch - running).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("pairwise_loss", ["local_ce", "global_ce"])
-def test_ablation_3_gradcheck(pairwise_loss: str) -> None:
+@pytest.mark.parametrize("choice", [LocalCE, GlobalCE])
+def test_ablation_3_gradcheck(choice: type[PairwiseLoss]) -> None:
     """In the running mode the gradient is that of the value at any step."""
-    loss = make_loss(pairwise_loss=pairwise_loss, gradient_mode="running", momentum=0.6)
+    loss = make_loss(pairwise_loss=choice(), gradient_mode="running", momentum=0.6)
     loss(make_embeddings(1), LABELS)
     loss.eval()
 
@@ -305,7 +315,7 @@ def test_duplicates_have_no_variance_and_a_finite_gradient() -> None:
     loss = make_loss()
     embeddings = make_embeddings()[:1].repeat(8, 1).requires_grad_()
     loss(embeddings, LABELS).backward()
-    assert loss.thresholds() == pytest.approx((1.0, 1.0))
+    assert loss.running_means() == pytest.approx((1.0, 1.0))
     assert (loss.var_pos, loss.var_neg) == pytest.approx((0.0, 0.0))
     assert embeddings.grad is not None
     assert embeddings.grad.isfinite().all()
@@ -328,7 +338,7 @@ def test_eval_has_the_value_of_training_and_moves_nothing() -> None:
 @pytest.mark.parametrize("center_responses", [False, True])
 def test_gradcheck_on_the_first_batch(gradient_mode: str, center_responses: bool) -> None:
     """On the first observation both modes are the batch statistics, so the gradient is exact."""
-    loss = make_loss(gradient_mode=gradient_mode, margin=2.0)
+    loss = make_loss(gradient_mode=gradient_mode, **l_sd(margin=2.0))
     if center_responses:
         loss.center_responses = True
         loss.response_mean.copy_(torch.tensor([0.1, -0.2, 0.3]))
@@ -345,7 +355,7 @@ def test_gradcheck_on_the_first_batch(gradient_mode: str, center_responses: bool
 
 def test_gradcheck_of_the_literal_equation_6() -> None:
     """In the running mode the gradient is that of the value, so it can be checked at any step."""
-    loss = make_loss(gradient_mode="running", margin=2.0, momentum=0.6)
+    loss = make_loss(gradient_mode="running", **l_sd(margin=2.0), momentum=0.6)
     loss(make_embeddings(1), LABELS)
     loss.eval()
     embeddings = make_embeddings().requires_grad_()
@@ -354,10 +364,10 @@ def test_gradcheck_of_the_literal_equation_6() -> None:
 
 def test_trap_03_the_batch_mode_does_not_damp_the_gradient_into_the_basis() -> None:
     batch, running = (  # the hinge is active
-        pairwise_gradient(gradient_mode=mode, margin=2.0) for mode in ("batch", "running")
+        pairwise_gradient(gradient_mode=mode, **l_sd(margin=2.0)) for mode in ("batch", "running")
     )
     torch.testing.assert_close(running, 0.01 * batch)
-    fresh = make_loss(margin=2.0, cross_entropy_weight=0.0)
+    fresh = make_loss(**l_sd(margin=2.0), cross_entropy_weight=0.0)
     fresh(make_embeddings(1), LABELS).backward()
     torch.testing.assert_close(batch, fresh.W_a.grad)
 
@@ -374,7 +384,9 @@ def test_trap_03_both_modes_have_one_value() -> None:
 def test_each_term_reaches_its_own_rows() -> None:
     for weights, rows in (((1.0, 0.0), slice(0, 3)), ((0.0, 1.0), slice(3, 8))):
         loss = make_loss(
-            margin=2.0, cross_entropy_weight=weights[0], similarity_distribution_weight=weights[1]
+            **l_sd(margin=2.0),
+            cross_entropy_weight=weights[0],
+            similarity_distribution_weight=weights[1],
         )
         embeddings = make_embeddings().requires_grad_()
         loss(embeddings, LABELS).backward()
@@ -410,8 +422,8 @@ def test_basis_is_the_only_parameter() -> None:
     ]
 
 
-@pytest.mark.parametrize("pairwise_loss", ["similarity_distribution", "local_ce", "global_ce"])
-def test_gradient_descent_separates_the_gaussians(pairwise_loss: str) -> None:
+@pytest.mark.parametrize("choice", [SimilarityDistribution, LocalCE, GlobalCE])
+def test_gradient_descent_separates_the_gaussians(choice: type[PairwiseLoss]) -> None:
     """Two clusters, one direction each, drowned in a direction that all share."""
     generator = torch.Generator().manual_seed(3)
     embeddings = 0.3 * torch.randn(20, SIZE, generator=generator, dtype=torch.float64)
@@ -419,7 +431,7 @@ def test_gradient_descent_separates_the_gaussians(pairwise_loss: str) -> None:
     embeddings[:10, 1] += 1.0
     embeddings[10:, 2] += 1.0
     labels = torch.tensor([3] * 10 + [4] * 10)
-    loss = make_loss(momentum=0.9, pairwise_loss=pairwise_loss)
+    loss = make_loss(momentum=0.9, pairwise_loss=choice())
     optimizer = torch.optim.SGD(loss.parameters(), lr=0.5)
     values = []
     for _ in range(100):
@@ -487,14 +499,13 @@ def test_trap_04_each_gaussian_starts_from_its_own_first_observation() -> None:
 
 
 def test_trap_04_without_a_positive_pair_only_the_negative_variance_counts() -> None:
-    loss = make_loss(margin=2.0, variance_weight=0.5)
+    loss = make_loss(**l_sd(margin=2.0, variance_weight=0.5))
     loss(make_embeddings(), torch.tensor([0, 1, 2, 3, 4, 5, 6, 7]))
     assert terms_of(loss)[1] == pytest.approx(0.5 * loss.var_neg)
-    assert not loss.gaussians_separated
 
 
 def test_trap_04_an_observed_gaussian_counts_in_a_batch_without_its_pairs() -> None:
-    loss = make_loss(margin=2.0, momentum=0.5)
+    loss = make_loss(**l_sd(margin=2.0), momentum=0.5)
     loss(make_embeddings(0), LABELS)
     mu_pos = loss.mu_pos
     embeddings = make_embeddings(1).requires_grad_()
@@ -506,17 +517,15 @@ def test_trap_04_an_observed_gaussian_counts_in_a_batch_without_its_pairs() -> N
     assert embeddings.grad[3:].abs().sum() > 0  # the negative mean still learns
 
 
-def test_trap_02_the_gaussians_are_separated_only_once_both_are_seen() -> None:
+def test_the_running_means_are_unknown_until_they_are_seen() -> None:
     loss = make_loss()
-    assert not loss.gaussians_separated
-    assert all(math.isnan(threshold) for threshold in loss.thresholds())
-    for mu_pos, mu_neg, expected in ((0.2, 0.4, False), (0.3, 0.3, False), (0.4, 0.2, True)):
+    assert all(math.isnan(mean) for mean in loss.running_means())
+    for mu_pos, mu_neg in ((0.2, 0.4), (0.4, 0.2)):
         loss.positive_mean.fill_(mu_pos)
         loss.negative_mean.fill_(mu_neg)
         loss.positive_updates.fill_(1)
         loss.negative_updates.fill_(1)
-        assert loss.gaussians_separated is expected
-        assert loss.thresholds() == pytest.approx((mu_pos, mu_neg))
+        assert loss.running_means() == pytest.approx((mu_pos, mu_neg))
 
 
 # ---------------------------------------------------------------- wrong input
@@ -584,17 +593,14 @@ def test_mined_pairs_are_refused() -> None:
         ("num_classes", True, "an integer >= 2"),
         ("embedding_size", 0, "an integer >= 1"),
         ("embedding_size", 128.0, "an integer >= 1"),
-        ("margin", -0.1, "a number in [0, 2]"),
-        ("margin", 2.5, "a number in [0, 2]"),
-        ("variance_weight", -1, "a number >= 0"),
-        ("variance_weight", "1e-3", "write 1.0e-3"),
+        ("cross_entropy_weight", "1e-3", "write 1.0e-3"),
+        ("bias_correction", 0, "True or False"),
         ("momentum", 1.0, "a number in [0, 1)"),
         ("momentum", -0.1, "a number in [0, 1)"),
         ("momentum", math.nan, "a number in [0, 1)"),
         ("gradient_mode", "both", "one of batch, running"),
         ("gradient_mode", None, "one of batch, running"),
-        ("pairwise_loss", "sd", "one of similarity_distribution, local_ce, global_ce."),
-        ("pairwise_scale", 0, "a number > 0"),
+        ("pairwise_loss", "sd", "a PairwiseLoss"),
         ("logit_scale", 0, "a number > 0"),
         ("logit_scale", math.inf, "a number > 0"),
         ("normalize_embeddings", 1, "True or False"),
@@ -615,21 +621,21 @@ def test_wrong_configuration_is_named(key: str, value: object, expected: str) ->
 
 def test_everything_wrong_is_reported_at_once() -> None:
     with pytest.raises(ConfigError) as error:
-        FeatureBasisLoss(0, 0, margin=9, reducer={}, distance={})
+        FeatureBasisLoss(0, 0, momentum=9, reducer={}, distance={})
     for word in (
         "num_classes is 0",
         "embedding_size is 0",
-        "margin is 9",
+        "momentum is 9",
         "distance is",
         "reducer",
     ):
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize(("margin", "momentum"), [(0, 0), (2, 0.999)])
-def test_the_ends_of_the_ranges_are_allowed(margin: float, momentum: float) -> None:
-    loss = FeatureBasisLoss(2, 1, margin=margin, momentum=momentum, variance_weight=0)
-    assert (loss.margin, loss.momentum) == (margin, momentum)
+@pytest.mark.parametrize("momentum", [0, 0.999])
+def test_the_ends_of_the_ranges_are_allowed(momentum: float) -> None:
+    loss = FeatureBasisLoss(2, 1, momentum=momentum, cross_entropy_weight=0)
+    assert (loss.momentum, loss.cross_entropy_weight) == (momentum, 0)
 
 
 # ---------------------------------------------------------------- the host
@@ -669,11 +675,11 @@ def test_state_survives_saving(tmp_path: Path) -> None:
     torch.save(loss.state_dict(), tmp_path / "basis_loss.pth")
     other = make_loss(seed=9, center_responses=True)
     other.load_state_dict(torch.load(tmp_path / "basis_loss.pth"))
-    assert other.thresholds() == loss.thresholds()
+    assert other.running_means() == loss.running_means()
     assert int(other.response_updates) == 3
     for _ in range(2):
         assert torch.equal(other(make_embeddings(7), LABELS), loss(make_embeddings(7), LABELS))
-    assert other.thresholds() == loss.thresholds()
+    assert other.running_means() == loss.running_means()
 
 
 @pytest.mark.parametrize("how", ["pickle", "deepcopy"])
@@ -681,12 +687,12 @@ def test_copies_are_equal_and_apart(how: str) -> None:
     loss = make_loss()
     loss(make_embeddings(0), LABELS).backward()
     copied = copy.deepcopy(loss) if how == "deepcopy" else pickle.loads(pickle.dumps(loss))
-    before = loss.thresholds()
-    assert copied.thresholds() == before
+    before = loss.running_means()
+    assert copied.running_means() == before
     expected = loss.eval()(make_embeddings(1), LABELS)
     assert torch.equal(copied.train()(make_embeddings(1), LABELS), expected)
-    assert copied.thresholds() != before
-    assert loss.thresholds() == before
+    assert copied.running_means() != before
+    assert loss.running_means() == before
 
 
 def test_records_of_every_iteration(tmp_path: Path) -> None:
@@ -734,8 +740,7 @@ def test_centring_uses_the_running_mean_of_the_pool_responses() -> None:
     second = loss.responses(make_embeddings(1)[3:]).mean(dim=0)
     expected = (0.25 * second + 0.75 * first).detach()
     torch.testing.assert_close(loss.response_mean, expected)
-    centred = loss.centered_responses(make_embeddings(2))
-    torch.testing.assert_close(centred, loss.responses(make_embeddings(2)) - expected)
+    centred = loss.responses(make_embeddings(2)) - expected
     cosine = torch.nn.functional.cosine_similarity(centred[0], centred[1], dim=0)
     torch.testing.assert_close(loss.similarity(make_embeddings(2))[0, 1], cosine)
 
@@ -754,9 +759,8 @@ def test_without_centring_the_response_mean_is_not_kept() -> None:
     loss = make_loss()
     loss(make_embeddings(), LABELS)
     assert int(loss.response_updates) == 0
-    assert torch.equal(
-        loss.centered_responses(make_embeddings()), loss.responses(make_embeddings())
-    )
+    cosine = pairwise_cosine(loss.responses(make_embeddings()))
+    assert torch.equal(loss.similarity(make_embeddings()), cosine)
 
 
 def test_trap_05_autocast_changes_nothing() -> None:
@@ -769,7 +773,7 @@ def test_trap_05_autocast_changes_nothing() -> None:
     assert value.dtype == similarity.dtype == torch.float32
     assert torch.equal(value, expected)
     assert torch.equal(similarity, plain.similarity(embeddings))
-    assert plain.thresholds() == inside.thresholds()
+    assert plain.running_means() == inside.running_means()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -783,3 +787,79 @@ def test_trap_05_half_precision_embeddings_are_widened(dtype: torch.dtype) -> No
     assert embeddings.grad is not None
     assert embeddings.grad.dtype == dtype
     assert loss.positive_mean.dtype == torch.float32
+
+
+# ---------------------------------------------------------------- correction for the start
+
+
+@pytest.mark.parametrize("center_responses", [False, True])
+def test_bias_correction_is_adams(center_responses: bool) -> None:
+    """An average from zero, divided by 1 - beta ** t, for every statistic."""
+    beta = 0.9
+    loss = make_loss(bias_correction=True, momentum=beta, center_responses=center_responses)
+    alone = [make_loss() for _ in range(5)]
+    averages: dict[str, float | Tensor] = {}
+    for step, one in enumerate(alone):
+        embeddings = make_embeddings(step)
+        loss(embeddings, LABELS)
+        batch: dict[str, float | Tensor] = {}
+        if center_responses:
+            batch["response_mean"] = one.responses(embeddings[3:]).mean(dim=0).detach()
+            one.center_responses = True
+            one.response_mean.copy_(loss.response_mean)
+            one.response_updates.fill_(1)
+            one.eval()  # keeps the center
+            similarity = one.similarity(embeddings[3:]).detach()
+            values = [similarity[i, j] for i, j in ((0, 1), (2, 3))]
+            batch["positive_mean"] = sum(values) / 2
+        else:
+            one(embeddings, LABELS)
+            for name in ("positive_mean", "negative_mean", "positive_variance"):
+                batch[name] = one.get_buffer(name).clone()
+        for name, value in batch.items():
+            averages[name] = beta * averages.get(name, 0.0) + (1 - beta) * value
+            corrected = averages[name] / (1 - beta ** (step + 1))
+            torch.testing.assert_close(loss.get_buffer(name), corrected)
+
+
+def test_bias_correction_forgets_the_first_batch_sooner() -> None:
+    """After two batches both weigh nearly the same; uncorrected, the first weighs 0.99."""
+    seen = [make_loss(), make_loss()]
+    for step, loss in enumerate(seen):
+        loss(make_embeddings(step), LABELS)
+    first, second = (loss.mu_pos for loss in seen)
+    for corrected, weight in ((True, 0.99 / 1.99), (False, 0.99)):
+        loss = make_loss(bias_correction=corrected)
+        loss(make_embeddings(0), LABELS)
+        loss(make_embeddings(1), LABELS)
+        assert loss.mu_pos == pytest.approx(weight * first + (1 - weight) * second)
+
+
+def test_state_of_an_earlier_version_is_read() -> None:
+    """Whose keys were these, without options that came later."""
+    signs = [f"{s}_{name}" for s in ("positive", "negative") for name in ("mean", "variance")]
+    state = {name: torch.rand(()) for name in signs} | {
+        "W_a": torch.rand(NUM_CLASSES, SIZE),
+        "positive_updates": torch.tensor(3),
+        "negative_updates": torch.tensor(4),
+        "response_mean": torch.rand(NUM_CLASSES),
+        "response_updates": torch.tensor(5),
+    }
+    loss = FeatureBasisLoss(NUM_CLASSES, SIZE, bias_correction=True)
+    loss.load_state_dict(state)
+    assert loss.mu_pos == float(state["positive_mean"])
+
+
+# ---------------------------------------------------------------- the pool's similarity
+
+
+def test_the_similarity_of_the_pool_is_kept_for_the_miner() -> None:
+    loss = make_loss(center_responses=True)
+    assert loss.pool_similarity is None
+    loss(make_embeddings(), LABELS)
+    assert loss.pool_similarity is not None
+    assert not loss.pool_similarity.requires_grad
+    torch.testing.assert_close(loss.pool_similarity, loss.similarity(make_embeddings()[3:]))
+    loss(make_embeddings()[:3], LABELS[:3])
+    assert loss.pool_similarity is None
+    assert "pool_similarity" not in loss.state_dict()

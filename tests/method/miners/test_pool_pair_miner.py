@@ -1,10 +1,11 @@
+import math
+
 import pytest
 import torch
-from torch import Tensor
 
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.method.functional import PairIndices
-from slade_plugin.method.miners import PoolPairMiner
+from slade_plugin.method.miners import PoolBatch, PoolPairMiner
 
 ROWS = torch.tensor([[3.0], [4.0], [5.0]])
 
@@ -12,27 +13,59 @@ ROWS = torch.tensor([[3.0], [4.0], [5.0]])
 class FirstTwo(PoolPairMiner):
     """0 and 1 are positive, whatever they are."""
 
-    seen: tuple[Tensor, Tensor]
-
-    def mine_pairs(self, embeddings: Tensor, labels: Tensor) -> PairIndices:
-        self.seen = embeddings, labels
+    def choose(self, batch: PoolBatch) -> PairIndices:
+        self.seen = batch
         pair, nothing = torch.tensor([0, 1]), torch.empty(0, dtype=torch.int64)
         return pair, pair.flip(0), nothing, nothing
 
 
-def test_a_batch_of_pseudo_labels_is_mined_and_counted() -> None:
-    miner, labels = FirstTwo(), torch.tensor([0, 7, 7])
-    mined = miner(ROWS, labels)
+def test_a_batch_of_the_pool_is_handed_on_whole_and_counted() -> None:
+    miner = FirstTwo()
+    batch = PoolBatch(torch.tensor([0, 7, 7]), torch.eye(3), (0.5, 0.1), 0.75)
+    mined = miner.mine_pool(batch)
     assert [index.tolist() for index in mined] == [[0, 1], [1, 0], [], []]
-    assert all(given is seen for given, seen in zip((ROWS, labels), miner.seen, strict=True))
+    assert miner.seen is batch
     assert miner.num_pos_pairs == 2
-    miner.record_true_labels(mined, torch.tensor([4, 4, 5]))
-    assert miner.positive_precision == 1
 
 
-def test_trap_09_a_negative_pseudo_label_is_an_error() -> None:
+def test_as_a_miner_of_the_host_it_knows_labels_alone() -> None:
+    miner, labels = FirstTwo(), torch.tensor([0, 7, 7])
+    assert len(miner(ROWS, labels)[0]) == 2
+    assert miner.seen.labels is labels
+    assert miner.seen.similarity is None
+    assert all(map(math.isnan, miner.seen.running_means))
+
+
+def test_a_miner_that_reads_similarities_gets_the_cosine_of_the_hosts_rows() -> None:
+    class Reader(FirstTwo):
+        reads_similarity = True
+
+    miner = Reader()
+    miner(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), torch.tensor([0, 7]))
+    assert miner.seen.similarity is not None
+    assert miner.seen.similarity.tolist() == [[1, 0], [0, 1]]
+
+
+def test_what_the_trainer_records_is_forgotten_with_the_batch() -> None:
+    miner, batch = FirstTwo(), PoolBatch(torch.tensor([0, 7, 7]))
+    names = ["positive_precision", "negative_precision", "positive_recall", "negative_recall"]
+    assert set(names) <= set(miner._record_these_stats)
+    miner.mine_pool(batch)
+    miner.record_precision((1.0, 0.5), (0.25, 0.125))
+    assert [getattr(miner, name) for name in names] == [1.0, 0.5, 0.25, 0.125]
+    miner.mine_pool(batch)
+    assert all(math.isnan(getattr(miner, name)) for name in names)
+
+
+def test_no_columns_where_the_host_collects_no_statistics() -> None:
+    assert not hasattr(FirstTwo(collect_stats=False), "_record_these_stats")
+
+
+@pytest.mark.parametrize("by_host", [True, False])
+def test_trap_09_a_negative_pseudo_label_is_an_error(by_host: bool) -> None:
+    labels = torch.tensor([0, -1, -1])
     with pytest.raises(DataError, match=r"FirstTwo was given the pseudo label -1; expected num_cl"):
-        FirstTwo()(ROWS, torch.tensor([0, -1, -1]))
+        FirstTwo()(ROWS, labels) if by_host else FirstTwo().mine_pool(PoolBatch(labels))
 
 
 def test_a_second_batch_is_an_error() -> None:

@@ -66,3 +66,10 @@ def test_unrelated_clusterings_have_little_in_common() -> None:
 def test_another_pool_is_refused() -> None:
     with pytest.raises(DataError, match="3 images have pseudo labels, 2 had some in the last"):
         compare_with_last_round(np.zeros(3, dtype=int), np.zeros(2, dtype=int))
+
+
+def test_noise_is_one_more_cluster() -> None:
+    """Two images stay noise and one becomes so: of six images one has moved."""
+    now, before = np.array([0, 0, -1, 1, -1, -1]), np.array([4, 4, 2, 2, -1, -1])
+    assert compare_with_last_round(now, before)["moved"] == pytest.approx(1 / 6)
+    assert compare_with_last_round(now, now) == {"NMI": pytest.approx(1.0), "moved": 0.0}

@@ -203,7 +203,7 @@ def test_fewer_than_two_clusters_of_two_are_refused(ids: list[int]) -> None:
         PseudoLabels(np.array(ids), MANIFEST).for_training(3)
 
 
-@pytest.mark.parametrize("ids", [[0, -1], [0, 5], [], [[0, 1], [1, 0]]])
+@pytest.mark.parametrize("ids", [[0, -2], [0, 5], [], [[0, 1], [1, 0]]])
 def test_trap_09_ids_out_of_range_are_refused(ids: Any) -> None:
     with pytest.raises(PseudoLabelError, match="expected a flat array of ids from 0 to 4"):
         PseudoLabels(np.array(ids, dtype=np.int64), MANIFEST)
@@ -232,3 +232,37 @@ def test_the_fingerprint_changes_with_class_length_and_labels() -> None:
     pools = [Pool(3), Pool(4), OtherPool(3), Pool(3, [0, 1, 1]), Pool(3, [0, 1, 2])]
     assert len({pool_fingerprint(pool) for pool in pools}) == len(pools)
     assert pool_fingerprint(Pool(3, [0, 1, 1])) == pool_fingerprint(Pool(3, np.array([0, 1, 1])))
+
+
+# ---- noise --------------------------------------------------------------------------------------
+
+
+def test_noise_is_saved_and_takes_no_part(tmp_path: Path) -> None:
+    ids = np.array([0, -1, 1, 0, 1, -1])
+    record = PseudoLabels(ids, {"num_clusters": 2, "min_cluster_size": 2})
+    save_pseudo_labels(record, tmp_path, SCHEME)
+    loaded = load_pseudo_labels(tmp_path, SCHEME)
+    np.testing.assert_array_equal(loaded.cluster_ids, ids)
+    keep, labels = loaded.for_training(num_classes=10)
+    assert keep.tolist() == [0, 2, 3, 4]
+    assert labels.tolist() == [10, 11, 10, 11]
+
+
+# ---- records of earlier versions ----------------------------------------------------------------
+
+K_MEANS = {"num_clusters": 2, "num_iterations": 50, "num_restarts": 1, "seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("former", "clusterer"),
+    [(K_MEANS, {"KMeans": K_MEANS}), ({"source": "true_labels"}, {"TrueLabels": {}})],
+)
+def test_a_record_without_clusterer_is_of_the_former_form(
+    tmp_path: Path, former: dict[str, Any], clusterer: dict[str, Any]
+) -> None:
+    manifest = {"num_clusters": 2, "min_cluster_size": 2, **former}
+    save_pseudo_labels(PseudoLabels(np.array([0, 1, 0, 1]), manifest), tmp_path, SCHEME)
+    load_pseudo_labels(tmp_path, SCHEME, {"clusterer": clusterer})
+    other = {"KMeans": {**K_MEANS, "num_restarts": 2}}
+    with pytest.raises(PseudoLabelError, match="was made for clusterer"):
+        load_pseudo_labels(tmp_path, SCHEME, {"clusterer": other})

@@ -24,14 +24,19 @@ from slade_plugin.base.seeding import seed_everything
 from slade_plugin.data.datasets.pseudo_labeled_dataset import PseudoLabeledDataset
 from slade_plugin.host.hooks import CheckpointedHookContainer
 from slade_plugin.host.testers import SladeTester
+from slade_plugin.method.clusterers import KMeans, UnlabeledPool
+from slade_plugin.method.functional import PairIndices, pairwise_cosine
 from slade_plugin.method.losses import FeatureBasisLoss
-from slade_plugin.method.miners import BasisSimilarityMiner, PseudoLabelPairMiner
-from slade_plugin.method.pseudo_labels.clustering import (
-    ClusteringSettings,
-    cluster_embeddings,
-    compare_with_true_labels,
+from slade_plugin.method.miners import (
+    BasisSimilarityMiner,
+    PoolBatch,
+    PoolPairMiner,
+    PseudoLabelPairMiner,
 )
+from slade_plugin.method.pairwise_losses import SimilarityDistribution
+from slade_plugin.method.pseudo_labels.agreement import compare_with_true_labels
 from slade_plugin.method.pseudo_labels.record import PseudoLabels
+from slade_plugin.method.thresholds import Fixed, Quantile
 from slade_plugin.method.trainers import SladeStudent
 
 DIM = 8  # of Blobs
@@ -232,7 +237,7 @@ def test_objective_by_hand(make: Callable[..., SladeStudent]) -> None:
     negative sqrt(2) and sqrt(0.8): L_rank = 0.632456 + 1 - 0.894427 = 0.738028.
     L_SD: cosines 0.8; 0 and 0.6, so max(0.3 - 0.8 + 0.7, 0) + 0 + 0.09 = 0.29.
     """
-    basis = FeatureBasisLoss(num_classes=2, embedding_size=2, margin=0.7)
+    basis = FeatureBasisLoss(2, 2, SimilarityDistribution(margin=0.7))
     with torch.no_grad():
         basis.W_a.copy_(torch.eye(2))
     contrastive = losses.ContrastiveLoss(pos_margin=0, neg_margin=1.0)
@@ -330,16 +335,24 @@ def test_trap_02_nothing_is_mined_while_the_gaussians_are_not_apart(
     assert (miner.mining_active, miner.num_pos_pairs, miner.num_neg_pairs) == (0, 0, 0)
 
 
+class Watching(BasisSimilarityMiner):
+    """Keeps what it was given."""
+
+    def choose(self, batch: PoolBatch) -> PairIndices:
+        self.seen = batch
+        return super().choose(batch)
+
+
 @pytest.mark.parametrize("start_epoch", [1, 2])
 def test_mining_starts_where_its_share_of_the_training_is_done(
     start_epoch: int, make: Callable[..., SladeStudent]
 ) -> None:
     """Two steps an epoch, three epochs: half of them are done before the second one of epoch 2."""
-    late = BasisSimilarityMiner(start=0.5)
+    late = Watching(start=0.5)
     active = []
 
     def note(trainer: SladeStudent) -> None:
-        active.append((trainer.epoch, trainer.iteration, late.has_started))
+        active.append((trainer.epoch, trainer.iteration, late.seen.progress >= late.start))
 
     trainer = make(
         4,
@@ -375,13 +388,15 @@ def test_a_start_of_mining_needs_the_length(make: Callable[..., SladeStudent]) -
 
 
 def test_thresholds_are_the_running_means_of_this_step(make: Callable[..., SladeStudent]) -> None:
-    trainer = started(make(4))
-    basis, miner = trainer.loss_funcs["basis_loss"], trainer.mining_funcs["unlabeled_tuple_miner"]
+    miner = Watching()
+    trainer = started(make(4, mining_funcs={"unlabeled_tuple_miner": miner}))
+    basis = trainer.loss_funcs["basis_loss"]
     seen = set()
     for _ in range(3):
         one_step(trainer)
-        assert miner.thresholds() == (basis.mu_pos, basis.mu_neg)
-        seen.add(miner.thresholds())
+        assert miner.seen.running_means == (basis.mu_pos, basis.mu_neg)
+        assert miner.seen.similarity is basis.pool_similarity
+        seen.add(miner.seen.running_means)
     assert len(seen) == 3
 
 
@@ -389,12 +404,6 @@ def test_pairs_are_mined_around_the_running_mean_of_the_responses(
     make: Callable[..., SladeStudent],
 ) -> None:
     """With center_responses the miner's cosines are those of the loss, and carry no gradient."""
-
-    class Watching(BasisSimilarityMiner):
-        def forward(self, embeddings: Tensor, labels: Tensor, *rest: Any) -> Any:
-            self.seen = embeddings
-            return super().forward(embeddings, labels, *rest)
-
     basis = FeatureBasisLoss(num_classes=C, embedding_size=DIM, center_responses=True)
     miner = Watching()
     trainer = started(
@@ -405,8 +414,50 @@ def test_pairs_are_mined_around_the_running_mean_of_the_responses(
     unit = unlabeled / unlabeled.norm(dim=1, keepdim=True)
     responses = unit @ basis.W_a.detach().t()
     one_step(trainer)
-    assert not miner.seen.requires_grad
-    torch.testing.assert_close(miner.seen, responses - responses.mean(dim=0))
+    assert miner.seen.similarity is not None
+    assert not miner.seen.similarity.requires_grad
+    expected = pairwise_cosine(responses - responses.mean(dim=0))
+    torch.testing.assert_close(miner.seen.similarity, expected)
+
+
+def test_the_similarity_of_the_pool_is_computed_once_a_step(
+    make: Callable[..., SladeStudent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(*given: Any) -> Tensor:
+        calls.append(1)
+        return pairwise_cosine(*given)
+
+    for module in ("losses.feature_basis_loss", "miners.pool_pair_miner"):
+        monkeypatch.setattr(f"slade_plugin.method.{module}.pairwise_cosine", counted)
+    trainer = started(make(4))
+    one_step(trainer)
+    one_step(trainer)
+    assert len(calls) == 2
+
+
+def test_a_miner_of_a_users_own_needs_no_basis(make: Callable[..., SladeStudent]) -> None:
+    """It is given what there is, here pseudo labels alone, and its pairs are recorded."""
+
+    class FirstPair(PoolPairMiner):
+        def choose(self, batch: PoolBatch) -> PairIndices:
+            self.seen = batch
+            pair, nothing = torch.tensor([0, 1]), torch.empty(0, dtype=torch.int64)
+            return pair, pair.flip(0), nothing, nothing
+
+    miner = FirstPair()
+    trainer = started(make(2, mining_funcs={"unlabeled_tuple_miner": miner}))
+    one_step(trainer)
+    assert miner.seen.similarity is None
+    assert math.isnan(miner.seen.running_means[0])
+    assert miner.positive_precision in (0, 1)
+    assert math.isnan(miner.negative_precision)
+
+
+def test_a_negative_true_label_is_refused(make: Callable[..., SladeStudent]) -> None:
+    with pytest.raises(DataError, match="a true label of the pool is -1; expected classes >= 0"):
+        make(4, true_labels=np.array([0, -1, 1] * 20))
 
 
 def test_a_weight_of_zero_leaves_the_labeled_loss_out(make: Callable[..., SladeStudent]) -> None:
@@ -419,12 +470,12 @@ def test_a_weight_of_zero_leaves_the_labeled_loss_out(make: Callable[..., SladeS
 
 
 def test_the_labeled_miner_acts_on_labeled_images_only(make: Callable[..., SladeStudent]) -> None:
-    class Watching(PseudoLabelPairMiner):
-        def forward(self, embeddings: Tensor, labels: Tensor, *rest: Any) -> Any:
-            self.seen = labels
-            return super().forward(embeddings, labels, *rest)
+    class Labels(PseudoLabelPairMiner):
+        def choose(self, batch: PoolBatch) -> PairIndices:
+            self.seen = batch.labels
+            return super().choose(batch)
 
-    miners = {"tuple_miner": Watching(), "unlabeled_tuple_miner": Watching()}
+    miners = {"tuple_miner": Labels(), "unlabeled_tuple_miner": Labels()}
     trainer = started(make(2, mining_funcs=miners))
     _, labels, _, pseudo_labels, _ = fix_batch(trainer)
     one_step(trainer)
@@ -502,7 +553,7 @@ SHIPPED = [
 OF_LABELS = ["AngularLoss", "FastAPLoss", "NCALoss", "NPairsLoss"]
 MINERS: dict[str, Callable[[], nn.Module]] = {
     "slade_basis": PseudoLabelPairMiner,
-    "slade": lambda: BasisSimilarityMiner(True, {"quantile": 0.1}, {"quantile": 1.0}),
+    "slade": lambda: BasisSimilarityMiner(True, Quantile(0.1), Quantile(1.0)),
     "slade_paper": BasisSimilarityMiner,
 }
 
@@ -883,7 +934,7 @@ def test_a_frozen_basis_is_refused_where_it_would_have_to_move(
         make(3, basis_warmup_iterations=3, **frozen)
     with pytest.raises(ConfigError, match="running means then stay unknown"):
         make(4, **frozen)
-    fixed = BasisSimilarityMiner(positive_threshold={"quantile": 0.9}, negative_threshold=0.5)
+    fixed = BasisSimilarityMiner(positive_threshold=Quantile(0.9), negative_threshold=Fixed(0.5))
     trainer = started(make(4, mining_funcs={"unlabeled_tuple_miner": fixed}, **frozen))
     before = copy.deepcopy(trainer.loss_funcs["basis_loss"].state_dict())
     assert one_step(trainer)["total_loss"] > 0
@@ -945,13 +996,13 @@ def test_ideal_parts_end_in_an_ideal_student(
     identity = nn.Identity()
     tester = SladeTester(dataloader_num_workers=0)
     embeddings = tester.embed_pool(pool, identity, identity, tmp_path / "pool.npy")
-    result = cluster_embeddings(
-        embeddings, ClusteringSettings(num_clusters=8, num_restarts=5), seed=0
-    )
+    clusterer = KMeans(num_clusters=8, num_restarts=5)
+    result = clusterer.cluster(UnlabeledPool(lambda: embeddings, None, 0))
     agreement = compare_with_true_labels(result.cluster_ids, pool.labels)
     assert agreement == pytest.approx(dict.fromkeys(agreement, 1.0))
 
-    places, labels = PseudoLabels(result.cluster_ids, result.report).for_training(C)
+    manifest = result.manifest(clusterer, len(pool)) | {"min_cluster_size": 2}
+    places, labels = PseudoLabels(result.cluster_ids, manifest).for_training(C)
     trainer = make(
         4,
         unlabeled_dataset=PseudoLabeledDataset(pool, places, labels),

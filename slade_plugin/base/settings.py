@@ -1,0 +1,162 @@
+"""Arguments declared once, with type, range and default, and checked from that declaration.
+
+A class that can be named in a config writes each argument as
+``name: Annotated[float, Range(0, 1)] = 0.5``, and a wrong value is checked against that line.
+"""
+
+import math
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from slade_plugin.base.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers an argument may take.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        ends: Which ends belong to it, as in "[0, 1)".
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    ends: Literal["[]", "[)", "(]", "()"] = "[]"
+
+    def holds(self, value: float) -> bool:
+        """Whether a finite number lies in the range."""
+        above = value > self.low or (value == self.low and self.ends[0] == "[")
+        below = value < self.high or (value == self.high and self.ends[1] == "]")
+        return math.isfinite(value) and above and below
+
+    def __str__(self) -> str:
+        """Return it as an error message words it, such as ">= 2"."""
+        if self.high < math.inf:
+            return f"in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
+        return f">{'=' if self.ends[0] == '[' else ''} {self.low}" if self.low > -math.inf else ""
+
+
+class Settings:
+    """Base of a frozen dataclass that can be named in a config; it checks its own fields.
+
+    Attributes:
+        place: Where a config holds it, for error messages.
+        title: What error messages call it; the name of the class if empty.
+    """
+
+    place: ClassVar[str] = "the config"
+    title: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """Check every field against its annotation.
+
+        Raises:
+            ConfigError: Naming every wrong value.
+        """
+        hints = get_type_hints(type(self), include_extras=True)
+        declared = {k: h for k, h in hints.items() if get_origin(h) is not ClassVar}
+        _check(self.title or type(self).__name__, declared, vars(self), self.place)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments by name, ready for JSON."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+
+def checked_arguments(
+    name: str,
+    constructor: Callable[..., None],
+    values: Mapping[str, Any],
+    place: str,
+    problems: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Check the arguments of a constructor against its annotations.
+
+    Args:
+        name: Class under construction, for the message.
+        constructor: Its ``__init__``; ``**kwargs`` are left alone.
+        values: ``locals()`` of the constructor.
+        place: Where a config holds the class, for the message.
+        problems: What else is wrong, reported along with it.
+
+    Returns:
+        The declared arguments, integers given for a ``float`` made into one.
+
+    Raises:
+        ConfigError: Naming every wrong value.
+    """
+    hints = get_type_hints(constructor, include_extras=True)
+    declared = {k: h for k, h in hints.items() if k not in ("return", "kwargs")}
+    _check(name, declared, values, place, problems)
+    return {k: float(values[k]) if _plain(h) is float else values[k] for k, h in declared.items()}
+
+
+def _check(
+    name: str,
+    declared: Mapping[str, Any],
+    values: Mapping[str, Any],
+    place: str,
+    others: Iterable[str] = (),
+) -> None:
+    problems = []
+    for key, hint in declared.items():
+        value = values[key]
+        if not _fits(value, hint):
+            number = isinstance(value, str) and _plain(hint) in (int, float)
+            yaml = " (YAML reads 1e-3 as text: write 1.0e-3)" if number else ""
+            problems.append(f"{key} is {value!r}; expected {_expected(hint)}{yaml}.")
+    problems += others
+    if problems:
+        raise ConfigError(f"{name}: {' '.join(problems)} Set it in {place}.")
+
+
+def _plain(hint: Any) -> Any:
+    """The type of an annotation, without range and without None."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    if get_origin(hint) in (Union, types.UnionType):
+        (hint,) = (one for one in get_args(hint) if one is not type(None))
+    return hint
+
+
+def _allows_none(hint: Any) -> bool:
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    return type(None) in get_args(hint)
+
+
+def _range(hint: Any) -> Range | None:
+    found = [a for a in get_args(hint)[1:] if isinstance(a, Range)]
+    return found[0] if get_origin(hint) is Annotated and found else None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    plain, limits = _plain(hint), _range(hint)
+    if value is None:
+        return _allows_none(hint)
+    if get_origin(plain) is Literal:
+        return isinstance(value, str) and value in get_args(plain)
+    if plain in (int, float):
+        kind = Integral if plain is int else Real
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        return is_number and (limits or Range()).holds(value)
+    return isinstance(value, get_origin(plain) or plain)
+
+
+def _expected(hint: Any) -> str:
+    plain, limits = _plain(hint), _range(hint)
+    if get_origin(plain) is Literal:
+        text = f"one of {', '.join(get_args(plain))}"
+    elif plain is bool:
+        text = "True or False"
+    elif plain in (int, float):
+        text = f"{'an integer' if plain is int else 'a number'} {limits or ''}".strip()
+    elif get_origin(plain) is Mapping:
+        text = "a mapping such as {ClassName: {argument: value}}"
+    else:
+        text = f"a {plain.__name__}"
+    return text + (" or null" if _allows_none(hint) else "")

@@ -1,0 +1,8 @@
+"""Ways from the pool to pseudo labels."""
+
+from slade_plugin.method.clusterers.clusterer import Clusterer, Clustering, UnlabeledPool
+from slade_plugin.method.clusterers.hdbscan import HDBSCAN
+from slade_plugin.method.clusterers.k_means import KMeans
+from slade_plugin.method.clusterers.true_labels import TrueLabels
+
+__all__ = ["HDBSCAN", "Clusterer", "Clustering", "KMeans", "TrueLabels", "UnlabeledPool"]

@@ -1,0 +1,42 @@
+"""How well the pseudo labels of a pool agree with its classes, where they are known."""
+
+import numpy as np
+from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+
+from slade_plugin.base.errors import DataError
+from slade_plugin.method.clusterers.clusterer import NOISE
+
+
+def compare_with_true_labels(cluster_ids: np.ndarray, true_labels: np.ndarray) -> dict[str, float]:
+    """Measure how well clusters agree with classes; never an input of any training.
+
+    Args:
+        cluster_ids: (N,) int; -1 is noise and left out of every measure.
+        true_labels: (N,) int; ids of classes, not comparable with cluster ids.
+
+    Returns:
+        NMI and AMI (arithmetic mean, 1 = equal up to renaming), purity (share of images whose
+        class is the commonest of their cluster), and pair_precision: the share of pairs in one
+        cluster that are of one class.
+
+    Raises:
+        DataError: If the lengths differ.
+    """
+    if len(cluster_ids) != len(true_labels):
+        raise DataError(
+            f"{len(cluster_ids)} cluster ids but {len(true_labels)} true labels; expected equal."
+        )
+    clustered = cluster_ids != NOISE
+    _, classes = np.unique(true_labels[clustered], return_inverse=True)
+    _, clusters = np.unique(cluster_ids[clustered], return_inverse=True)
+    table = np.zeros((int(clusters.max()) + 1, int(classes.max()) + 1), dtype=np.int64)
+    np.add.at(table, (clusters, classes), 1)
+    sizes = table.sum(axis=1)
+    pairs = (sizes * (sizes - 1)).sum()
+    same = (table * (table - 1)).sum()
+    return {
+        "NMI": float(normalized_mutual_info_score(classes, clusters)),
+        "AMI": float(adjusted_mutual_info_score(classes, clusters)),
+        "purity": float(table.max(axis=1).sum() / len(clusters)),
+        "pair_precision": float(same / pairs) if pairs else float("nan"),
+    }

@@ -1,0 +1,54 @@
+"""The entry `pseudo_labels` of config_general."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar
+
+from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.settings import Range, Settings
+from slade_plugin.base.suggestions import nearest
+
+
+@dataclass(frozen=True)
+class PseudoLabelSettings(Settings):
+    """Where pseudo labels come from and which of them count."""
+
+    place: ClassVar[str] = "config_general"
+    title: ClassVar[str] = "pseudo_labels"
+
+    clusterer: Mapping[str, Any]  # {ClassName: {argument: value}} of a `Clusterer`
+    min_cluster_size: Annotated[int, Range(2)] = 2  # smaller ones are left out: no positive pair
+    folder: str | None = None  # of the records; filled in by the pipeline
+    last_folder: str | None = None  # of the last round's records; filled in by the pipeline
+
+    @classmethod
+    def from_config(cls, entry: Mapping[str, Any]) -> "PseudoLabelSettings":
+        """Reads the entry.
+
+        Args:
+            entry: As in the config. A second clusterer whose settings are all null is left out: a
+                data set that brings `{KMeans: {num_clusters: null}}` says how KMeans is to choose
+                k, not that it is to be used.
+
+        Raises:
+            ConfigError: Naming what is unknown, missing or wrong.
+        """
+        known = [f.name for f in fields(cls)]
+        problems = [
+            f"pseudo_labels has no entry {name!r}{nearest(str(name), known)}; expected "
+            f"{', '.join(known)}, with the settings of a clusterer below its class, as in "
+            "{clusterer: {KMeans: {num_clusters: 400}}} (config_general)"
+            for name in entry
+            if name not in known
+        ]
+        if problems:
+            raise ConfigError("; ".join(problems))
+        clusterer = entry.get("clusterer")
+        if isinstance(clusterer, Mapping) and len(clusterer) > 1:
+            chosen = {k: v for k, v in clusterer.items() if not v or not _only_null(v)}
+            entry = {**entry, "clusterer": chosen or clusterer}
+        return cls(**{"clusterer": None, **entry})
+
+
+def _only_null(settings: Any) -> bool:
+    return isinstance(settings, Mapping) and all(value is None for value in settings.values())
