@@ -27,6 +27,7 @@ _RUNNER_FLAGS = ("dataset_root", "root_experiment_folder", "root_config_folder",
 # First word of the command line -> module whose `main` takes the words behind it. Any other first
 # word is a flag of the host's run.py.
 COMMANDS = {
+    "build": "slade_plugin.commands.build",
     "data": "slade_plugin.commands.data",
     "report": "slade_plugin.commands.report",
     "compare": "slade_plugin.commands.compare",
@@ -235,6 +236,7 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
   --debug                       full logs and tracebacks
 
 Other commands, each with its own --help:
+  build glyphs|icons                         data sets that are rendered on this machine
   data verify|describe|download NAME ROOT    data sets of image files
   report EXPERIMENT [EXPERIMENT]             pictures of one, or of two compared, as an HTML file
   compare A B                                whether two methods differ, and may be compared
