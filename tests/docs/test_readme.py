@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Their configs are saved in an experiment that a reader has and this test has not.
 NEEDS_EXPERIMENT = ("--evaluate", "--evaluate_ensemble", "--reproduce_results", "--list")
-RESULT_COMMANDS = {"compare", "export", "pairs", "results", "verify-export"}
+RESULT_COMMANDS = {"compare", "pairs", "record", "results", "verify-record"}
 
 
 def code_lines(document: Path) -> list[str]:

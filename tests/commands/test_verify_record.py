@@ -1,4 +1,4 @@
-"""`slade-bench verify-export` from the words of the command to the exit code."""
+"""`slade-bench verify-record` from the words of the command to the exit code."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +16,13 @@ def test_what_was_changed_gives_exit_code_1(
     finished: Path, call: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "record"
-    assert call("export", finished / "baseline", folder).code == 0
-    outcome = call("verify-export", folder, "--against", finished / "teacher")
+    assert call("record", finished / "baseline", folder).code == 0
+    outcome = call("verify-record", folder, "--against", finished / "teacher")
     assert outcome.code == 1
     assert outcome.out.count("ok  ") == 6
     assert "problem  seed 0 again" in outcome.out
     (folder / "results.csv").write_text("Method\nbetter\n")
-    outcome = call("verify-export", folder)
+    outcome = call("verify-record", folder)
     assert outcome.code == 1
     assert "results.csv has changed" in outcome.out
     assert "2 of 6 checks found a problem." in outcome.out
@@ -38,6 +38,6 @@ def test_what_was_changed_gives_exit_code_1(
 def test_mistakes_give_exit_code_2(
     words: list[str], message: str, call: Callable[..., Any]
 ) -> None:
-    outcome = call("verify-export", *words)
+    outcome = call("verify-record", *words)
     assert outcome.code == 2
     assert message in outcome.err

@@ -1,10 +1,11 @@
-"""Checks a record of `slade-bench export`: `slade-bench verify-export FOLDER`.
+"""Check a record of `slade-bench record`: `slade-bench verify-record FOLDER`.
 
-    slade-bench verify-export slade_record
-    slade-bench verify-export slade_record --against experiments/again/student
+    slade-bench verify-record slade_record
+    slade-bench verify-record slade_record --against experiments/again/student
 
-Checked are its form, hashes, numbers and configs; with --against also whether a second run, made by
-the record's own commands, has the same scores. Exit codes: 0 all is well, 1 it is not, 2 a mistake.
+Checks its form, hashes, numbers and configs. With --against it also checks that a second run, made
+by the record's own commands, has the same scores. Exit codes: 0 no problem found, 1 a problem found,
+2 a mistake.
 """
 
 import argparse
@@ -21,13 +22,13 @@ EXIT_PROBLEM = 1
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        argv: The words behind ``verify-export``.
+        argv: The words after ``verify-record``.
 
     Returns:
-        0 if all is well, 1 if the record or the second run is not.
+        0 if no check found a problem, otherwise 1.
 
     Raises:
         SladeError: For a mistake that its message explains.
@@ -50,16 +51,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The words of the command."""
-    words = command_parser("verify-export", __doc__)
+    """Return the argument parser of the command."""
+    words = command_parser("verify-record", __doc__)
     add: Any = words.add_argument
-    add("folder", metavar="FOLDER", type=Path, help="what slade-bench export wrote")
+    add("folder", metavar="FOLDER", type=Path, help="what slade-bench record wrote")
     add(
         "--against", metavar="EXPERIMENT",
-        help="a second run, or a pattern in quotes for one of each seed",
+        help="a second run, or a quoted pattern that matches one run per seed",
     )  # fmt: skip
     add(
         "--tolerance", type=float, default=0.0,
-        help="percent points that a score may differ (default: 0; other machines round otherwise)",
+        help="largest difference of a score, in percent points (default: 0; raise it on another machine)",
     )  # fmt: skip
     return words
