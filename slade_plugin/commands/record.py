@@ -34,7 +34,9 @@ def main(argv: Sequence[str]) -> int:
     record = write_record(read_method(args.experiment), args.folder, args.dataset_root)
     print(f"{args.folder}: {record['method']} on {record['dataset']}, {len(record['runs'])} runs.")
     if not all(run["environment"] for run in record["runs"]):
-        print("Note: the host recorded no versions and command lines; publish them with the record.")
+        print(
+            "Note: the host recorded no versions and command lines; publish them with the record."
+        )
     print(f"Check it with: slade-bench verify-record {args.folder}")
     return 0
 

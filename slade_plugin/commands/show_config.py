@@ -23,9 +23,10 @@ from slade_plugin.base.suggestions import nearest
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.keys import HOST_KEYS, OUR_KEYS, STAGE_PREFIXES, plain_key
+from slade_plugin.host.validation import check_args
 from slade_plugin.runner import SladeRunner
 from slade_plugin.stages.pipeline import Pipeline
-from slade_plugin.stages.stages import STUDENT
+from slade_plugin.stages.stages import STUDENT, TEACHER
 
 COMMAND_LINE, PIPELINE, DEFAULT = "command line", "set by the pipeline", "default"
 _EMPTY = "(empty)"  # key of the source of an empty mapping
@@ -72,16 +73,18 @@ def _page(own: argparse.Namespace, words: Sequence[str]) -> str:
     stage = own.stage or (STUDENT if STUDENT in stages else "")
     if stage not in stages:
         known = list(filter(None, stages)) or ["no --stage: the config is of one experiment"]
-        raise ConfigError(
-            f"--stage {stage}{nearest(stage, known)}; expected {', '.join(known)}."
-        )
+        raise ConfigError(f"--stage {stage}{nearest(stage, known)}; expected {', '.join(known)}.")
     lines = [f"# run.py {' '.join(words)}"]
     if stage:
         lines.append(f"# Stage {stage}; --stage shows another one of: {', '.join(stages)}.")
     shown, sources = stages[stage], runner.sources_of(stages[stage])
+    check_args(shown, runner.pytorch_getter)
     for area, config in shown.dict_of_yamls.items():
+        if area == AREAS_FILE:  # shown as the names of the files
+            continue
         values = {plain_key(key): getattr(shown, plain_key(key)) for key in config}
-        lines += ["", f"# {area}", *_lines(values, sources)] if values else []
+        files = ", ".join(getattr(shown, area, []))
+        lines += ["", f"# {area}: {files}", *_lines(values, sources)] if values else []
     return "\n".join(lines) + "\n"
 
 
@@ -111,6 +114,10 @@ class _TracingRunner(SladeRunner):
         other = self.reader_for(reader)
         root = Path(self.root_config_folder)
         given = vars(self.YR.args)
+        settings = None  # values and sources of `pipeline: {teacher: ...}`
+        if self.traces:
+            config, sources = self.traces[0]
+            settings = _entry((vars(config), sources), "pipeline", TEACHER)
         with TemporaryDirectory() as folder:
             copies: dict[str, list[str]] = {}
             for area, paths in self.determine_where_to_get_yamls(other.args).items():
@@ -122,7 +129,9 @@ class _TracingRunner(SladeRunner):
                     copies.setdefault(area, []).append(str(copy))
             for key, value in vars(other.args).items():
                 if plain_key(key) in HOST_KEYS | OUR_KEYS:
-                    setattr(other.args, key, _sources_of_flag(value, _typed(given, key)))
+                    typed = [given[name] for name in (key, *_for_stages(key)) if name in given]
+                    source = _sources_of_flag(value, typed, _entry(settings, key))
+                    setattr(other.args, key, source)
             merged, *_ = other.load_yamls(
                 copies, max_merge_depth=float("inf"), max_argparse_merge_depth=float("inf")
             )
@@ -132,27 +141,52 @@ class _TracingRunner(SladeRunner):
 def _replaced(value: Any, source: str) -> Any:
     if not isinstance(value, Mapping):
         return source
-    return {key: _replaced(v, source) for key, v in value.items()} or {_EMPTY: source}
+    # A swap holds names of classes and no values.
+    swapped = {key: v for key, v in value.items() if "~SWAP~" in key}
+    return {key: _replaced(v, source) for key, v in value.items()} | swapped or {_EMPTY: source}
 
 
-def _typed(given: Mapping[str, Any], key: str) -> list[Any]:
-    """What the command line says of a key, for one stage or for all."""
-    return [given[name] for name in (key, *(p + key for p in STAGE_PREFIXES)) if name in given]
+def _for_stages(key: str) -> list[str]:
+    return [prefix + key for prefix in STAGE_PREFIXES]
 
 
-def _sources_of_flag(value: Any, typed: Sequence[Any]) -> Any:
-    """Sources of a value that the pipeline hands to a stage: typed by the user, or its own."""
+def _sources_of_flag(value: Any, typed: Sequence[Any], settings: tuple[Any, Any] | None) -> Any:
+    """Replace a value that a stage was given by its source.
+
+    Args:
+        value: The value; a mapping is replaced entry by entry.
+        typed: What the command line says at its place, for this stage or for others.
+        settings: The value at its place in the entry `pipeline: {teacher: ...}`, and its source.
+    """
     if isinstance(value, Mapping) and value:
         return {
-            key: _sources_of_flag(v, [t[key] for t in typed if isinstance(t, Mapping) and key in t])
+            key: v
+            if "~SWAP~" in key
+            else _sources_of_flag(v, _entries(typed, key), _entry(settings, key))
             for key, v in value.items()
         }
-    return _replaced(value, COMMAND_LINE if typed else PIPELINE)
+    if value in typed:
+        return _replaced(value, COMMAND_LINE)
+    if settings and settings[0] == value and isinstance(settings[1], str):
+        return f"{settings[1]}, pipeline: teacher"
+    return _replaced(value, PIPELINE)
 
 
-def _lines(
-    values: Mapping[str, Any], sources: Any, indent: int = 0
-) -> Iterator[str]:
+def _entries(values: Sequence[Any], key: str) -> list[Any]:
+    """The entry of each mapping that has one."""
+    return [value[key] for value in values if isinstance(value, Mapping) and key in value]
+
+
+def _entry(pair: tuple[Any, Any] | None, *keys: str) -> tuple[Any, Any] | None:
+    """Follow keys in two mappings at once; None if one of them does not go so far."""
+    for key in keys:
+        if pair is None or not all(isinstance(m, Mapping) and key in m for m in pair):
+            return None
+        pair = pair[0][key], pair[1][key]
+    return pair
+
+
+def _lines(values: Mapping[str, Any], sources: Any, indent: int = 0) -> Iterator[str]:
     """Lines of YAML, each value with its source as a comment."""
     for key, value in values.items():
         known = isinstance(sources, Mapping) and key in sources

@@ -4,8 +4,8 @@
     slade-bench verify-record slade_record --against experiments/again/student
 
 Checks its form, hashes, numbers and configs. With --against it also checks that a second run, made
-by the record's own commands, has the same scores. Exit codes: 0 no problem found, 1 a problem found,
-2 a mistake.
+by the record's own commands, has the same scores. Exit codes: 0 all is well, 1 a check failed, 2 a
+mistake.
 """
 
 import argparse
@@ -61,6 +61,6 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "--tolerance", type=float, default=0.0,
-        help="largest difference of a score, in percent points (default: 0; raise it on another machine)",
+        help="percent points that a score may differ (default: 0; more on another machine)",
     )  # fmt: skip
     return words

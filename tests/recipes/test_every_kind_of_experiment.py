@@ -103,7 +103,9 @@ def test_a_record_repeats_an_experiment(
         words = command.removeprefix("python run.py ").replace("<RECORD>", str(record))
         outcome = runs.bench(words.replace("<NAME>", "again"), root=Path("experiments"))
         assert outcome.code == 0, outcome.err
-    again = Path("experiments/again_seed0") / kind.removeprefix("plain").removeprefix("slade_seed0/")
+    again = Path("experiments/again_seed0") / kind.removeprefix("plain").removeprefix(
+        "slade_seed0/"
+    )
     outcome = runs.command("verify-record", record, "--against", again, data=False)
     assert outcome.code == 0, outcome.out
 
