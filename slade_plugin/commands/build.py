@@ -71,13 +71,13 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: If the source is missing, or the images cannot be rendered or written.
     """
-    args = vars(parser().parse_args(argv))
+    args = vars(argument_parser().parse_args(argv))
     logging.getLogger("slade_plugin").setLevel(logging.INFO)
     print(BUILDERS[args.pop("name")].build(**args))
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """Return the argument parser of the command."""
     top = command_parser("build", __doc__)
     commands: Any = top.add_subparsers(required=True, dest="name", metavar="|".join(BUILDERS))

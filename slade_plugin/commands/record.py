@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake that its message explains.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     record = write_record(read_method(args.experiment), args.folder, args.dataset_root)
     print(f"{args.folder}: {record['method']} on {record['dataset']}, {len(record['runs'])} runs.")
     if not all(run["environment"] for run in record["runs"]):
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """Return the argument parser of the command."""
     words = command_parser("record", __doc__)
     add: Any = words.add_argument

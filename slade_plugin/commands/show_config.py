@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: If run.py would refuse the command line.
     """
-    own, flags = parser().parse_known_args(argv)
+    own, flags = argument_parser().parse_known_args(argv)
     compat.apply()
     # A quoted value counts as its words, as in run.py.
     words = [w for flag in flags for w in (flag.split() if flag[:1] in ("{", "[") else [flag])]
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """Return the argument parser of the command; other words are flags of run.py."""
     top = command_parser("show-config", __doc__)
     add: Any = top.add_argument

@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake that its message explains.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     if args.tolerance < 0:
         raise ConfigError(f"--tolerance is {args.tolerance}; expected percent points, 0 or more.")
     checks = verify_record(args.folder)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     return EXIT_PROBLEM if wrong else 0
 
 
-def parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """Return the argument parser of the command."""
     words = command_parser("verify-record", __doc__)
     add: Any = words.add_argument

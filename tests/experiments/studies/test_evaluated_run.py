@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from slade_plugin.experiments.reproduction import evaluated_run
-from slade_plugin.experiments.reproduction.evaluated_run import EVALUATED
+from slade_plugin import cli
+from slade_plugin.experiments.studies.evaluated_run import EVALUATED, train_and_evaluate
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def test_a_plain_run_goes_on_and_ends_with_all_scores(bench: Any, tmp_path: Path
     """Stopped before its first checkpoint it begins anew; done, nothing is trained again."""
     (tmp_path / "experiment" / "configs").mkdir(parents=True)
     argv = words(bench, f"--config_loss fast_ap {bench.tiny(schemes=2)}", tmp_path)
-    assert evaluated_run.main(argv) == 0
+    assert train_and_evaluate(argv, cli.main) == 0
     marker = json.loads((tmp_path / EVALUATED).read_text())
     assert marker == {"experiments": ["experiment"]}
     tables = [name.partition(": ")[2] for name in bench.records(tmp_path / "experiment")]
@@ -32,7 +32,7 @@ def test_a_plain_run_goes_on_and_ends_with_all_scores(bench: Any, tmp_path: Path
         assert [n for n in tables if n.startswith("ConcatenateEmb") and n.endswith(f"_{split}")]
     before = {p: t for p, t in bench.snapshot(tmp_path).items() if p.endswith(".pth")}
     assert before
-    assert evaluated_run.main(argv) == 0
+    assert train_and_evaluate(argv, cli.main) == 0
     after = {p: t for p, t in bench.snapshot(tmp_path).items() if p.endswith(".pth")}
     assert after == before
 
@@ -43,7 +43,7 @@ def test_a_student_of_a_given_teacher_is_evaluated_alone(
     """Its teacher's run evaluates the teacher."""
     flags = bench.tiny_student(schemes=2, epochs=2, iterations=2) + " --pipeline {baseline: false}"
     argv = words(bench, f"{flags} --teacher_experiment {finished / 'teacher'}", tmp_path)
-    assert evaluated_run.main(argv) == 0
+    assert train_and_evaluate(argv, cli.main) == 0
     marker = json.loads((tmp_path / EVALUATED).read_text())
     assert marker == {"experiments": ["experiment/student"]}
 
@@ -52,6 +52,6 @@ def test_a_failed_run_is_not_evaluated(
     bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = words(bench, "--config_loss fast_ap --num_epochs_train 0", tmp_path)
-    assert evaluated_run.main(argv) == 2
+    assert train_and_evaluate(argv, cli.main) == 2
     assert "num_epochs_train is 0" in capsys.readouterr().err
     assert not (tmp_path / EVALUATED).exists()

@@ -1,22 +1,23 @@
-"""The scores of an ablation of the poster beside its numbers, which are of concatenated models."""
+"""Compare a study with a table of the poster, whose numbers are of concatenated models."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from slade_plugin.experiments.results.found import CONCATENATED, Group, read_saved
 from slade_plugin.experiments.results.poster import published_ablation
-from slade_plugin.experiments.results.summary import put_beside, summarise
+from slade_plugin.experiments.results.summary import add_published, summarise
 from slade_plugin.experiments.studies.plan import Run, Study
 from slade_plugin.stages.kinds import STUDENT, TEACHER
 
 
-def beside_poster(
+def compare_with_poster(
     study: Study, runs: Mapping[tuple[str, int, str], Run], dataset: str
 ) -> list[dict[str, Any]]:
-    """The concatenated scores on test of the poster's settings.
+    """Return the concatenated scores on test of the rows that the study names in `poster`.
 
     Args:
-        study: With `poster`.
+        study: The study.
         runs: Of the settings that are finished.
         dataset: Name.
 
@@ -26,11 +27,11 @@ def beside_poster(
     """
     rows = []
     for name, theirs in study.poster.items():
-        stage, setting = (TEACHER, study.first) if name == TEACHER else (STUDENT, name)
         experiments = [
-            read_saved(run.experiment / stage, stage)
-            for (of_dataset, _, of_setting), run in runs.items()
-            if (of_dataset, of_setting) == (dataset, setting)
+            read_saved(_experiment(run, name == study.row(setting, TEACHER)))
+            for (of_dataset, _, setting), run in runs.items()
+            if of_dataset == dataset
+            and name in (study.row(setting, STUDENT), study.row(setting, TEACHER))
         ]
         groups = [Group(name, experiments)] if experiments else []
         for row in summarise(groups, ["test"]):
@@ -41,5 +42,11 @@ def beside_poster(
                         study.ablation, theirs, row["dataset"], metric, row["dim"]
                     )
                     if number is not None:
-                        put_beside(numbers, number)
+                        add_published(numbers, number)
     return rows
+
+
+def _experiment(run: Run, of_teacher: bool) -> Path:
+    if run.plain:
+        return run.experiment
+    return run.experiment / (TEACHER if of_teacher else STUDENT)

@@ -3,9 +3,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slade_plugin.experiments.studies.beside_poster import beside_poster
 
 from slade_plugin.config.composition import config_root
-from slade_plugin.experiments.studies.beside_poster import beside_poster
 from slade_plugin.experiments.studies.plan import Run, Study, plan_runs
 
 Make = Callable[..., Path]
