@@ -14,7 +14,7 @@ from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.stages.kinds import STUDENT, TEACHER
 
 EVALUATED = "evaluated.json"
-# In the place of run.py. It is handed the entry point, so that this module imports nothing above it.
+# Replaces run.py. It passes the entry point on, so that this module imports nothing above it.
 PROGRAM = (
     sys.executable,
     "-c",

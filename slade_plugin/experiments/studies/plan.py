@@ -141,6 +141,7 @@ class Study:
             for setting in _settings(area, content.get(area), datasets, first)
         ]
         names = [setting.name for setting in settings]
+        rows = [*names, TEACHER, *(f"{name}: {TEACHER}" for name in names)]
         twice = sorted({n for n in names if names.count(n) > 1} | {BASELINE, TEACHER} & {*names})
         if twice:
             raise ConfigError(
@@ -170,9 +171,7 @@ class Study:
             settings=tuple(settings),
             reference=reference,
             flags=_words("flags", content.get("flags")),
-            **_poster(
-                content.get("poster"), [*names, TEACHER, *(f"{n}: {TEACHER}" for n in names)]
-            ),
+            **_poster(content.get("poster"), rows),
         )
 
     def selected(

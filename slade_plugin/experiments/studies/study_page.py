@@ -107,8 +107,8 @@ def write_page(
         f"# Study: {study.name}",
         f"`{command}`",
         "; ".join(f"{k}: {', '.join(v)}" for k, v in environment.items() if k != COMMIT) + ".",
-        f"{METRICS[MAIN_METRIC]} in percent: mean over {len({seed for _, seed, _ in runs})} seeds of "
-        "the mean over split schemes, ± half width of the 95 % interval (Student's t). "
+        f"{METRICS[MAIN_METRIC]} in percent: mean over {len({seed for _, seed, _ in runs})} seeds "
+        "of the mean over split schemes, ± half width of the 95 % interval (Student's t). "
         "Differences, relative gains and shares are computed seed by seed. A student is compared "
         "with a baseline that is trained as long as its teacher and students together, and its gap "
         "is the one to an oracle of this length. The row above the first student is `teacher`. "

@@ -3,10 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slade_plugin.experiments.studies.beside_poster import beside_poster
 
 from slade_plugin.config.composition import config_root
 from slade_plugin.experiments.studies.plan import Run, Study, plan_runs
+from slade_plugin.experiments.studies.poster_comparison import compare_with_poster
 
 Make = Callable[..., Path]
 MAP_AT_R = "mean_average_precision_at_r"
@@ -37,7 +37,7 @@ def made(make_experiment: Make, tmp_path: Path) -> Callable[..., tuple[Study, An
 
 
 def test_the_mean_over_seeds_stands_beside_the_poster_s_number(made: Any) -> None:
-    rows = beside_poster(*made("cub200_nabirds", "CUB200Files"), "cub200_nabirds")
+    rows = compare_with_poster(*made("cub200_nabirds", "CUB200Files"), "cub200_nabirds")
     assert [row["method"] for row in rows] == NAMES
     assert [row["poster_row"] for row in rows] == [
         "Teacher (contrastive)", "Student (pseudo label)", "+ Basis", "+ Basis + Mining",
@@ -52,7 +52,7 @@ def test_the_mean_over_seeds_stands_beside_the_poster_s_number(made: Any) -> Non
 
 def test_other_sizes_and_data_sets_have_no_number_of_the_poster(made: Any) -> None:
     for arguments in (("cars196_compcars", "Cars196Files", 128), ("in_shop_fashion200k", "InShop")):
-        rows = beside_poster(*made(*arguments), arguments[0])
+        rows = compare_with_poster(*made(*arguments), arguments[0])
         assert [row["method"] for row in rows] == NAMES
         assert not any("published" in n for row in rows for n in row["metrics"].values())
 
@@ -60,6 +60,6 @@ def test_other_sizes_and_data_sets_have_no_number_of_the_poster(made: Any) -> No
 def test_what_is_not_finished_has_no_row(made: Any) -> None:
     study, runs = made("cub200_nabirds", "CUB200Files")
     used = {key: run for key, run in runs.items() if key[2] == "slade_basis"}
-    assert [row["method"] for row in beside_poster(study, used, "cub200_nabirds")] == [
+    assert [row["method"] for row in compare_with_poster(study, used, "cub200_nabirds")] == [
         "slade_basis"
     ]
