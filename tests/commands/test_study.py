@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -282,7 +283,7 @@ def test_an_interrupt_says_how_to_go_on(
     before = signal.getsignal(signal.SIGTERM)
     assert study.call("mine.yaml", "--seeds", "1") == 130
     assert signal.getsignal(signal.SIGTERM) == before
-    assert "The same command goes on." in capsys.readouterr().err
+    assert "same command" in capsys.readouterr().err
 
 
 def test_a_study_is_done_by_one_process(
@@ -296,3 +297,64 @@ def test_a_study_is_done_by_one_process(
     holder.wait()
     assert study.call("mine.yaml", "--seeds", "1") == 0
     assert not list((study.folder / "studies" / "locks").rglob(".lock"))
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        ("main_table_glyphs", "glyphs"),
+        ("main_table", "cub200_nabirds"),
+        ("main_table", "cars196_compcars"),
+        ("main_table", "in_shop_fashion200k"),
+    ],
+)
+def test_a_dry_run_of_the_main_table_prints_every_command(
+    name: str, dataset: str, study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (name, "--datasets", dataset, "--seeds", "1", "--dry-run")
+    assert study.call(*words, "--no-probe") == 0
+    text = capsys.readouterr().out
+    assert text.count("    python run.py ") == 14
+    assert study.runs.calls() == []
+    page = Path(__file__).parents[2] / "docs" / "results" / f"dry_run_{dataset}.txt"
+    if name == "main_table":  # committed, with the hours
+        head, _, committed = page.read_text(encoding="utf-8").partition("\n\n")
+        assert head.splitlines()[0] == f"$ slade-bench study {' '.join(words)}"
+        hours = re.compile(r": (about|at most) [\d,.]+ (core|GPU) hours$", re.M)
+        assert len(hours.findall(committed)) == 14
+        assert hours.sub("", committed).partition("All: ")[0] == text
+
+
+@pytest.mark.slow
+def test_a_dry_run_estimates_hours(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--only", "S1,fast_ap", "--seeds", "1", "--dry-run")
+    assert study.call("main_table_glyphs", *words) == 0
+    text = capsys.readouterr().out
+    assert "glyphs, S1, seed 0: about " in text
+    assert "All: " in text
+
+
+@pytest.mark.long
+def test_a_plain_row_of_the_main_table_from_the_command_to_its_page(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way, in a process of its own, and not again the second time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[2]))
+    words = ["main_table_glyphs", "--only", "fast_ap", "--seeds", "1", "--out", "."]
+    words += ["--", "--dataset_root", str(bench.dataset_root), *bench.tiny().split()]
+    assert module.main(words) == 0
+    (marker,) = tmp_path.rglob(EVALUATED)
+    changed = marker.stat().st_mtime_ns
+    text = (tmp_path / "main_table_glyphs.md").read_text()
+    assert "fast_ap = FastAP" in text
+    assert "concatenated" in text
+    assert re.search(r"^\| fast_ap \| \d", text, re.M)
+    lines = (tmp_path / "main_table_glyphs.csv").read_text().splitlines()
+    assert [line.split(",")[:4] for line in lines[1:]] == [
+        ["glyphs", "fast_ap", "0", split] for split in ("val", "test")
+    ]
+    assert module.main(words) == 0
+    assert marker.stat().st_mtime_ns == changed
