@@ -15,6 +15,7 @@ from typing import Any
 
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.data.datasets import glyphs, icon_building
+from slade_plugin.data.datasets.icon_concepts import PACKAGE
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ BUILDERS = {
         },
     ),
     "icons": Builder(
-        f"icons from the npm package {icon_building.PACKAGE}; needs slade-plugin[icons]",
+        f"icons from the npm package {PACKAGE}; needs slade-plugin[icons]",
         icon_building.build,
         {
             "package": {
