@@ -8,6 +8,7 @@ line. Nothing is trained or written. Exit codes: 0 success, 2 a mistake.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,10 +47,8 @@ def main(argv: Sequence[str]) -> int:
     """
     own, flags = argument_parser().parse_known_args(argv)
     compat.apply()
-    # A quoted value counts as its words, as in run.py.
-    words = [w for flag in flags for w in (flag.split() if flag[:1] in ("{", "[") else [flag])]
-    with _command_line(words):
-        print(_page(own, words), end="")
+    with _command_line(flags):
+        print(_page(own, flags), end="")
     return 0
 
 
@@ -74,7 +73,7 @@ def _page(own: argparse.Namespace, words: Sequence[str]) -> str:
     if stage not in stages:
         known = list(filter(None, stages)) or ["no --stage: the config is of one experiment"]
         raise ConfigError(f"--stage {stage}{nearest(stage, known)}; expected {', '.join(known)}.")
-    lines = [f"# run.py {' '.join(words)}"]
+    lines = [f"# run.py {shlex.join(words)}"]
     if stage:
         lines.append(f"# Stage {stage}; --stage shows another one of: {', '.join(stages)}.")
     shown, sources = stages[stage], runner.sources_of(stages[stage])
