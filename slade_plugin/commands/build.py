@@ -15,7 +15,7 @@ from typing import Any
 
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.data.datasets import glyphs, icon_building
-from slade_plugin.data.datasets.icon_concepts import PACKAGE
+from slade_plugin.data.rendering.icon_concepts import PACKAGE
 
 
 @dataclass(frozen=True)

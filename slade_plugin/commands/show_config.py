@@ -26,8 +26,8 @@ from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.keys import HOST_KEYS, OUR_KEYS, STAGE_PREFIXES, plain_key
 from slade_plugin.host.validation import check_args
 from slade_plugin.runner import SladeRunner
+from slade_plugin.stages.kinds import STUDENT, TEACHER
 from slade_plugin.stages.pipeline import Pipeline
-from slade_plugin.stages.stages import STUDENT, TEACHER
 
 COMMAND_LINE, PIPELINE, DEFAULT = "command line", "set by the pipeline", "default"
 _EMPTY = "(empty)"  # key of the source of an empty mapping
