@@ -27,14 +27,23 @@ _RUNNER_FLAGS = ("dataset_root", "root_experiment_folder", "root_config_folder",
 # First word of the command line -> module whose `main` takes the words behind it. Any other first
 # word is a flag of the host's run.py.
 COMMANDS = {
+    "build": "slade_plugin.commands.build",
     "data": "slade_plugin.commands.data",
     "report": "slade_plugin.commands.report",
     "compare": "slade_plugin.commands.compare",
     "pairs": "slade_plugin.commands.pairs",
-    "reproduce": "slade_plugin.commands.reproduce",
-    "export": "slade_plugin.commands.export",
+    "record": "slade_plugin.commands.record",
     "results": "slade_plugin.commands.results",
-    "verify-export": "slade_plugin.commands.verify_export",
+    "show-config": "slade_plugin.commands.show_config",
+    "study": "slade_plugin.commands.study",
+    "verify-record": "slade_plugin.commands.verify_record",
+}
+
+# Commands of earlier versions -> what replaces them.
+RENAMED = {
+    "export": "record",
+    "reproduce": "study main_table --datasets NAME",
+    "verify-export": "verify-record",
 }
 
 
@@ -86,6 +95,10 @@ def main() -> int:
 
 
 def _run(command: str | None) -> int:
+    if sys.argv[1:2] and sys.argv[1] in RENAMED:
+        raise ConfigError(
+            f"unknown command: {sys.argv[1]}. It is now: slade-bench {RENAMED[sys.argv[1]]}"
+        )
     if command is None:
         _main()
         return 0
@@ -228,12 +241,14 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
   --debug                       full logs and tracebacks
 
 Other commands, each with its own --help:
+  show-config [FLAGS]                        the merged config and the file behind each value
   data verify|describe|download NAME ROOT    data sets of image files
-  report EXPERIMENT [EXPERIMENT]             pictures of one, or of two compared, as an HTML file
-  compare A B                                whether two methods differ, and may be compared
-  pairs EXPERIMENT [...]                     which pairs of a student's pool are right
-  reproduce main-table --dataset NAME        the rows of the poster's main table
+  build glyphs|icons                         data sets that are rendered on this machine
   results DIR...                             one table of all experiments in these folders
-  export EXPERIMENT FOLDER                   a record of it that others can check and repeat
-  verify-export FOLDER                       checks one, and compares it with a second run
+  compare A B                                whether two methods differ and are comparable
+  report EXPERIMENT [EXPERIMENT]             one experiment, or two compared, as an HTML page
+  pairs EXPERIMENT...                        which pairs of a student's pool are right
+  record EXPERIMENT FOLDER                   a leaderboard record that others can verify and repeat
+  verify-record FOLDER                       check a record; compare it with a second run
+  study NAME                                 settings x seeds x data sets, as a page with figures
 """

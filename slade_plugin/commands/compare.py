@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake that its message explains.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     check_outputs(args.out, _SUFFIXES)
     comparison = compare(read_method(args.a), read_method(args.b))
     print(to_text(comparison), end="")
@@ -45,8 +45,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """The words of the command."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the argument parser of the command."""
     words = command_parser("compare", __doc__)
     add: Any = words.add_argument
     add("a", metavar="A", help="folder of an experiment, or a pattern in quotes")

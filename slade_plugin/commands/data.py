@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: If the command is wrong or files cannot be read or written.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     try:
         return args.run(args)
     except OSError as error:
@@ -211,7 +211,7 @@ def _report(
             handle.write(page.encode("utf-8"))
 
 
-def parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """Builds the parser; `run` of its result is the function to call."""
     top = command_parser("data", __doc__)
     top.set_defaults(progress=sys.stderr.isatty())

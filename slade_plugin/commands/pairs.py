@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake; then nothing is written.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     check_outputs(args.out, [".md"])
     check_at_least("--batches", args.batches, 1)
     check_at_least("--seed", args.seed, 0)
@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """The words of the command."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the argument parser of the command."""
     top = command_parser("pairs", __doc__)
     add: Any = top.add_argument
     add("experiments", nargs="+", type=Path, metavar="EXPERIMENT", help="a student's folder")

@@ -45,12 +45,12 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake; then nothing is written.
     """
-    print(write_report(parser().parse_args(argv)))
+    print(write_report(argument_parser().parse_args(argv)))
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """The words of the command."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the argument parser of the command."""
     top = command_parser("report", __doc__)
     add: Any = top.add_argument
     add("experiments", nargs="+", type=Path, metavar="EXPERIMENT", help="one folder or two")

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake that its message explains.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     check_outputs(args.out, SUFFIXES)
     groups, notes = group_experiments(find_experiments(args.folders))
     notes += map(note_on, find_searches(args.folders))
@@ -56,8 +56,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """The words of the command."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the argument parser of the command."""
     words = command_parser("results", __doc__)
     add: Any = words.add_argument
     add("folders", metavar="DIR", nargs="+", type=Path, help="looked through with all below it")

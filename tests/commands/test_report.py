@@ -138,7 +138,7 @@ def test_the_documented_commands_are_read() -> None:
     lines = re.findall(r"^slade-bench report (.*)$", text, re.MULTILINE)
     assert len(lines) >= 2
     for line in lines:
-        assert report.parser().parse_args(shlex.split(line, comments=True)).experiments
+        assert report.argument_parser().parse_args(shlex.split(line, comments=True)).experiments
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -10,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from slade_plugin import cli
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.commands import study as module
-from slade_plugin.commands.study import main
-from slade_plugin.experiments.reproduction.evaluated_run import EVALUATED
 from slade_plugin.experiments.studies import execution
+from slade_plugin.experiments.studies.evaluated_run import EVALUATED
 from slade_plugin.experiments.studies.plan import Study, plan_runs
 from tests.study_runs import meanwhile, wait_for
 
@@ -28,27 +29,27 @@ controls: {plain: --config_loss slade_paper}
 
 @pytest.fixture
 def study(tmp_path: Path, stub_runs: Any, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """`call(words)` runs main in an empty folder that holds mine.yaml; a stub stands for run.py."""
+    """`call(words)` runs the command in an empty folder with mine.yaml; a stub replaces run.py."""
     (tmp_path / "mine.yaml").write_text(STUDY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(execution, "RUN_PY", stub_runs.program)
     monkeypatch.setattr(execution, "_POLL_S", 0.005)
 
     def call(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["study", *words])
-        return main()
+        monkeypatch.setattr(sys, "argv", ["slade-bench", "study", *words])
+        return cli.main()
 
     return SimpleNamespace(call=call, folder=tmp_path, runs=stub_runs)
 
 
-def test_a_study_ends_in_its_report(
+def test_a_study_ends_in_its_page(
     study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert study.call("mine.yaml", "--seeds", "2", "--jobs", "2", "--out", "out") == 0
     assert len(study.runs.calls()) == 2 * 2 * 3
     assert sorted({seed for seed, _ in study.runs.order()}) == [0, 1]
     text = (study.folder / "out" / "mine.md").read_text()
-    assert "`python -m slade_plugin.commands.study mine.yaml --seeds 2`" in text
+    assert "`slade-bench study mine.yaml --seeds 2`" in text
     assert text in capsys.readouterr().out
     assert study.call("mine.yaml", "--seeds", "2", "--out", "out") == 0
     assert len(study.runs.calls()) == 12
@@ -60,7 +61,7 @@ def test_a_shipped_study_goes_by_its_name(study: SimpleNamespace) -> None:
     assert (study.folder / "docs" / "results" / "ladder.md").is_file()
 
 
-def test_flags_for_every_run_and_parts_belong_to_the_reported_command(
+def test_flags_for_every_run_and_parts_belong_to_the_command_on_the_page(
     study: SimpleNamespace,
 ) -> None:
     """Where things lie does not, nor how many runs there were at a time."""
@@ -73,7 +74,7 @@ def test_flags_for_every_run_and_parts_belong_to_the_reported_command(
     for flag in ("--dataset_root /data", "--pytorch_home /p", " ".join(own[:2]), " ".join(own[2:])):
         assert flag in " ".join(call["flags"])
     assert str(study.folder / "f" / "runs" / "dots" / "seed0") in " ".join(call["flags"])
-    command = f"`python -m slade_plugin.commands.study {' '.join(words)} -- {shlex.join(own)}`"
+    command = f"`slade-bench study {' '.join(words)} -- {shlex.join(own)}`"
     assert command in (study.folder / "o" / "mine.md").read_text()
 
 
@@ -100,13 +101,13 @@ def test_ablations_of_the_poster_are_evaluated_side_by_side(
     assert "dots seed0 slade ended with exit code 0" in capsys.readouterr().err
     (run,) = study.folder.rglob("experiment")
     (run.parent / EVALUATED).touch()
-    words = ("--datasets", "dots", "--seeds", "1", "--only", "slade", "--report")
+    words = ("--datasets", "dots", "--seeds", "1", "--only", "slade", "--no-run")
     assert study.call("mine.yaml", *words) == 0
     assert len(study.runs.calls()) == 1
 
 
 @pytest.mark.long
-def test_an_ablation_of_the_poster_from_the_command_to_its_report(
+def test_an_ablation_of_the_poster_from_the_command_to_its_page(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real runs, one of them of a given teacher; Glyphs have no number in the poster."""
@@ -121,16 +122,18 @@ def test_an_ablation_of_the_poster_from_the_command_to_its_report(
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
     places = ["--", "--dataset_root", str(bench.dataset_root)]
-    monkeypatch.setattr(sys, "argv", ["study", "mine.yaml", "--seeds", "1", "--out", ".", *places])
-    assert main() == 0
-    section = (tmp_path / "mine.md").read_text().partition("### Beside the poster\n\n")[2]
+    monkeypatch.setattr(
+        sys, "argv", ["slade-bench", "study", "mine.yaml", "--seeds", "1", "--out", ".", *places]
+    )
+    assert cli.main() == 0
+    section = (tmp_path / "mine.md").read_text().partition("### Comparison with the poster\n\n")[2]
     rows = [line.split("|")[2].strip() for line in section.splitlines()[2:5]]
     assert {*rows} == {"teacher = k=100", "k_8 = k=400", "k_9 = k=500"}
     assert section.count("concatenated 32-d") == 3
 
 
 @pytest.mark.slow
-def test_a_study_that_is_interrupted_ends_in_the_report_of_one_that_is_not(
+def test_a_study_that_is_interrupted_ends_in_the_page_of_one_that_is_not(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real run: stopped after a checkpoint of the teacher, then the same command.
@@ -150,13 +153,13 @@ def test_a_study_that_is_interrupted_ends_in_the_report_of_one_that_is_not(
 
     def call(name: str, *words: str) -> int:
         own = ["--seeds", "1", "--folder", name, "--out", name, *words]
-        monkeypatch.setattr(sys, "argv", ["study", "mine.yaml", *own, *places])
-        return main()
+        monkeypatch.setattr(sys, "argv", ["slade-bench", "study", "mine.yaml", *own, *places])
+        return cli.main()
 
     study = Study.load(tmp_path / "mine.yaml")
     (run,) = plan_runs(study, tmp_path / "whole" / "runs", [0], places[1:]).values()
     assert bench.run_words(run.command()).code == 0
-    assert call("whole", "--report") == 0
+    assert call("whole", "--no-run") == 0
 
     def interrupt() -> None:
         wait_for(lambda: any((tmp_path / "stopped").rglob("teacher/*/saved_models/trunk_1.pth")))
@@ -168,13 +171,11 @@ def test_a_study_that_is_interrupted_ends_in_the_report_of_one_that_is_not(
     assert "student" not in json.loads(state.read_text())["stages"]
     assert call("stopped") == 0
     assert len(json.loads(state.read_text())["environment"]) == 2
-    whole, stopped = (
-        json.loads((tmp_path / name / "mine.json").read_text()) for name in ("whole", "stopped")
-    )
-    for report in (whole, stopped):
-        del report["cpu_seconds"]
+    whole, stopped = ((tmp_path / name / "mine.csv").read_text() for name in ("whole", "stopped"))
     assert stopped == whole
-    assert {*whole["scores"]["glyphs"]} == {"baseline", "teacher", "whole"}
+    assert {line.split(",")[1] for line in whole.splitlines()[1:]} == {
+        "baseline", "teacher", "whole",
+    }  # fmt: skip
 
 
 def test_gpus_are_the_jobs(study: SimpleNamespace) -> None:
@@ -192,7 +193,7 @@ def test_no_seed_or_no_job_is_refused(
     assert study.runs.calls() == []
 
 
-def test_a_failed_run_is_named_at_the_end_and_the_others_are_reported(
+def test_a_failed_run_is_named_at_the_end_and_the_others_are_on_the_page(
     study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study.runs.behave(slade_basis=9)
@@ -203,7 +204,7 @@ def test_a_failed_run_is_named_at_the_end_and_the_others_are_reported(
     assert "| plain | 31.00 |" in captured.out
 
 
-def test_if_every_run_failed_there_is_no_report(
+def test_if_every_run_failed_there_is_no_page(
     study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study.runs.behave(slade=9)
@@ -214,14 +215,12 @@ def test_if_every_run_failed_there_is_no_report(
     assert not (study.folder / "docs").exists()
 
 
-def test_a_report_alone_runs_nothing(
-    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_run_runs_nothing(study: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.call("mine.yaml", "--seeds", "1", "--only", "low") == 0
     done = len(study.runs.calls())
-    assert study.call("mine.yaml", "--seeds", "1", "--report") == 0
+    assert study.call("mine.yaml", "--seeds", "1", "--no-run") == 0
     assert "Not finished and left out: plain." in capsys.readouterr().out
-    assert study.call("mine.yaml", "--seeds", "2", "--report") == 2
+    assert study.call("mine.yaml", "--seeds", "2", "--no-run") == 2
     assert "no setting with all seeds finished" in capsys.readouterr().err
     assert len(study.runs.calls()) == done
 
@@ -242,7 +241,7 @@ def test_a_setting_that_run_py_would_refuse_ends_the_study_before_it_begins(
     assert study.runs.calls() == []
 
 
-def test_a_changed_config_is_noted_in_the_report(
+def test_a_changed_config_is_noted_on_the_page(
     study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("mine.yaml", "--datasets", "dots", "--seeds", "1", "--only", "slade")
@@ -259,7 +258,7 @@ def test_a_changed_config_is_noted_in_the_report(
     assert note in captured.err
 
 
-def test_there_is_a_report_of_runs_whose_config_cannot_be_read_any_more(
+def test_there_is_a_page_of_runs_whose_config_cannot_be_read_any_more(
     study: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("mine.yaml", "--datasets", "dots", "--seeds", "1", "--only", "slade")
@@ -270,7 +269,7 @@ def test_there_is_a_report_of_runs_whose_config_cannot_be_read_any_more(
 
     monkeypatch.setattr(module, "check_configs", refuse)
     assert study.call(*words) == 2
-    assert study.call(*words, "--report") == 0
+    assert study.call(*words, "--no-run") == 0
     assert "Note: today's config: slade on dots: no such key" in capsys.readouterr().out
 
 
@@ -284,7 +283,7 @@ def test_an_interrupt_says_how_to_go_on(
     before = signal.getsignal(signal.SIGTERM)
     assert study.call("mine.yaml", "--seeds", "1") == 130
     assert signal.getsignal(signal.SIGTERM) == before
-    assert "The same command goes on." in capsys.readouterr().err
+    assert "same command" in capsys.readouterr().err
 
 
 def test_a_study_is_done_by_one_process(
@@ -298,3 +297,64 @@ def test_a_study_is_done_by_one_process(
     holder.wait()
     assert study.call("mine.yaml", "--seeds", "1") == 0
     assert not list((study.folder / "studies" / "locks").rglob(".lock"))
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        ("main_table_glyphs", "glyphs"),
+        ("main_table", "cub200_nabirds"),
+        ("main_table", "cars196_compcars"),
+        ("main_table", "in_shop_fashion200k"),
+    ],
+)
+def test_a_dry_run_of_the_main_table_prints_every_command(
+    name: str, dataset: str, study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (name, "--datasets", dataset, "--seeds", "1", "--dry-run")
+    assert study.call(*words, "--no-probe") == 0
+    text = capsys.readouterr().out
+    assert text.count("    python run.py ") == 14
+    assert study.runs.calls() == []
+    page = Path(__file__).parents[2] / "docs" / "results" / f"dry_run_{dataset}.txt"
+    if name == "main_table":  # committed, with the hours
+        head, _, committed = page.read_text(encoding="utf-8").partition("\n\n")
+        assert head.splitlines()[0] == f"$ slade-bench study {' '.join(words)}"
+        hours = re.compile(r": (about|at most) [\d,.]+ (core|GPU) hours$", re.M)
+        assert len(hours.findall(committed)) == 14
+        assert hours.sub("", committed).partition("All: ")[0] == text
+
+
+@pytest.mark.slow
+def test_a_dry_run_estimates_hours(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--only", "S1,fast_ap", "--seeds", "1", "--dry-run")
+    assert study.call("main_table_glyphs", *words) == 0
+    text = capsys.readouterr().out
+    assert "glyphs, S1, seed 0: about " in text
+    assert "All: " in text
+
+
+@pytest.mark.long
+def test_a_plain_row_of_the_main_table_from_the_command_to_its_page(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way, in a process of its own, and not again the second time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[2]))
+    words = ["main_table_glyphs", "--only", "fast_ap", "--seeds", "1", "--out", "."]
+    words += ["--", "--dataset_root", str(bench.dataset_root), *bench.tiny().split()]
+    assert module.main(words) == 0
+    (marker,) = tmp_path.rglob(EVALUATED)
+    changed = marker.stat().st_mtime_ns
+    text = (tmp_path / "main_table_glyphs.md").read_text()
+    assert "fast_ap = FastAP" in text
+    assert "concatenated" in text
+    assert re.search(r"^\| fast_ap \| \d", text, re.M)
+    lines = (tmp_path / "main_table_glyphs.csv").read_text().splitlines()
+    assert [line.split(",")[:4] for line in lines[1:]] == [
+        ["glyphs", "fast_ap", "0", split] for split in ("val", "test")
+    ]
+    assert module.main(words) == 0
+    assert marker.stat().st_mtime_ns == changed

@@ -18,7 +18,7 @@ K_MEANS = "pseudo_labels/clusterer/KMeans"
 SAMPLER = "MPerClassSampler/m"
 MARGINS = "loss_funcs/metric_loss/ContrastiveLoss"
 RATE = "optimizers/trunk_optimizer"
-PAPER, MILD, SWAV, SWAV_CONV4 = "slade_paper", "slade_mild", "swav", "swav_conv4"
+PAPER, SWAV, SWAV_CONV4 = "slade_paper", "swav", "swav_conv4"
 
 # Start of a row -> places in the config of which each value stands in its "default". A place is one
 # of slade's student, or of another config or stage where it says so.
@@ -51,10 +51,8 @@ DEFAULTS: dict[str, list[str]] = {
     "other thresholds": [
         f"{MINER}/positive_threshold",
         f"{MINER}/negative_threshold",
-        f"{MILD}: {MINER}/positive_threshold/Quantile/q",
-        f"{MILD}: {MINER}/negative_threshold/Quantile/q",
     ],
-    "start of mining": [f"{MINER}/start", f"{PAPER}: {MINER}/start", f"{MILD}: {MINER}/start"],
+    "start of mining": [f"{MINER}/start", f"{PAPER}: {MINER}/start"],
     "agreement": [f"{MINER}/require_agreement", f"{PAPER}: {MINER}/require_agreement"],
     "32 + 32": ["trainer/SladeStudent/batch_size", "trainer/SladeStudent/unlabeled_batch_size"],
     "how they are drawn": [f"sampler/{SAMPLER}", f"unlabeled_sampler/{SAMPLER}"],
@@ -123,8 +121,6 @@ def configs(bench: Any) -> dict[str, Any]:
         "": slade["student"],
         "teacher": slade["teacher"],
         PAPER: bench.stages("--config_loss slade_paper")["student"],
-        "slade_local_ce": bench.stages("--config_loss slade_local_ce")["student"],
-        MILD: bench.stages("--config_loss slade_mild")["student"],
         "folders": bench.stages(folders)["student"],
         **swav,
     }

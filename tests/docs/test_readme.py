@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Their configs are saved in an experiment that a reader has and this test has not.
 NEEDS_EXPERIMENT = ("--evaluate", "--evaluate_ensemble", "--reproduce_results", "--list")
-RESULT_COMMANDS = {"compare", "export", "pairs", "results", "verify-export"}
+RESULT_COMMANDS = {"compare", "pairs", "record", "results", "verify-record"}
 
 
 def code_lines(document: Path) -> list[str]:
@@ -72,7 +72,7 @@ def test_the_data_commands_are_read() -> None:
     commands = [shlex.split(line)[2:] for line in lines if line.startswith("slade-bench data")]
     assert len(commands) >= 3
     for words in commands:
-        args = data.parser().parse_args(words)
+        args = data.argument_parser().parse_args(words)
         assert args.name in data.image_data_sets()
 
 
@@ -81,16 +81,16 @@ def test_the_commands_on_results_are_read() -> None:
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("slade-bench ")]
     commands = [words for words in commands if words[0] in RESULT_COMMANDS]
     for name, *words in commands:
-        importlib.import_module(cli.COMMANDS[name]).parser().parse_args(words)
+        importlib.import_module(cli.COMMANDS[name]).argument_parser().parse_args(words)
     assert {words[0] for words in commands} == RESULT_COMMANDS
 
 
 def test_the_studies_are_read() -> None:
-    start = "python -m slade_plugin.commands.study "
+    start = "slade-bench study "
     lines = {line for document in DOCUMENTS for line in code_lines(document) if start in line}
     commands = [shlex.split(line.partition(" -- ")[0].removeprefix(start)) for line in lines]
     known = {path.stem for path in (config_root() / "studies").glob("*.yaml")}
-    names = [study.parser().parse_args(words).study for words in commands]
+    names = [study.argument_parser().parse_args(words).study for words in commands]
     assert {name for name in names if not name.endswith(".yaml")} <= known
     assert "ablation_3_pairwise_loss" in names
 

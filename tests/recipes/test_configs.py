@@ -18,6 +18,7 @@ from slade_plugin import compat
 from slade_plugin.config.composition import BRINGS, compose, read_areas
 from slade_plugin.config.lookup import resolve
 from slade_plugin.experiments.search.space import fill, find_space
+from slade_plugin.experiments.studies.plan import Study
 from slade_plugin.host.registry import register_all
 from slade_plugin.host.validation import check_args
 from slade_plugin.method.self_supervised.settings import SwAVSettings
@@ -163,12 +164,9 @@ def published() -> dict[tuple[str, str, str], float]:
     return {(r["dataset"], r["loss"], r["parameter"]): float(r["value"]) for r in rows}
 
 
-def test_every_config_is_in_an_area_or_a_plan_of_several_runs() -> None:
-    """Plans are not read by the host; in each area there is a default."""
-    folders = {name.split("/")[0] for name in NAMES}
-    assert folders - {*AREAS, "studies", "tables"} == set()
-    assert {f"{area}/default" for area in AREAS} <= set(NAMES)
-    assert all(len(name.split("/")) == 2 for name in NAMES)
+def test_every_file_belongs_to_an_area_or_is_a_study() -> None:
+    """So no config is left out of these tests."""
+    assert {name.split("/")[0] for name in NAMES} == {*AREAS, "studies"}
 
 
 def test_areas_file_names_all_areas_and_their_default() -> None:
@@ -239,18 +237,18 @@ def test_every_method_of_the_benchmark_has_a_search() -> None:
 
 
 def test_every_row_of_the_main_table_has_a_search() -> None:
-    rows = load("tables/main_table")["rows"].values()
-    losses = {row["flags"].split()[1] for row in rows if "flags" in row}
-    assert len(losses) == 12
+    study = Study.load(ROOT / "studies" / "main_table.yaml")
+    losses = {setting.flags[setting.flags.index("--config_loss") + 1] for setting in study.settings}
     assert {f"{loss}_search" for loss in losses} == set(SEARCHES)
 
 
 @pytest.mark.parametrize("row", ["proxy_nca_plus_plus", "mutual_info"])
 def test_a_row_s_models_and_optimizers_keep_the_bounds(row: str) -> None:
     """The row's own command is searched by another --config_loss."""
-    entry = load("tables/main_table")["rows"][row]
-    words = f"{entry['flags']}_search {entry['photographs']}".split("--")
+    flags = " ".join(Study.load(ROOT / "studies" / "main_table.yaml").setting(row).flags)
+    words = flags.split("--")
     requested = dict(word.split() for word in words if word.startswith("config_"))
+    requested["config_loss"] += "_search"
     bounds = find_space(merge({"config_loss": requested["config_loss"]}))
     assert find_space(merge(requested)) == bounds
     assert len(bounds) == 2

@@ -67,16 +67,39 @@ class Glyphs(StoredImages):
     ) -> None:
         """Renders the images if this is the first time, checks them, reads the labels."""
         self.check_subset(subset)
-        _check_number("instances_per_face", instances_per_face, smallest=1)
-        if letters_per_script is not None:
-            _check_number("letters_per_script", letters_per_script, smallest=2)
-        folder = Path(root) / "glyphs"
-        amount = "all" if letters_per_script is None else f"first{letters_per_script}"
-        stem = f"v{glyph_rendering.RECIPE_VERSION}_{amount}_x{instances_per_face}"
-        manifest_path = folder / f"{stem}.json"
-        if not manifest_path.exists():
-            _render(folder, stem, instances_per_face, letters_per_script)
+        manifest_path = build(root, instances_per_face, letters_per_script)
         super().__init__(manifest_path, transform, subset)
+
+
+def build(
+    dataset_root: str | os.PathLike[str],
+    instances_per_face: int = 3,
+    letters_per_script: int | None = None,
+) -> Path:
+    """Render the images unless they exist.
+
+    Args:
+        dataset_root: The host's; files go to ``dataset_root/glyphs``.
+        instances_per_face: As for ``Glyphs``.
+        letters_per_script: As for ``Glyphs``.
+
+    Returns:
+        The manifest's path.
+
+    Raises:
+        ConfigError: If a number is too small.
+        DataError: If the folder is not writable.
+    """
+    _check_number("instances_per_face", instances_per_face, smallest=1)
+    if letters_per_script is not None:
+        _check_number("letters_per_script", letters_per_script, smallest=2)
+    folder = Path(dataset_root) / "glyphs"
+    amount = "all" if letters_per_script is None else f"first{letters_per_script}"
+    stem = f"v{glyph_rendering.RECIPE_VERSION}_{amount}_x{instances_per_face}"
+    manifest_path = folder / f"{stem}.json"
+    if not manifest_path.exists():
+        _render(folder, stem, instances_per_face, letters_per_script)
+    return manifest_path
 
 
 def _check_number(name: str, value: int, smallest: int) -> None:

@@ -2,17 +2,15 @@
 
     npm pack @iconify/json@2.2.535
     tar xzf iconify-json-*.tgz package/package.json package/json
-    python -m slade_plugin.data.datasets.icon_building package --dataset_root datasets
+    slade-bench build icons package --dataset_root datasets
 
 Ours, not the paper's. It takes a few minutes on one core, needs ``resvg-py`` and writes what
 ``data.datasets.icons`` reads. The same package and the same versions of the libraries give
 the same bytes; the manifest records both, the icon sets with their licences, and every icon's name.
 """
 
-import argparse
 import importlib.metadata
 import logging
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from slade_plugin.base.errors import DataError, SladeError
+from slade_plugin.base.errors import DataError
 from slade_plugin.data.datasets.icons import RECIPE_VERSION, STEM, folder_of
 from slade_plugin.data.datasets.stored_images import SUBSETS, check_writable, store
 from slade_plugin.data.rendering import icon_rendering
@@ -199,31 +197,3 @@ def _source(icon_set: Mapping[str, Any], used: Mapping[str, int]) -> dict[str, A
         "license": info["license"]["spdx"],
         "images": used[icon_set["prefix"]],
     }
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, or 2 after an error of ours."""
-    parser = argparse.ArgumentParser(
-        prog="python -m slade_plugin.data.datasets.icon_building",
-        description=f"Build the Icons data set out of the npm package {PACKAGE}.",
-    )
-    parser.add_argument("package", type=Path, help="the unpacked package: package.json and json/")
-    parser.add_argument(
-        "--dataset_root",
-        type=Path,
-        default=Path("datasets"),
-        help="as for run.py; files go to its folder icons (default: datasets)",
-    )
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
-        path = build(options.package, options.dataset_root)
-    except SladeError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
-    print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

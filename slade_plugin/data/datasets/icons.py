@@ -21,7 +21,7 @@ RECIPE_VERSION = 1
 """Raise it with every change of the recipe that alters an image or a class."""
 
 STEM = f"v{RECIPE_VERSION}"
-BUILD = "python -m slade_plugin.data.datasets.icon_building package --dataset_root {root}"
+BUILD = "slade-bench build icons package --dataset_root {root}"
 
 
 def folder_of(dataset_root: str | os.PathLike[str]) -> Path:
@@ -49,7 +49,7 @@ class Icons(StoredImages):
         DataError: If the images were not built, or a stored file is damaged.
     """
 
-    remedy = "and build them again (python -m slade_plugin.data.datasets.icon_building)"
+    remedy = "and build them again (slade-bench build icons)"
 
     def __init__(
         self,

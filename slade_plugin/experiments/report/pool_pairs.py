@@ -81,8 +81,8 @@ def draw_pairs(
         seed: Of the batches and of their augmentation.
 
     Raises:
-        SladeError: If the experiment is no student with a feature basis, if its files or data are
-            not there, or if the classes of its pool are not known.
+        SladeError: If the experiment is not a student with a feature basis, its files or data are
+            missing, or the classes of its pool are unknown.
     """
     saved = load_best(experiment, split_scheme, dataset_root, with_pool=True)
     trainer, true_labels = _trainer(experiment, saved)
@@ -128,8 +128,8 @@ def _trainer(experiment: Path, saved: SavedModel) -> tuple[SladeStudent, torch.T
     parser = saved.parser
     if not isinstance(parser, APISladeStudent) or "basis_loss" not in parser.args.loss_funcs:
         raise ExperimentError(
-            f"{experiment} is no student with a basis_loss; expected one, such as "
-            "--config_loss slade_basis trains, since the similarity is its basis's."
+            f"{experiment} is not a student with a basis_loss; expected one, such as a run of "
+            "--config_loss slade_basis leaves: the pairs are compared by its feature basis."
         )
     true_labels = parser.get_true_labels()
     if true_labels is None:

@@ -1,4 +1,4 @@
-"""Finds experiments on disk, tells which of them are one method, and reads their scores."""
+"""Find experiments on disk, group those of one method, and read their scores."""
 
 import glob
 import json
@@ -21,7 +21,14 @@ from slade_plugin.config.experiment_folder import STATE_FILE, latest_epoch, save
 from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.experiments.results.ensemble import read_ensemble
 from slade_plugin.experiments.results.searches import is_search, note_on, tuned_experiments
-from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
+from slade_plugin.stages.kinds import (
+    BASELINE,
+    PLAIN,
+    STUDENT,
+    TEACHER,
+    SavedStage,
+    identify_experiment,
+)
 from slade_plugin.stages.table import read_experiment
 
 SPLITS = ("val", "test")
@@ -45,14 +52,22 @@ class Experiment:
     """An experiment of the host: a plain one, or a stage of self-training.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its path.
         config: Its saved config, all areas in one mapping.
-        stage: Which stage of self-training it is, such as `student`; empty for a plain one.
     """
 
     folder: Path
     config: Mapping[str, Any]
-    stage: str = ""
+
+    @cached_property
+    def saved_as(self) -> SavedStage:
+        """What it is: a plain experiment, or which stage of which run."""
+        return identify_experiment(self.folder, self.config)
+
+    @property
+    def stage(self) -> str:
+        """Its name among the stages of its run, such as `round2/student`; empty outside a run."""
+        return self.saved_as.name
 
     @property
     def seed(self) -> int | None:
@@ -103,17 +118,11 @@ class Experiment:
         """For tables: its loss, and its stage unless it is the student of a single round."""
         return self.loss if self.stage in ("", STUDENT) else f"{self.loss} ({self.stage})"
 
-    @property
-    def pipeline(self) -> Path | None:
-        """The folder of the run whose stage it is."""
-        return self.folder.parents[self.stage.count("/")] if self.stage else None
-
     @cached_property
     def state(self) -> Mapping[str, Any]:
-        """pipeline.json of the run whose stage it is; empty for a plain experiment."""
-        if self.pipeline is None:
-            return {}
-        state: Mapping[str, Any] = _read_state(self.pipeline / STATE_FILE)
+        """pipeline.json of the run whose stage it is; empty outside a run."""
+        run = self.saved_as.run
+        state: Mapping[str, Any] = {} if run is None else _read_state(run / STATE_FILE)
         return state
 
     @cached_property
@@ -124,7 +133,7 @@ class Experiment:
             if isinstance(method.get(key), Mapping):
                 method[key] = {k: v for k, v in method[key].items() if k not in _FOLDERS}
         given = self.config.get("teacher_experiment")
-        if given and "pseudo_labels" in self.config:
+        if given and self.saved_as.is_student:
             method[TEACHER] = self.teacher.method if self.teacher else given
         return method
 
@@ -132,7 +141,7 @@ class Experiment:
     def teacher(self) -> "Experiment | None":
         """A student's teacher where it was, or where it went if all was moved together."""
         given = self.config.get("teacher_experiment")
-        if not given or "pseudo_labels" not in self.config:  # nothing but a student uses it
+        if not given or not self.saved_as.is_student:  # other experiments do not use it
             return None
         folder = Path(given)
         return read_saved(folder) if (folder / "configs" / f"{AREAS_FILE}.yaml").is_file() else None
@@ -191,7 +200,7 @@ def first_key(config: Any) -> str:
     return str(next(iter(config or {}), ""))
 
 
-def read_saved(folder: Path, stage: str = "") -> Experiment:
+def read_saved(folder: Path) -> Experiment:
     """Reads the saved config of an experiment.
 
     Raises:
@@ -207,7 +216,7 @@ def read_saved(folder: Path, stage: str = "") -> Experiment:
     areas = folder / "configs" / f"{AREAS_FILE}.yaml"
     config |= resolve_folders(config, folder)
     config[AREAS_FILE] = yaml.safe_load(areas.read_text(encoding="utf-8"))
-    return Experiment(folder, config, stage)
+    return Experiment(folder, config)
 
 
 def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
@@ -237,7 +246,7 @@ def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
                 "in it or below it, as every run of the benchmarker leaves it."
             )
         for resolved, path in here.items():
-            found.setdefault(resolved, read_saved(path, _stage(resolved)))
+            found.setdefault(resolved, read_saved(path))
     return list(found.values())
 
 
@@ -254,14 +263,6 @@ def _walk(folder: Path) -> Iterator[Path]:
         if (path / "configs" / f"{AREAS_FILE}.yaml").is_file() or is_search(path):
             names.clear()  # an experiment holds no other one
             yield path
-
-
-def _stage(folder: Path) -> str:
-    """The name of the stage that a folder is, empty if it is none."""
-    for pipeline in folder.parents[:2]:
-        if (pipeline / STATE_FILE).is_file():
-            return folder.relative_to(pipeline).as_posix()
-    return ""
 
 
 def _read_state(path: Path) -> Any:
@@ -305,8 +306,8 @@ def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], l
         group.experiments.append(experiment)
     for group in groups:
         group.experiments.sort(key=lambda e: (e.seed is None, e.seed or 0))
-    order = {BASELINE: 0, TEACHER: 1, "": 2}
-    groups.sort(key=lambda g: (g.first.dataset, order.get(g.first.stage, 3)))
+    order = {BASELINE: 0, TEACHER: 1, PLAIN: 2, STUDENT: 3}
+    groups.sort(key=lambda g: (g.first.dataset, order[g.first.saved_as.kind]))
     _tell_apart(groups)
     return groups, notes
 

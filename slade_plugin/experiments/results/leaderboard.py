@@ -120,7 +120,7 @@ def benchmark_columns(method: str, dataset: str, rows: Sequence[Mapping[str, Any
 def _copy_inputs(experiment: Experiment, place: Path) -> None:
     """What --reproduce_results reads, with the pseudo labels and the same of its teacher."""
     shutil.copytree(experiment.folder / "configs", place / "configs")
-    if "pseudo_labels" in experiment.config:
+    if experiment.saved_as.is_student:
         (place / "pseudo_labels").mkdir()
         for scheme in experiment.schemes:
             for path in record_paths(scheme, scheme.name):
@@ -135,27 +135,35 @@ def _copy_inputs(experiment: Experiment, place: Path) -> None:
 
 
 def _commands(experiment: Experiment, place: str, name: str) -> list[str]:
-    """The commands that make an experiment again, its teacher first.
+    """The commands that repeat an experiment and, before it, its teachers.
 
-    With a self-supervised stage it is the command of the whole run: its trunks are not exported.
+    With a self-supervised stage it is the command of the whole run: the record holds no trunks.
+
+    Args:
+        experiment: The experiment.
+        place: Its folder in the record.
+        name: Of a plain experiment; otherwise the folder of the stages.
     """
     if experiment.config.get("self_supervised"):
         return [shlex.join(["python", *e["command"]]) for e in _environment(experiment)[:1]]
-    commands, flags = [], ""
-    if experiment.teacher is not None:
-        teacher = f"{name}/{TEACHER}"
-        commands = _commands(experiment.teacher, f"{place}/{TEACHER}", teacher)
-        name += f"/{STUDENT}"
+    places = [place]
+    while experiment.teacher is not None:
+        experiment = experiment.teacher
+        places.insert(0, f"{places[0]}/{TEACHER}")
+    names = [f"{name}/{TEACHER}", f"{name}/{STUDENT}"] if len(places) > 1 else [name]
+    names += [f"{name}/round{number}/{STUDENT}" for number in range(2, len(places))]
+    commands = []
+    for number, (place, name) in enumerate(zip(places, names, strict=True)):
+        start = f"python run.py --experiment_name {name}"
         flags = (
-            f" --merge_argparse_when_resuming --teacher_experiment experiments/{teacher}"
+            f" --merge_argparse_when_resuming --teacher_experiment experiments/{names[number - 1]}"
             f" --pseudo_labels {{folder: <RECORD>/{place}/pseudo_labels}}"
         )
-    start = f"python run.py --experiment_name {name}"
-    return [
-        *commands,
-        f"{start} --reproduce_results <RECORD>/{place}{flags}",
-        f"{start} --evaluate --splits_to_eval [val, test]",
-    ]
+        commands += [
+            f"{start} --reproduce_results <RECORD>/{place}{flags if number else ''}",
+            f"{start} --evaluate --splits_to_eval [val, test]",
+        ]
+    return commands
 
 
 def _weights(scheme: Path) -> dict[str, str]:

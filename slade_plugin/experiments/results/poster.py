@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.experiments.results.found import Experiment, first_key
-from slade_plugin.stages.kinds import STUDENT, TEACHER
+from slade_plugin.stages.kinds import BASELINE
 
 _DATASETS = {"CUB200": "cub", "Cars196": "cars"}
 _ABLATED = {"CUB200": "CUB-200", "Cars196": "Cars-196"}
@@ -101,12 +101,13 @@ def find_row(experiment: Experiment) -> str | None:
     """
     if experiment.dataset.removesuffix("Files") not in _DATASETS:
         return None
-    if experiment.stage not in ("", TEACHER, STUDENT):
+    stage = experiment.saved_as
+    if stage.kind == BASELINE or stage.round > 1:
         return None  # a baseline is trained longer, a later round has another teacher
     arch, init = _trunk(experiment.config)
     loss = _LOSSES.get(first_key(experiment.losses.get("metric_loss")), "")
     miners = experiment.config.get("mining_funcs") or {}
-    if "pseudo_labels" in experiment.config:
+    if stage.is_student:
         mined = first_key(miners.get("unlabeled_tuple_miner")) == "BasisSimilarityMiner"
         return _STUDENTS.get((loss, init)) if mined and arch == _RESNET50 else None
     name = _TEACHERS.get((loss, init), loss) if arch == _RESNET50 else loss

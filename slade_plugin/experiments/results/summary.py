@@ -72,8 +72,8 @@ def numbers_of(runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return numbers
 
 
-def put_beside(numbers: dict[str, Any], published: float) -> None:
-    """Adds a published number, percent, and how much larger ours is, to those of `numbers_of`."""
+def add_published(numbers: dict[str, Any], published: float) -> None:
+    """Add a published number, percent, and our difference to it to those of `numbers_of`."""
     numbers |= {"published": published, "difference": numbers["mean"] - published}
 
 
@@ -102,5 +102,5 @@ def _row(title: str, experiments: list[Experiment], split: str, kind: str) -> di
             )
             number = published(first, metric, dim) if split == "test" else None
             if number is not None:
-                put_beside(row["metrics"][metric], number)
+                add_published(row["metrics"][metric], number)
     return row

@@ -36,10 +36,10 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExperimentError(
-            f"{path} cannot be read: {error}; expected a folder that slade-bench export wrote."
+            f"{path} cannot be read: {error}; expected a folder that slade-bench record wrote."
         ) from error
     if not isinstance(record, dict):
-        raise ExperimentError(f"{path} holds no record; expected one of slade-bench export.")
+        raise ExperimentError(f"{path} holds no record; expected one of slade-bench record.")
     return record
 
 
@@ -47,7 +47,7 @@ def verify_record(folder: Path) -> Checks:
     """Checks everything that can be checked without training.
 
     Args:
-        folder: What `slade-bench export` wrote.
+        folder: What `slade-bench record` wrote.
 
     Returns:
         Each check with what it found wrong. Behind a record that does not fit the schema nothing

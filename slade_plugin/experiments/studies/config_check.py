@@ -89,13 +89,13 @@ def read_plan(run: Run) -> dict[str, Any]:
     """The merged and checked config of the stages of a run, as if it trained its own teacher.
 
     Raises:
-        SladeError: If run.py would refuse it, or it is no self-training.
+        SladeError: If run.py would refuse it, or it is not of the kind that the study says.
     """
     plan = read_stages(run)
-    if PLAIN in plan:
+    if (PLAIN in plan) != run.plain:
         raise ConfigError(
-            f"{' '.join(run.flags)} is no self-training; expected a config of the student, "
-            "such as --config_loss slade."
+            f"{' '.join(run.flags)} is {'' if run.plain else 'not '}self-training; expected it "
+            f"under {'settings or controls' if run.plain else 'plain'} of the study."
         )
     return {name: _of_setting(args.dict_of_yamls) for name, args in plan.items()}
 

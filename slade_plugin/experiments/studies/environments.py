@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
+from slade_plugin.base.provenance import ENVIRONMENT_FILE
 from slade_plugin.config.experiment_folder import STATE_FILE
 from slade_plugin.experiments.studies.markdown import markdown_table
 from slade_plugin.experiments.studies.plan import Run
@@ -22,8 +23,9 @@ def describe_runs(runs: Sequence[Run]) -> Environment:
     """
     found: dict[str, set[str]] = {}
     for run in runs:
-        state = json.loads((run.experiment / STATE_FILE).read_text(encoding="utf-8"))
-        for entry in state["environment"]:
+        file = run.experiment / (ENVIRONMENT_FILE if run.plain else STATE_FILE)
+        content = json.loads(file.read_text(encoding="utf-8"))
+        for entry in content if run.plain else content["environment"]:
             machine = entry["machine"]
             cpu = f" ({machine['cpu']})" if machine.get("cpu") else ""
             for name, value in {

@@ -17,8 +17,9 @@ import yaml
 
 from slade_plugin.base.command_line import TEXT_FLAGS
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.suggestions import nearest
 from slade_plugin.config.experiment_folder import STATE_FILE
-from slade_plugin.stages.kinds import BASELINE, TEACHER
+from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
 
 # Where things lie, not what is run: no part of a run's key or of a reported command.
 PLACES = ("--dataset_root", "--pytorch_home", "--debug")
@@ -27,7 +28,9 @@ RESERVED = (
     "--seed", "--experiment_name", "--root_experiment_folder", "--resume_training",
     "--teacher_experiment", "--evaluate", "--evaluate_ensemble", "--reproduce_results",
 )  # fmt: skip
-_KEYS = ("datasets", "first", "settings", "controls", "reference", "poster", "flags")
+_KEYS = ("datasets", "first", "settings", "controls", "plain", "reference", "poster", "flags")
+_AREAS = ("settings", "controls", "plain")
+_OF_SETTING = ("flags", "teacher", "baseline", "datasets")
 _NAME = re.compile(r"\w[\w.+=-]*")
 
 
@@ -43,6 +46,8 @@ class Setting:
         control: Whether it is no rung: listed last, not compared with the row above.
         baseline_of: Name of the setting whose baseline it is compared with, where that is equally
             long; empty for its own. The next choice is that of `first`.
+        plain: Whether it is a plain experiment rather than self-training.
+        of_dataset: Data set to further flags there.
     """
 
     name: str
@@ -51,6 +56,8 @@ class Setting:
     own_baseline: bool = False
     control: bool = False
     baseline_of: str = ""
+    plain: bool = False
+    of_dataset: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,9 +70,9 @@ class Study:
         first: The setting that trains teacher and baseline of each data set and seed.
         settings: All settings in the order of the table, controls last.
         flags: For every run.
-        ablation: Number of the poster's ablation that it is; 0 if it is none.
+        ablation: Number of the ablation of the poster that `poster` names; 0 for its main table.
         reference: The setting that all others are compared with; empty for `first`.
-        poster: Row of the report (a setting or `teacher`) to its name in that ablation.
+        poster: Row of the page (a setting, `teacher` or `SETTING: teacher`) to its name there.
     """
 
     name: str
@@ -81,6 +88,25 @@ class Study:
     def compared_with(self) -> str:
         """Name of the setting that all others are compared with."""
         return self.reference or self.first
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether its runs are evaluated beyond what run.py does by itself.
+
+        The poster's numbers are of concatenated models, and a plain experiment evaluates val alone.
+        """
+        return bool(self.poster) or any(setting.plain for setting in self.settings)
+
+    def row(self, setting: str, stage: str) -> str:
+        """The name of a row of the page: `slade`, `teacher`, `swav: baseline`.
+
+        Args:
+            setting: Name of the setting.
+            stage: Row of its run's table; the student has the name of the setting.
+        """
+        if stage == STUDENT:
+            return setting
+        return stage if setting == self.first else f"{setting}: {stage}"
 
     @classmethod
     def load(cls, path: Path) -> "Study":
@@ -108,15 +134,19 @@ class Study:
         content = _mapping("the study", content, _KEYS)
         datasets = _named("datasets", content.get("datasets"))
         first = content.get("first")
-        settings = _settings("settings", content.get("settings"), first)
-        if content.get("controls"):
-            settings += _settings("controls", content["controls"])
+        settings = [
+            setting
+            for area in _AREAS
+            if area == "settings" or content.get(area)
+            for setting in _settings(area, content.get(area), datasets, first)
+        ]
         names = [setting.name for setting in settings]
+        rows = [*names, TEACHER, *(f"{name}: {TEACHER}" for name in names)]
         twice = sorted({n for n in names if names.count(n) > 1} | {BASELINE, TEACHER} & {*names})
         if twice:
             raise ConfigError(
-                f"{', '.join(twice)} names more than one row; expected each name of settings and "
-                "controls once, and neither baseline nor teacher."
+                f"{', '.join(twice)} names more than one row; expected each name of settings, "
+                "controls and plain once, and neither baseline nor teacher."
             )
         rungs = [setting.name for setting in settings if not setting.control]
         if first not in rungs:
@@ -141,7 +171,7 @@ class Study:
             settings=tuple(settings),
             reference=reference,
             flags=_words("flags", content.get("flags")),
-            **_poster(content.get("poster"), [*names, TEACHER]),
+            **_poster(content.get("poster"), rows),
         )
 
     def selected(
@@ -150,7 +180,9 @@ class Study:
         only: Sequence[str] = (),
         without: Sequence[str] = (),
     ) -> "Study":
-        """The study on some data sets and with some settings; `first` stays in any case.
+        """The study on some data sets and with some settings.
+
+        `first` stays as long as another setting takes its teacher.
 
         Args:
             datasets: Names; empty for all.
@@ -158,23 +190,25 @@ class Study:
             without: Settings to leave out.
 
         Raises:
-            ConfigError: If a name is unknown, or `first` is to be left out.
+            ConfigError: If a name is unknown, or no setting is left.
         """
         names = [setting.name for setting in self.settings]
-        free = [name for name in names if name != self.first]
         for flag, given, known in (
             ("--datasets", datasets, list(self.datasets)),
             ("--only", only, names),
-            ("--without", without, free),
+            ("--without", without, names),
         ):
             unknown = [name for name in given if name not in known]
             if unknown:
-                why = f"; {self.first} trains the teacher of the others" if known is free else ""
                 raise ConfigError(
-                    f"{flag} {', '.join(unknown)}: expected of study {self.name}: "
-                    f"{', '.join(known)}{why}."
+                    f"{flag} {', '.join(unknown)}{nearest(unknown[0], known)}; study {self.name} "
+                    f"has: {', '.join(known)}."
                 )
-        kept = {self.first, *(only or names)} - {*without}
+        kept = {*(only or names)} - {*without}
+        if not kept:
+            raise ConfigError(f"--without {', '.join(without)} leaves no setting; expected some.")
+        if any(not s.own_teacher for s in self.settings if s.name in kept):
+            kept |= {self.first}
         return replace(
             self,
             datasets={k: v for k, v in self.datasets.items() if k in (datasets or self.datasets)},
@@ -198,6 +232,7 @@ class Run:
         flags: What decides the outcome, besides the seed and the teacher.
         places: Flags that only say where things lie.
         teacher: The run whose teacher is taken; None if it trains its own.
+        plain: Whether it is a plain experiment rather than self-training.
     """
 
     folder: Path
@@ -207,6 +242,7 @@ class Run:
     flags: tuple[str, ...]
     places: tuple[str, ...] = ()
     teacher: "Run | None" = None
+    plain: bool = False
 
     @property
     def experiment(self) -> Path:
@@ -280,7 +316,7 @@ def plan_runs(
     Raises:
         ConfigError: If a flag of `extra` cannot be read or is the study's own.
     """
-    order = [study.setting(study.first), *(s for s in study.settings if s.name != study.first)]
+    order = sorted(study.settings, key=lambda setting: setting.name != study.first)
     runs: dict[tuple[str, int, str], Run] = {}
     for seed in seeds:
         for dataset, of_dataset in study.datasets.items():
@@ -288,14 +324,16 @@ def plan_runs(
             first: Run | None = None
             for setting in order:
                 teacher = None if setting.own_teacher else first
-                flags = _joined(setting, [study.flags, of_dataset, setting.flags, extra], teacher)
+                of_setting = (setting.flags, setting.of_dataset.get(dataset, ()))
+                flags = _joined(setting, [study.flags, of_dataset, *of_setting, extra], teacher)
                 places = tuple(w for k, ws in flags.items() if k in PLACES for w in (k, *ws))
                 own = tuple(w for k, ws in flags.items() if k not in PLACES for w in (k, *ws))
                 path = folder / dataset / f"seed{seed}" / _key(own, teacher)
-                run = kind(path, dataset, seed, setting.name, own, places, teacher)
+                run = kind(path, dataset, seed, setting.name, own, places, teacher, setting.plain)
                 run = shared.setdefault(path, run)
                 runs[dataset, seed, setting.name] = run
-                first = first or run
+                if setting.name == study.first:
+                    first = run
     return runs
 
 
@@ -309,7 +347,7 @@ def _joined(
             if teacher and flag.startswith("--teacher.") and source is not setting.flags:
                 continue  # said to the run that trained it; run.py refuses it beside a given one
             flags[flag] = _merged(flags.get(flag), value)
-    if not setting.own_baseline:
+    if not setting.own_baseline and not setting.plain:
         given = flags.setdefault("--pipeline", {})
         if not isinstance(given, dict):
             raise ConfigError(f"{setting.name}: --pipeline is {given}; expected {{KEY: VALUE}}.")
@@ -317,31 +355,6 @@ def _joined(
     # The host's keywords (KEY~APPLY~2) may depend on order among flags of one key.
     ordered = sorted(flags.items(), key=lambda item: item[0].partition("~")[0])
     return {flag: _as_words(flag, value) for flag, value in ordered}
-
-
-def merge_flags(sources: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """Flags of several sources as those of one: mappings are merged, else the last value counts.
-
-    Args:
-        sources: Words of run.py's command line.
-
-    Raises:
-        ConfigError: If one cannot be read or is the study's own.
-    """
-    flags: dict[str, Any] = {}
-    for source in sources:
-        for flag, value in _values(source).items():
-            flags[flag] = _merged(flags.get(flag), value)
-    return tuple(word for flag, value in flags.items() for word in (flag, *_as_words(flag, value)))
-
-
-def read_words(where: str, value: Any) -> tuple[str, ...]:
-    """Flags of a YAML file, from one text or from a list of words.
-
-    Raises:
-        ConfigError: If they cannot be read.
-    """
-    return _words(where, value)
 
 
 def _values(words: Sequence[str]) -> dict[str, Any]:
@@ -377,7 +390,8 @@ def _value(flag: str, text: str) -> Any:
 def _merged(old: Any, new: Any) -> Any:
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
-    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+    whole = {key: value for key, value in new.items() if str(key).endswith("~OVERRIDE~")}
+    return {**old, **{key: _merged(old.get(key), v) for key, v in new.items()}, **whole}
 
 
 def _as_words(flag: str, value: Any) -> tuple[str, ...]:
@@ -424,12 +438,18 @@ def _named(where: str, value: Any) -> dict[str, Any]:
 
 
 def _words(where: str, value: Any) -> tuple[str, ...]:
-    """Flags from one text or from a list of words."""
+    """Flags from one text, from a list of words, or from a list of texts that are merged."""
     if isinstance(value, str):
         try:
             words = shlex.split(value)
         except ValueError as error:
             raise ConfigError(f"{where} is {value!r}: {error}; expected paired quotes.") from error
+    elif isinstance(value, list) and any(re.match(r"--\S+\s", str(item)) for item in value):
+        merged: dict[str, Any] = {}
+        for item in value:
+            for flag, new in _values(_words(where, item)).items():
+                merged[flag] = _merged(merged.get(flag), new)
+        words = [word for flag, new in merged.items() for word in (flag, *_as_words(flag, new))]
     elif value is None or isinstance(value, list):
         words = [str(word) for word in value or ()]
         if any(isinstance(word, dict | list) for word in value or ()):
@@ -446,25 +466,41 @@ def _words(where: str, value: Any) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _settings(area: str, value: Any, first: Any = None) -> list[Setting]:
+def _settings(
+    area: str, value: Any, datasets: Mapping[str, Any], first: Any = None
+) -> list[Setting]:
     settings = []
     for name, content in _named(area, value).items():
         where = f"{area}: {name}"
         if not isinstance(content, dict):
             content = {"flags": content}
-        content = _mapping(where, content, ("flags", "teacher", "baseline"))
-        own = name == first
+        plain = area == "plain"
+        content = _mapping(where, content, ("flags", "datasets") if plain else _OF_SETTING)
+        own = name == first or plain
         teacher = "own" if own else content.get("teacher", "first")
-        baseline = content.get("baseline", own)
+        baseline = content.get("baseline", own and not plain)
         if teacher not in ("first", "own") or not isinstance(baseline, bool | str):
             raise ConfigError(
                 f"{where} has teacher {teacher!r} and baseline {baseline!r}; expected first or "
                 "own, and true, false or the name of a setting that trains one."
             )
-        flags = _words(where, content.get("flags"))
-        named = baseline if isinstance(baseline, str) else ""
-        control = area == "controls"
-        settings.append(Setting(name, flags, teacher == "own", baseline is True, control, named))
+        settings.append(
+            Setting(
+                name,
+                flags=_words(where, content.get("flags")),
+                own_teacher=teacher == "own",
+                own_baseline=baseline is True,
+                control=area != "settings",
+                baseline_of=baseline if isinstance(baseline, str) else "",
+                plain=plain,
+                of_dataset={
+                    dataset: _words(f"{where}: datasets: {dataset}", flags)
+                    for dataset, flags in _mapping(
+                        f"{where}: datasets", content.get("datasets", {}), list(datasets)
+                    ).items()
+                },
+            )
+        )
     return settings
 
 
@@ -473,20 +509,21 @@ def _poster(value: Any, rows: Sequence[str]) -> dict[str, Any]:
     if value is None:
         return {}
     # Here, since it imports torch, and Ray's workers import this module only to do a run.
-    from slade_plugin.experiments.results.poster import ablation_settings
+    from slade_plugin.experiments.results.poster import ablation_settings, poster_rows
 
     content = _mapping("poster", value, ("ablation", "rows"))
     ablation, names = content.get("ablation", 0), content.get("rows")
-    known = ablation_settings(ablation)
+    known = ablation_settings(ablation) if ablation else list(poster_rows())
     if not known or not isinstance(names, dict) or not {*names} <= {*rows} or not names:
         raise ConfigError(
-            f"poster has ablation {ablation!r} and rows {names!r}; expected 1 to 4, and ROW: NAME "
-            f"IN THE POSTER with rows of {', '.join(rows)}."
+            f"poster has ablation {ablation!r} and rows {names!r}; expected ablation 1 to 4, or "
+            "none for the main table, and ROW: NAME IN THE POSTER with rows of "
+            f"{', '.join(rows)}."
         )
     wrong = [str(name) for name in names.values() if name not in known]
     if wrong:
+        table = f"ablation {ablation}" if ablation else "the main table"
         raise ConfigError(
-            f"poster: rows names {', '.join(wrong)}; expected of {', '.join(known)} (ablation "
-            f"{ablation})."
+            f"poster: rows names {', '.join(wrong)}; {table} has: {', '.join(known)}."
         )
     return {"ablation": ablation, "poster": names}

@@ -11,7 +11,7 @@ from slade_plugin import compat
 from slade_plugin.experiments.studies.config_check import read_each, read_stages
 from slade_plugin.experiments.studies.estimate import Probe, count_images, run_hours
 from slade_plugin.experiments.studies.plan import Run
-from slade_plugin.experiments.studies.shell import typed
+from slade_plugin.experiments.studies.shell import to_shell
 from slade_plugin.stages.kinds import TEACHER
 
 
@@ -72,7 +72,7 @@ def _bound(stages: Mapping[str, Any]) -> str:
 
 def _command(run: Run) -> str:
     """The line that does the run, where and as the study would, from this working directory."""
-    return f"python run.py {typed(_relative(word) for word in run.command())}"
+    return f"python run.py {to_shell(_relative(word) for word in run.command())}"
 
 
 def _relative(word: str) -> str:

@@ -1,4 +1,4 @@
-"""What the runs of a study scored, and what that says: means, paired differences, intervals."""
+"""The scores of a study: means, paired differences and their intervals."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from slade_plugin.experiments.results.found import SEPARATED, read_saved
 from slade_plugin.experiments.studies.lengths import row_lengths
 from slade_plugin.experiments.studies.plan import Run, Study
 from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
@@ -58,20 +59,23 @@ def read_scores(
             found.unfinished[setting.name] = missing
             continue
         for seed, run in of_setting.items():
+            if run.plain:
+                found.controls.setdefault(setting.name, {})[seed] = _plain_scores(run)
+                continue
             lengths = row_lengths(run)
             for row in json.loads(run.table.read_text(encoding="utf-8"))["rows"]:
                 stage = row["experiment"]
                 given = stage == TEACHER and not setting.own_teacher
                 if given or row["split_scheme"] != "mean":
                     continue
-                name = _row(study, setting.name, stage)
+                name = study.row(setting.name, stage)
                 block = found.controls if setting.control else blocks.get(stage, blocks[STUDENT])
                 by_split = block.setdefault(name, {}).setdefault(seed, {})
                 by_split[row["split"]] = {metric: row[metric] for metric in METRICS}
                 if stage in lengths:
                     found.lengths.setdefault(name, {})[seed] = lengths[stage]
                 if stage != BASELINE:
-                    own = _row(study, setting.baseline_of or setting.name, BASELINE)
+                    own = study.row(setting.baseline_of or setting.name, BASELINE)
                     candidates[name] = [own, BASELINE]
     found.rungs = {**blocks[BASELINE], **blocks[TEACHER], **blocks[STUDENT]}
     for name, both in candidates.items():
@@ -81,11 +85,15 @@ def read_scores(
     return found
 
 
-def _row(study: Study, setting: str, stage: str) -> str:
-    """The name of a setting's row."""
-    if stage == STUDENT:
-        return setting
-    return stage if setting == study.first else f"{setting}: {stage}"
+def _plain_scores(run: Run) -> dict[str, dict[str, float]]:
+    """Split to metric to the mean over split schemes of a plain experiment, percent."""
+    scores = read_saved(run.experiment).scores
+    return {
+        split: {
+            metric: float(np.mean([*of_kind[SEPARATED][metric].values()])) for metric in METRICS
+        }
+        for split, of_kind in scores.items()
+    }
 
 
 def _stage(name: str) -> str:

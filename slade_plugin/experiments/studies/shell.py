@@ -1,11 +1,11 @@
-"""Words of run.py's command line as one types them."""
+"""Command lines as text for a shell."""
 
 import shlex
 from collections.abc import Iterable
 
 
-def typed(words: Iterable[str]) -> str:
-    """The words for a shell, with a value in braces as one word again.
+def to_shell(words: Iterable[str]) -> str:
+    """Join words for a shell, with a value in braces as one word again.
 
     Args:
         words: Flags and their values; a value in braces may be split at its spaces.

@@ -23,7 +23,7 @@ def stage_seconds(runs: Sequence[Run]) -> StageSeconds:
         Stages in the order in which they were run; empty if no run noted such seconds.
     """
     noted: dict[str, list[float]] = {}
-    for run in runs:
+    for run in (run for run in runs if not run.plain):
         state = json.loads((run.experiment / STATE_FILE).read_text(encoding="utf-8"))
         for stage, entry in state.get("stages", {}).items():
             if "cpu_seconds" in entry:

@@ -1,5 +1,7 @@
-"""The report of a study: Markdown to read, two figures, JSON with every score."""
+"""The page of a study: Markdown to read, up to two figures, CSV with every score."""
 
+import csv
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -7,9 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.base.files import atomic_write
 from slade_plugin.experiments.results import layouts
-from slade_plugin.experiments.studies.beside_poster import beside_poster
 from slade_plugin.experiments.studies.environments import (
     COMMIT,
     describe_runs,
@@ -25,33 +26,40 @@ from slade_plugin.experiments.studies.mined_pairs import (
 )
 from slade_plugin.experiments.studies.plan import Run, Study
 from slade_plugin.experiments.studies.plot import plot_pairs, plot_scores, save_png
+from slade_plugin.experiments.studies.poster_comparison import compare_with_poster
 from slade_plugin.experiments.studies.pseudo_label_quality import label_quality, quality_to_markdown
-from slade_plugin.experiments.studies.scores import ORACLE, read_scores, summarise
-from slade_plugin.experiments.studies.shell import typed
+from slade_plugin.experiments.studies.scores import (
+    ORACLE,
+    DatasetScores,
+    read_scores,
+    summarise,
+)
+from slade_plugin.experiments.studies.shell import to_shell
 from slade_plugin.experiments.studies.stage_seconds import seconds_to_markdown, stage_seconds
 from slade_plugin.stages.table import METRICS
 
 T = TypeVar("T")
 
+SPLITS = ("test", "val")
 MAIN_METRIC = "mean_average_precision_at_r"
 _CURVE = [(i / 20, (i + 1) / 20) for i in range(20)]
 
 
-def write_report(
+def write_page(
     study: Study,
     runs: Mapping[tuple[str, int, str], Run],
     out: Path,
     command: str,
     notes: Sequence[str] = (),
 ) -> str:
-    """Writes NAME.md, NAME.png, NAME_pairs.png and NAME.json from the runs that are finished.
+    """Write NAME.md, NAME.csv, NAME.png and NAME_pairs.png from the runs that are finished.
 
     Args:
         study: The study.
         runs: What `plan_runs` gave.
         out: Folder.
-        command: What makes these numbers, for the reader.
-        notes: What the reader has to know.
+        command: The command that repeats the study, for the reader.
+        notes: Remarks for the reader.
 
     Returns:
         The Markdown.
@@ -63,20 +71,17 @@ def write_report(
     if not any(s.rungs or s.controls for s in scores.values()):
         raise ExperimentError(
             f"study {study.name} has no setting with all seeds finished; expected one. Run it "
-            "without --report, or with fewer --seeds."
+            "without --no-run, or with fewer --seeds."
         )
     used = {key: run for key, run in runs.items() if key[2] not in scores[key[0]].unfinished}
     environment = describe_runs(list(used.values()))
-    flags = {s.name: typed((*study.flags, *s.flags)) for s in study.settings}
+    flags = {s.name: to_shell((*study.flags, *s.flags)) for s in study.settings}
     of_settings = {
         name: describe_runs([run for (_, _, n), run in used.items() if n == name]) for name in flags
     }
     summary = {
         dataset: {
-            split: {
-                metric: summarise(found, study.compared_with, split, metric) for metric in METRICS
-            }
-            for split in ("test", "val")
+            split: summarise(found, study.compared_with, split, MAIN_METRIC) for split in SPLITS
         }
         for dataset, found in scores.items()
     }
@@ -86,11 +91,10 @@ def write_report(
     )
     seconds = _by_setting(study, used, stage_seconds)
     quality = _by_setting(study, used, label_quality)
-    beside = {dataset: beside_poster(study, used, dataset) for dataset in study.datasets}
 
     out.mkdir(parents=True, exist_ok=True)
-    main = {dataset: of["test"][MAIN_METRIC] for dataset, of in summary.items()}
-    figures = {study.name: plot_scores({d: rows for d, rows in main.items() if rows}, MAIN_METRIC)}
+    main = {dataset: of["test"] for dataset, of in summary.items() if of["test"]}
+    figures = {study.name: plot_scores(main, MAIN_METRIC)}
     # Those of the oracle are all right, and would press the others together.
     drawn = {d: {k: v for k, v in of.items() if not k.endswith(ORACLE)} for d, of in curves.items()}
     if any(drawn.values()):
@@ -103,11 +107,12 @@ def write_report(
         f"# Study: {study.name}",
         f"`{command}`",
         "; ".join(f"{k}: {', '.join(v)}" for k, v in environment.items() if k != COMMIT) + ".",
-        f"Percent; mean over {len({seed for _, seed, _ in runs})} seeds of the mean over split "
-        "schemes, ± half width of the 95 % interval (Student's t). Differences, relative gains and "
-        "shares are taken seed by seed. A student is compared with a baseline that is as long as "
-        "its teacher and students together, and its gap is that to an oracle of this length. The "
-        "row above the first student is `teacher`.",
+        f"{METRICS[MAIN_METRIC]} in percent: mean over {len({seed for _, seed, _ in runs})} seeds "
+        "of the mean over split schemes, ± half width of the 95 % interval (Student's t). "
+        "Differences, relative gains and shares are computed seed by seed. A student is compared "
+        "with a baseline that is trained as long as its teacher and students together, and its gap "
+        "is the one to an oracle of this length. The row above the first student is `teacher`. "
+        f"[{study.name}.csv]({study.name}.csv) has every score of every seed in all metrics.",
         *(f"Note: {note}." for note in notes),
         *(f"![{name}]({name}.png)" for name in figures),
         f"## Settings\n\n{settings_to_markdown(flags, of_settings)}",
@@ -116,13 +121,14 @@ def write_report(
         parts.append(f"## {dataset}")
         if found.unfinished:
             parts.append(f"Not finished and left out: {', '.join(found.unfinished)}.")
-        for split, by_metric in summary[dataset].items():
-            for metric, rows in by_metric.items():
-                if rows:
-                    table = to_markdown(rows, metric, study)
-                    parts.append(f"### {METRICS[metric]} on {split}\n\n{table}")
-        if beside[dataset]:
-            parts.append(f"### Beside the poster\n\n{layouts.to_markdown(beside[dataset]).strip()}")
+        for split, rows in summary[dataset].items():
+            if rows:
+                table = to_markdown(rows, study)
+                parts.append(f"### {METRICS[MAIN_METRIC]} on {split}\n\n{table}")
+        compared = compare_with_poster(study, used, dataset)
+        if compared:
+            text = layouts.to_markdown(compared).strip()
+            parts.append(f"### Comparison with the poster\n\n{text}")
         if dataset in tenths:
             text = pairs_to_markdown(tenths[dataset], has_rounds(used.values()))
             parts.append(f"### Selected pairs\n\n{text}")
@@ -131,25 +137,28 @@ def write_report(
         if dataset in seconds:
             parts.append(f"### Cost\n\n{seconds_to_markdown(seconds[dataset])}")
     text = "\n\n".join(parts) + "\n"
-    with atomic_write(out / f"{study.name}.md") as file:
-        file.write(text.encode())
-    content = {
-        "command": command,
-        "environment": environment,
-        "notes": list(notes),
-        "datasets": {name: typed(flags) for name, flags in study.datasets.items()},
-        "settings": flags,
-        "unfinished": {dataset: found.unfinished for dataset, found in scores.items()},
-        "summary": summary,
-        "beside_poster": beside,
-        "baselines": {dataset: found.baselines for dataset, found in scores.items()},
-        "scores": {d: {**found.rungs, **found.controls} for d, found in scores.items()},
-        "pairs": {"tenths": tenths, "twentieths": curves},
-        "pseudo_labels": quality,
-        "cpu_seconds": seconds,
-    }
-    write_json(out / f"{study.name}.json", content)
+    for name, content in ((f"{study.name}.md", text), (f"{study.name}.csv", scores_to_csv(scores))):
+        with atomic_write(out / name) as file:
+            file.write(content.encode())
     return text
+
+
+def scores_to_csv(scores: Mapping[str, DatasetScores]) -> str:
+    """Return CSV with a line for each data set, row of the page, seed and split.
+
+    Args:
+        scores: Data set to its scores, percent; each is a mean over split schemes.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["dataset", "row", "seed", "split", *METRICS])
+    for dataset, found in scores.items():
+        for name, by_seed in {**found.rungs, **found.controls}.items():
+            for seed, by_split in by_seed.items():
+                for split, metrics in by_split.items():
+                    values = (round(metrics[metric], 6) for metric in METRICS)
+                    writer.writerow([dataset, name, seed, split, *values])
+    return buffer.getvalue()
 
 
 def _by_setting(
@@ -191,13 +200,11 @@ def _share_cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1f}"
 
 
-def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str, study: Study) -> str:
-    """The tables of `summarise`'s rows: rungs, then controls."""
-    columns = {"mean": METRICS[metric]}
+def to_markdown(rows: Sequence[Mapping[str, Any]], study: Study) -> str:
+    """Return the tables of `summarise`'s rows: rungs, then controls."""
+    columns = {"mean": METRICS[MAIN_METRIC]}
     if any("to_baseline" in row for row in rows):
-        columns["to_baseline"] = "minus baseline"
-        if metric == MAIN_METRIC:
-            columns["gain"] = "relative to it"
+        columns |= {"to_baseline": "minus baseline", "gain": "relative to it"}
     tables = []
     for control in (False, True):
         chosen = [row for row in rows if row["control"] == control]
@@ -208,7 +215,7 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], metric: str, study: Study) ->
             shown["to_previous"] = "minus the row above"
         if any("to_reference" in row for row in chosen):
             shown["to_reference"] = f"minus {study.compared_with}"
-        if metric == MAIN_METRIC and any("gap_closed" in row for row in rows):
+        if any("gap_closed" in row for row in rows):
             shown["gap_closed"] = "of the gap to the oracle"
         cells = [[row["setting"], *(_cell(row, key) for key in shown)] for row in chosen]
         tables.append(markdown_table(["setting", *shown.values()], cells))

@@ -1,56 +1,15 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.data.datasets import Icons, icon_building
-from slade_plugin.data.datasets.icon_building import build, main, render_concepts, split
+from slade_plugin.data.datasets.icon_building import build, render_concepts, split
 from slade_plugin.data.rendering.icon_concepts import Drawing
-
-CONCEPTS = ["anchor", "bell", "cake", "drum", "fish", "gift", "harp", "iron"]
-SETS = 12
-
-
-def body(concept: int, one: int) -> str:
-    """Eight bars at random places, others for each concept and set."""
-    rng = np.random.default_rng([concept, one])
-    bars = rng.uniform((0, 0, 2, 2), (16, 16, 8, 8), (8, 4)).round(2)
-    return "".join(
-        f'<rect x="{x}" y="{y}" width="{width}" height="{height}"/>' for x, y, width, height in bars
-    )
-
-
-def write_package(folder: Path, **changes: Any) -> Path:
-    """Twelve sets in the package's format; all draw the first four concepts, ten draw the rest."""
-    (folder / "json").mkdir(parents=True)
-    (folder / "package.json").write_text(json.dumps({"version": "9.9.9"}))
-    for one in range(SETS):
-        known = CONCEPTS if one < 10 else CONCEPTS[:4]
-        content = {
-            "prefix": f"set{one:02}",
-            "info": {
-                "name": f"Set {one}",
-                "author": {"name": "Somebody", "url": "https://example.org"},
-                "license": {"title": "MIT", "spdx": "MIT"},
-                "version": "1.0.0",
-                "category": "UI 24px",
-                "palette": False,
-            },
-            "icons": {
-                f"{name}-outline": {"body": body(place, one)} for place, name in enumerate(known)
-            },
-            "width": 24,
-            "height": 24,
-            **changes,
-        }
-        path = folder / "json" / f"set{one:02}.json"
-        path.write_text(json.dumps(content), encoding="utf-8")
-    return folder
+from tests.icon_packages import CONCEPTS, body, write_package
 
 
 @pytest.fixture(autouse=True)
@@ -161,22 +120,6 @@ def test_blank_and_borrowed_drawings_are_left_out() -> None:
     [(_, kept, images)] = render_concepts({"bell": drawings, "sun": drawings[:1]}, progress=False)
     assert [drawing.set_prefix for drawing in kept] == ["set1", "set3"]
     assert images.shape == (2, 32, 32)
-
-
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    package = write_package(tmp_path / "package")
-    assert main([str(package), "--dataset_root", str(tmp_path / "data")]) == 0
-    captured = capsys.readouterr()
-    assert Path(captured.out.strip()) == tmp_path / "data" / "icons" / "v1.json"
-    assert "Rendering icons: 100%" in captured.err
-    assert isinstance(Icons(tmp_path / "data")[0]["data"], Image.Image)
-
-
-def test_the_command_ends_with_the_commands_to_type(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(tmp_path / "nothing"), "--dataset_root", str(tmp_path)]) == 2
-    assert "npm pack @iconify/json@" in capsys.readouterr().err
 
 
 def test_a_missing_renderer_is_named_before_the_work(

@@ -11,6 +11,7 @@ from slade_plugin.experiments.results.poster import (
     published,
     published_ablation,
 )
+from slade_plugin.stages.kinds import SavedStage
 
 MAP_AT_R = "mean_average_precision_at_r"
 RESNET50 = {"resnet50": {"weights": "IMAGENET1K_V1"}}
@@ -23,19 +24,24 @@ MINED = {"unlabeled_tuple_miner": {"BasisSimilarityMiner": {}}}
 
 
 def experiment(
-    loss: str, trunk: Any, dataset: str = "CUB200", stage: str = "", **config: Any
+    loss: str, trunk: Any, dataset: str = "CUB200", kind: str = "", number: int = 1, **config: Any
 ) -> Experiment:
     base = {
         "dataset": {dataset: {}},
         "models": {"trunk": trunk},
         "loss_funcs": {"metric_loss": {loss: {}}},
     }
-    return Experiment(Path("e"), base | config, stage)
+    # Own images put `pseudo_labels` into every config.
+    made = Experiment(Path("e"), {"pseudo_labels": {}} | base | config)
+    if kind:
+        made.__dict__["saved_as"] = SavedStage(kind, number)
+    return made
 
 
-def student(loss: str, trunk: Any, **config: Any) -> Experiment:
-    config = {"mining_funcs": MINED, "pseudo_labels": {}} | config
-    return experiment(loss, trunk, stage="student", **config)
+def student(loss: str, trunk: Any, number: int = 1, **config: Any) -> Experiment:
+    return experiment(
+        loss, trunk, kind="student", number=number, **({"mining_funcs": MINED} | config)
+    )
 
 
 TUNED = {"self_supervised": {"num_epochs": 1}}
@@ -59,7 +65,7 @@ TUNED = {"self_supervised": {"num_epochs": 1}}
         (experiment("ProxyNCALoss", MAX_POOLED), "ProxyNCA++"),
         (experiment("ProxyNCALoss", RESNET50), None),
         (experiment("ContrastiveLoss", RESNET50), "Contrastive (T1)"),
-        (experiment("ContrastiveLoss", SWAV, stage="teacher", **TUNED), "Contrastive (T2)"),
+        (experiment("ContrastiveLoss", SWAV, kind="teacher", **TUNED), "Contrastive (T2)"),
         (experiment("MultiSimilarityLoss", RESNET50), "MS (T3)"),
         (experiment("MultiSimilarityLoss", SWAV, **TUNED), "MS (T4)"),
         (student("ContrastiveLoss", RESNET50), "SLADE (S1)"),
@@ -73,7 +79,8 @@ TUNED = {"self_supervised": {"num_epochs": 1}}
         (experiment("ContrastiveLoss", SWAV), None),
         (experiment("CosFaceLoss", RESNET50), None),
         (experiment("MultiSimilarityLoss", BNINCEPTION), None),
-        (experiment("ContrastiveLoss", RESNET50, stage="baseline"), None),
+        (experiment("ContrastiveLoss", RESNET50, kind="baseline"), None),
+        (student("ContrastiveLoss", RESNET50, number=2), None),
         (student("ContrastiveLoss", RESNET50, mining_funcs={}), None),
         (student("ContrastiveLoss", BNINCEPTION), None),
     ],

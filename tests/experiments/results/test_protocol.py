@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def test_other_images_under_one_name_are_a_difference(tmp_path: Path) -> None:
     for labeled in ("aa", "bb"):
         folder = tmp_path / labeled
         folder.mkdir()
-        (folder / "pipeline.json").write_text(f'{{"data": {{"labeled": "{labeled}"}}}}')
-        found.append(Experiment(folder / "teacher", BASE, "teacher"))
+        state = {"plan": {"teacher": {}}, "data": {"labeled": labeled}}
+        (folder / "pipeline.json").write_text(json.dumps(state))
+        found.append(Experiment(folder / "teacher", BASE))
     assert protocol_differences(*found) == [("data set/hash of the images", "aa", "bb")]
     assert protocol_differences(found[0], experiment()) == []  # on record for one only

@@ -7,7 +7,12 @@ import pytest
 
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.composition import config_root
-from slade_plugin.experiments.studies.config_check import check_configs, read_each, read_plan
+from slade_plugin.experiments.studies.config_check import (
+    PLAIN,
+    check_configs,
+    read_each,
+    read_plan,
+)
 from slade_plugin.experiments.studies.lengths import row_lengths
 from slade_plugin.experiments.studies.plan import Setting, Study, plan_runs
 from slade_plugin.experiments.studies.scores import read_scores
@@ -32,7 +37,9 @@ def read_plans(path: Path, folder: Path) -> dict[tuple[str, ...], Any]:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_run_py_takes_every_setting_of_the_shipped_studies(path: Path, tmp_path: Path) -> None:
-    assert all(STUDENT in plan for plan in read_plans(path, tmp_path).values())
+    for run in plan_runs(Study.load(path), tmp_path, [0]).values():
+        plan = read_plans(path, tmp_path)[run.flags]
+        assert (PLAIN if run.plain else STUDENT) in plan
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,7 +50,7 @@ def test_students_of_the_shipped_studies_have_an_equally_long_baseline(
     """On each data set, unless the study has none at all. Nothing is trained for it."""
     study = Study.load(path)
     runs = plan_runs(study, tmp_path, [0])
-    for run in runs.values():
+    for run in (run for run in runs.values() if not run.plain):
         plan = dict(read_plans(path, tmp_path)[run.flags])
         if run.teacher:
             del plan[TEACHER]
@@ -55,8 +62,8 @@ def test_students_of_the_shipped_studies_have_an_equally_long_baseline(
     for dataset in study.datasets:
         found = read_scores(study, runs, dataset)
         baselines = {row for row in found.rungs if row.endswith(BASELINE)}
-        assert bool(baselines) == (study.ablation == 0)
-        students = {setting.name for setting in study.settings}
+        assert bool(baselines) == (not study.poster)
+        students = {setting.name for setting in study.settings if not setting.plain}
         assert students <= {*found.rungs, *found.controls}
         if baselines:
             assert students <= {*found.baselines}
@@ -91,11 +98,14 @@ def test_a_setting_that_run_py_would_refuse_is_named(
     assert sys.argv == before
 
 
-def test_what_is_no_self_training_is_refused(tmp_path: Path) -> None:
+def test_self_training_and_plain_experiments_are_told_apart(tmp_path: Path) -> None:
     first = Setting("whole", ("--config_loss", "contrastive"), own_teacher=True, own_baseline=True)
     runs = plan_runs(Study("s", {"dots": ()}, "whole", (first,)), tmp_path, [0])
-    with pytest.raises(ConfigError, match=r"whole on dots: .* is no self-training; expected"):
+    with pytest.raises(ConfigError, match=r"whole on dots: .* is not self-training; expected it u"):
         check_configs(runs.values())
+    plain = Setting("plain", ("--config_loss", "slade_basis"), own_teacher=True, plain=True)
+    with pytest.raises(ConfigError, match=r"plain on dots: .* is self-training; expected it under"):
+        check_configs(runs_of(tmp_path, plain).values())
 
 
 def test_a_run_of_another_config_is_noted_once(tmp_path: Path, finished: Path) -> None:

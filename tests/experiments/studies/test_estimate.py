@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from slade_plugin.config.composition import config_root
-from slade_plugin.experiments.reproduction.main_table import Table
 from slade_plugin.experiments.studies.config_check import PLAIN, read_stages
 from slade_plugin.experiments.studies.estimate import (
     Probe,
@@ -15,8 +14,14 @@ from slade_plugin.experiments.studies.estimate import (
     image_size,
     run_hours,
 )
+from slade_plugin.experiments.studies.plan import Run, Study, plan_runs
 
-PATH = config_root() / "tables" / "main_table.yaml"
+
+def runs_of(dataset: str, folder: Path) -> dict[str, Run]:
+    """The runs of the main table by their settings."""
+    name = "main_table_glyphs" if dataset == "glyphs" else "main_table"
+    study = Study.load(config_root() / "studies" / f"{name}.yaml").selected([dataset])
+    return {setting: run for (_, _, setting), run in plan_runs(study, folder, [0]).items()}
 
 
 def test_hours_worked_out_by_hand() -> None:
@@ -35,9 +40,8 @@ def test_hours_worked_out_by_hand() -> None:
 
 def test_the_swav_stage_is_counted(tmp_path: Path) -> None:
     """By its views: two of 32 pixels where the model takes 32."""
-    table = Table.load(PATH, "glyphs")
-    runs = table.runs(tmp_path, [0])
-    stages = {name: read_stages(runs[name, 0]) for name in ("S1", "S2")}
+    runs = runs_of("glyphs", tmp_path)
+    stages = {name: read_stages(runs[name]) for name in ("S1", "S2")}
     stages["student alone"] = {"student": stages["S2"]["student"]}  # from a teacher's trunks
     stages["without SwAV"] = {"student": stages["S1"]["student"]}
     images = {"labeled": 18261, "pool": 15072, "split_schemes": 2}
@@ -59,7 +63,7 @@ def test_the_swav_stage_is_counted(tmp_path: Path) -> None:
 def test_images_are_counted_without_the_files(
     dataset: str, counts: tuple[int, ...], full_getter: Any, tmp_path: Path
 ) -> None:
-    run = Table.load(PATH, dataset).selected(["contrastive"]).runs(tmp_path, [0])["contrastive", 0]
+    run = runs_of(dataset, tmp_path)["contrastive"]
     found = count_images(read_stages(run)[PLAIN], full_getter)
     assert found == dict(zip(("labeled", "pool", "split_schemes"), counts, strict=True))
 

@@ -9,9 +9,9 @@ import yaml
 from slade_plugin.base.command_line import CommandLine
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.composition import config_root
-from slade_plugin.experiments.reproduction.evaluated_run import EvaluatedRun
-from slade_plugin.experiments.reproduction.main_table import Table
-from slade_plugin.experiments.results.poster import ablation_settings
+from slade_plugin.experiments.results.poster import ablation_settings, poster_rows
+from slade_plugin.experiments.studies.config_check import PLAIN, read_stages
+from slade_plugin.experiments.studies.evaluated_run import EVALUATED, EvaluatedRun
 from slade_plugin.experiments.studies.plan import Run, Setting, Study, plan_runs
 
 SHIPPED = sorted((config_root() / "studies").glob("*.yaml"))
@@ -95,16 +95,13 @@ def test_the_shipped_ladder_has_the_posters_rungs() -> None:
 def test_shipped_studies_share_the_runs_of_slade(tmp_path: Path) -> None:
     """Compute is short: a teacher that one study has trained is not trained by the next."""
     found: dict[Path, set[str]] = {}
-    for path in SHIPPED:
-        study = Study.load(path)
-        flags = study.setting(study.first).flags
-        of_slade = flags in (("--config_loss", "slade"), ("--config_loss", "slade_mild"))
-        if of_slade and "glyphs" in study.datasets:
+    for study in map(Study.load, SHIPPED):
+        if "glyphs" in study.datasets and not study.poster:
             run = plan_runs(study, tmp_path, [0])["glyphs", 0, study.first]
-            found.setdefault(run.folder, set()).add(path.stem)
+            found.setdefault(run.folder, set()).add(study.name)
     whole, short = sorted(found.values(), key=len)
-    assert whole == {"ladder", "learning_rate", "mining_clusters", "mining_start"}
-    assert len(short) > 5
+    assert whole == {"ladder", "mining_clusters", "mining_start"}
+    assert {"mining", "clusters", "rounds", "paper"} < short
 
 
 @pytest.mark.parametrize("dataset", ["cub200_nabirds", "cars196_compcars", "in_shop_fashion200k"])
@@ -112,18 +109,84 @@ def test_the_poster_s_ablations_share_the_runs_of_its_main_table(
     dataset: str, tmp_path: Path
 ) -> None:
     """Weeks of a GPU: the whole method is trained once, and T2 once for all its students."""
-    table = Table.load(config_root() / "tables" / "main_table.yaml", dataset)
-    of_table = table.selected(["S1", "S2"]).runs(tmp_path, [0])
+    table = Study.load(config_root() / "studies" / "main_table.yaml").selected([dataset])
+    of_table = plan_runs(table, tmp_path, [0], kind=EvaluatedRun)
     studies = [Study.load(path) for path in SHIPPED if path.stem.startswith("ablation_")]
     assert [study.ablation for study in studies] == [1, 2, 3, 4]
     for study in studies:
         runs = plan_runs(study.selected([dataset]), tmp_path, [0], kind=EvaluatedRun)
-        assert runs[dataset, 0, study.first].folder == of_table["S2", 0].folder
+        assert runs[dataset, 0, study.first].folder == of_table[dataset, 0, "S2"].folder
         trained = [run for run in runs.values() if run.teacher is None]
         assert len(trained) == (3 if study.ablation == 1 else 1)
         assert set(study.poster.values()) == {*ablation_settings(study.ablation)}
         if study.ablation == 1:
-            assert runs[dataset, 0, "imagenet"].folder == of_table["S1", 0].folder
+            assert runs[dataset, 0, "imagenet"].folder == of_table[dataset, 0, "S1"].folder
+
+
+MAIN_TABLES = [
+    (name, dataset)
+    for name in ("main_table", "main_table_glyphs")
+    for dataset in yaml.safe_load((config_root() / "studies" / f"{name}.yaml").read_text())[
+        "datasets"
+    ]
+]
+
+
+@pytest.mark.parametrize(("name", "dataset"), MAIN_TABLES)
+def test_every_row_of_the_main_table_is_there_and_run_py_takes_it(
+    name: str, dataset: str, tmp_path: Path
+) -> None:
+    study = Study.load(config_root() / "studies" / f"{name}.yaml").selected([dataset])
+    assert {*study.poster.values()} == {*poster_rows()} - {"Proxy-Anchor (1)"}
+    for (_, _, setting), run in plan_runs(study, tmp_path, [0], kind=EvaluatedRun).items():
+        stages = read_stages(run)
+        assert run.plain == (PLAIN in stages) == (setting not in ("S1", "S2", "S3", "S4"))
+        for args in stages.values():
+            (trunk,) = args.models["trunk"]
+            swav = setting in ("S2", "S4")
+            assert bool(getattr(args, "self_supervised", None)) == swav
+            if dataset == "glyphs":
+                assert trunk == "conv4"
+            elif not run.plain:
+                assert trunk == ("TorchvisionTrunk" if swav else "resnet50")
+            else:
+                early = ("proxy_anchor_2", "proxy_nca_plus_plus", "mutual_info")
+                assert (trunk == "bninception") == (setting not in early)
+
+
+def test_the_main_table_on_cars_is_run_as_tuned_on_cars(tmp_path: Path) -> None:
+    study = Study.load(config_root() / "studies" / "main_table.yaml")
+    runs = plan_runs(study, tmp_path, [0])
+    contrastive = read_stages(runs["cars196_compcars", 0, "contrastive"])[PLAIN].loss_funcs
+    margins = {"pos_margin": 0.2652, "neg_margin": 0.5409}
+    assert contrastive["metric_loss"]["ContrastiveLoss"] == margins
+    tuned = {"alpha": 7.49, "beta": 47.99, "base": 0.63}
+    for args in read_stages(runs["cars196_compcars", 0, "S3"]).values():
+        assert args.loss_funcs["metric_loss"]["MultiSimilarityLoss"] == tuned
+    other = read_stages(runs["cub200_nabirds", 0, "S3"])["student"].loss_funcs
+    assert other["metric_loss"]["MultiSimilarityLoss"] != tuned
+
+
+def test_losses_of_2048_numbers_fit_their_embedders(tmp_path: Path) -> None:
+    study = Study.load(config_root() / "studies" / "main_table.yaml").selected(["cub200_nabirds"])
+    runs = plan_runs(study, tmp_path, [0])
+    for name in ("proxy_nca_plus_plus", "mutual_info"):
+        args = read_stages(runs["cub200_nabirds", 0, name])[PLAIN]
+        (loss,) = args.loss_funcs["metric_loss"].values()
+        assert loss["embedding_size"] == 2048
+    assert args.models["embedder"] == {"Identity": {}}
+    assert "embedder_optimizer" not in args.optimizers
+
+
+def test_a_run_that_is_evaluated_is_finished_after_that(tmp_path: Path) -> None:
+    study = Study.load(config_root() / "studies" / "main_table_glyphs.yaml")
+    assert study.evaluated
+    run = plan_runs(study, tmp_path, [0], kind=EvaluatedRun)["glyphs", 0, "S1"]
+    run.table.parent.mkdir(parents=True)
+    run.table.touch()
+    assert not run.finished
+    (run.folder / EVALUATED).touch()
+    assert run.finished
 
 
 def test_runs_of_the_ladder_are_found_again(tmp_path: Path) -> None:
@@ -170,15 +233,39 @@ def test_rows_have_names_in_the_poster(tmp_path: Path) -> None:
     assert (study.ablation, dict(study.poster)) == (3, {"teacher": "SD", "swav": "Local-CE"})
 
 
+def test_plain_experiments_flags_of_one_data_set_and_lists_of_flags(tmp_path: Path) -> None:
+    plain = {"soft": {"flags": "--config_loss soft", "datasets": {"blobs": "--config_loss sharp"}}}
+    lists = [
+        "--config_loss a --losses {x: {m: 1, n: 2}}",
+        "--losses {x: {n: 3}, y~OVERRIDE~: {z: 1}}",
+        "--losses {y~OVERRIDE~: {w: 2}}",
+    ]
+    study = load(tmp_path, plain=plain, controls={"list": lists})
+    assert study.evaluated
+    runs = plan_runs(study, tmp_path, [0])
+    for dataset, loss in (("dots", "soft"), ("blobs", "sharp")):
+        run = runs[dataset, 0, "soft"]
+        assert run.plain
+        assert run.teacher is None
+        assert value_of(run, "--config_loss") == loss
+        assert "--pipeline" not in run.flags
+    losses = yaml.safe_load(value_of(runs["dots", 0, "list"], "--losses"))
+    assert losses == {"x": {"m": 1, "n": 3}, "y~OVERRIDE~": {"w": 2}}
+    with pytest.raises(ConfigError, match="plain: soft: datasets holds bobs; expected dots, blobs"):
+        load(tmp_path, plain={"soft": {"flags": "--x 1", "datasets": {"bobs": "--x 2"}}})
+    with pytest.raises(ConfigError, match="holds teacher; expected flags, datasets"):
+        load(tmp_path, plain={"soft": {"flags": "--x 1", "teacher": "own"}})
+
+
 @pytest.mark.parametrize(
     ("poster", "message"),
     [
         ("{ablation: 5, rows: {whole: SD}}", "poster has ablation 5"),
-        ("{rows: {whole: SD}}", "poster has ablation 0"),
-        ("{ablation: 3}", "rows None; expected 1 to 4"),
-        ("{ablation: 3, rows: {}}", "rows {}; expected 1 to 4"),
+        ("{rows: {whole: SD}}", "names SD; the main table has: Contrastive, Triplet"),
+        ("{ablation: 3}", "rows None; expected ablation 1 to 4"),
+        ("{ablation: 3, rows: {}}", "rows {}; expected ablation 1 to 4"),
         ("{ablation: 3, rows: {hole: SD}}", "with rows of plain, whole, swav, teacher"),
-        ("{ablation: 3, rows: {whole: k=100}}", "names k=100; expected of Local-CE, Global-CE, SD"),
+        ("{ablation: 3, rows: {whole: k=100}}", "k=100; ablation 3 has: Local-CE, Global-CE, SD"),
         ("{ablation: 3, row: {whole: SD}}", "poster holds row; expected ablation, rows"),
     ],
 )
@@ -208,7 +295,7 @@ def test_what_is_no_study_is_named(tmp_path: Path, content: str) -> None:
     [
         (
             {"rungs": ["x"]},
-            "holds rungs; expected datasets, first, settings, controls, reference, poster",
+            "holds rungs; expected datasets, first, settings, controls, plain, reference, poster",
         ),
         ({"datasets": {}}, r"datasets is \{\}; expected at least one NAME: FLAGS"),
         ({"datasets": "absent"}, "datasets is None; expected at least one NAME: FLAGS"),
@@ -243,7 +330,7 @@ def test_a_malformed_study_says_what_is_wrong(
 
 
 def test_a_part_of_a_study(tmp_path: Path) -> None:
-    """`first` stays, since it trains the teacher of the others."""
+    """`first` stays as long as it trains the teacher of another one."""
     study = load(tmp_path)
     assert list(study.selected(datasets=["blobs"]).datasets) == ["blobs"]
     for changes, names in (
@@ -251,6 +338,8 @@ def test_a_part_of_a_study(tmp_path: Path) -> None:
         ({"only": ["oracle"]}, ["whole", "oracle"]),
         ({"without": ["plain", "oracle"]}, ["whole", "swav"]),
         ({"only": ["oracle", "plain"], "without": ["plain"]}, ["whole", "oracle"]),
+        ({"without": ["whole"]}, ["plain", "whole", "swav", "oracle"]),
+        ({"only": ["swav"]}, ["swav"]),
     ):
         assert [s.name for s in study.selected(**changes).settings] == names
 
@@ -258,9 +347,9 @@ def test_a_part_of_a_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"datasets": ["birds"]}, "--datasets birds: expected of study mine: dots, blobs"),
-        ({"only": ["who"]}, "--only who: expected of study mine: plain, whole, swav, oracle"),
-        ({"without": ["whole"]}, "--without whole: .*plain, swav, oracle; whole trains"),
+        ({"datasets": ["birds"]}, "--datasets birds; study mine has: dots, blobs"),
+        ({"only": ["who"]}, "--only who .*; study mine has: plain, whole, swav, oracle"),
+        ({"only": ["swav"], "without": ["swav"]}, "--without swav leaves no setting"),
     ],
 )
 def test_an_unknown_part_is_refused(

@@ -15,7 +15,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.commands import reproduce, study
+from slade_plugin.commands import study
 from slade_plugin.experiments.studies import execution, ray_execution
 from slade_plugin.experiments.studies.ray_execution import execute, problem_here, versions
 from tests.study_runs import ORDER, alive, meanwhile, process_stat, runs_of, wait_for
@@ -96,7 +96,7 @@ def test_workers_import_neither_torch_nor_the_host() -> None:
     """They stay idle beside run.py, one for each CPU, and have to be there in a moment."""
     code = (
         "import sys, slade_plugin.experiments.studies.ray_execution;"
-        "import slade_plugin.experiments.reproduction.evaluated_run;"
+        "import slade_plugin.experiments.studies.evaluated_run;"
         "print([m for m in ('torch', 'pytorch_metric_learning') if m in sys.modules])"
     )
     words = [sys.executable, "-c", code]
@@ -221,11 +221,10 @@ def test_tables_are_those_of_the_local_executor(
     assert config == "--config_loss slade"
     for name, executor in (("local", "local"), ("ray", client_address)):
         words = ["--seeds", "1", "--jobs", "2", "--executor", executor, "--folder", name]
-        of_study = ["mine.yaml", *words, "--out", f"{name}_report", "--", *data]
-        monkeypatch.setattr(sys, "argv", ["study", *of_study, *f"--{student}".split()])
-        assert study.main() == 0
-        table = ["main-table", "--dataset", "glyphs", "--rows", "fast_ap", "--no-probe"]
-        assert reproduce.main([*table, *words, "--", *data, *bench.tiny().split()]) == 0
+        words += ["--out", f"{name}_page"]
+        assert study.main(["mine.yaml", *words, "--", *data, *f"--{student}".split()]) == 0
+        table = ["main_table_glyphs", *words, "--only", "fast_ap"]
+        assert study.main([*table, "--", *data, *bench.tiny().split()]) == 0
     local, on_ray = Path("local"), Path("ray")
     assert len(list(local.rglob("table.json"))) == 2
     assert len(list(local.rglob("evaluated.json"))) == 1
@@ -235,7 +234,7 @@ def test_tables_are_those_of_the_local_executor(
         assert path.read_bytes() == (on_ray / path.relative_to(local)).read_bytes()
     rows, same = (
         re.findall(
-            r"^\| setting \| MAP@R.*(?:\n\|.*)+", Path(f"{name}_report/mine.md").read_text(), re.M
+            r"^\| setting \| MAP@R.*(?:\n\|.*)+", Path(f"{name}_page/mine.md").read_text(), re.M
         )
         for name in ("local", "ray")
     )

@@ -1,4 +1,4 @@
-import json
+import csv
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -13,7 +13,7 @@ from slade_plugin.experiments.studies import execution
 from slade_plugin.experiments.studies.execution import execute
 from slade_plugin.experiments.studies.plan import Setting, Study, plan_runs
 from slade_plugin.experiments.studies.scores import read_scores, summarise
-from slade_plugin.experiments.studies.study_page import to_markdown, write_report
+from slade_plugin.experiments.studies.study_page import to_markdown, write_page
 from slade_plugin.stages.table import METRICS
 
 MAP = "mean_average_precision_at_r"
@@ -37,35 +37,31 @@ def _fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_the_report_holds_every_metric_on_both_splits(
-    tmp_path: Path, stub_runs: Any, seeds: int
-) -> None:
+def test_the_page_and_the_csv(tmp_path: Path, stub_runs: Any, seeds: int) -> None:
     runs = plan_runs(STUDY, tmp_path / "runs", range(seeds))
     execute(runs.values(), jobs=2, program=stub_runs.program)
-    text = write_report(STUDY, runs, tmp_path / "new" / "out", "the command")
-    assert (tmp_path / "new" / "out" / "mine.md").read_text() == text
+    out = tmp_path / "new" / "out"
+    text = write_page(STUDY, runs, out, "the command")
+    assert (out / "mine.md").read_text() == text
     assert "`the command`" in text
     assert "Not finished" not in text
-
-    def refuse(constant: str) -> Callable[[], None]:
-        raise AssertionError(f"{constant} is not JSON")
-
-    content = (tmp_path / "new" / "out" / "mine.json").read_text()
-    report = json.loads(content, parse_constant=refuse)
-    assert report["command"] == "the command"
-    assert report["settings"]["low"] == "--num_epochs_train 2 --config_loss low"
-    assert report["datasets"] == {"dots": "", "blobs": "--config_dataset blobs"}
+    with (out / "mine.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
     for dataset in STUDY.datasets:
         section = text.partition(f"## {dataset}\n")[2]
         found = read_scores(STUDY, runs, dataset)
         for split in ("val", "test"):
-            for metric, title in METRICS.items():
-                rows = summarise(found, "whole", split, metric)
-                table = to_markdown(rows, metric, STUDY)
-                assert f"### {title} on {split}\n\n{table}" in section
-                assert report["summary"][dataset][split][metric] == rows
-        last = str(seeds - 1)
-        assert report["scores"][dataset]["plain"][last]["test"][MAP] == 25 + (seeds - 1) ** 2
+            table = to_markdown(summarise(found, "whole", split, MAP), STUDY)
+            assert f"### MAP@R on {split}\n\n{table}" in section
+        everything = {**found.rungs, **found.controls}
+        for name, by_seed in everything.items():
+            for seed, by_split in by_seed.items():
+                for split, metrics in by_split.items():
+                    where = (dataset, name, str(seed), split)
+                    (line,) = (x for x in lines if tuple(list(x.values())[:4]) == where)
+                    assert {m: float(line[m]) for m in METRICS} == metrics
+    assert len(lines) == len(STUDY.datasets) * len(everything) * seeds * 2
+    assert sorted(path.name for path in out.iterdir()) == ["mine.csv", "mine.md", "mine.png"]
 
 
 def test_markdown_by_hand(tmp_path: Path, stub_runs: Any, write_plan: Callable[..., None]) -> None:
@@ -80,7 +76,7 @@ def test_markdown_by_hand(tmp_path: Path, stub_runs: Any, write_plan: Callable[.
         write_plan(run, epochs.get(name, {"student": 2}))
     rows = summarise(read_scores(STUDY, runs, "dots"), "whole", "test", MAP)
     half = "± 6.35"
-    assert to_markdown(rows, MAP, STUDY).splitlines() == [
+    assert to_markdown(rows, STUDY).splitlines() == [
         "| setting | MAP@R | minus baseline | relative to it | minus the row above | minus whole | "
         "of the gap to the oracle |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -98,16 +94,14 @@ def test_markdown_by_hand(tmp_path: Path, stub_runs: Any, write_plan: Callable[.
         f"| slade_oracle | 26.50 {half} | +16.00 ± 0.00 | +152.7 ± 92.4 % | +1.00 ± 0.00 | "
         "100.0 ± 0.0 % |",
     ]
-    head = to_markdown(rows, "precision_at_1", STUDY).splitlines()[0]
-    assert head == "| setting | P@1 | minus baseline | minus the row above | minus whole |"
 
 
-def test_the_report_says_what_each_setting_is(tmp_path: Path, stub_runs: Any) -> None:
+def test_the_page_says_what_each_setting_is(tmp_path: Path, stub_runs: Any) -> None:
     """Before the scores; a setting that is not finished has no commit. The header has none."""
     stub_runs.behave(plain=1)
     runs = plan_runs(STUDY, tmp_path / "runs", [0, 2])
     execute(runs.values(), jobs=2, program=stub_runs.program)
-    text = write_report(STUDY, runs, tmp_path, "c")
+    text = write_page(STUDY, runs, tmp_path, "c")
     head, _, rest = text.partition("## Settings\n\n")
     assert (
         "slade-plugin: 9.9; Python: 3.1; torch: 1.2.3; threads a run: 1; machine: 2 cores" in head
@@ -120,21 +114,18 @@ def test_the_report_says_what_each_setting_is(tmp_path: Path, stub_runs: Any) ->
         "| plain | `--num_epochs_train 2 --config_loss plain` |  |",
         "| slade_oracle | `--num_epochs_train 2 --config_loss oracle` | commit0, commit2 |",
     ]
-    content = json.loads((tmp_path / "mine.json").read_text())
-    assert content["environment"]["commit"] == ["commit0", "commit2"]
 
 
-def test_the_report_holds_the_cost_of_each_stage(tmp_path: Path, stub_runs: Any) -> None:
+def test_the_page_holds_the_cost_of_each_stage(tmp_path: Path, stub_runs: Any) -> None:
     runs = plan_runs(STUDY, tmp_path / "runs", range(2))
     execute(runs.values(), jobs=2, program=stub_runs.program)
-    text = write_report(STUDY, runs, tmp_path, "c")
+    text = write_page(STUDY, runs, tmp_path, "c")
     assert text.count("### Cost\n") == 2
     assert "| whole | 30 (34%) | 60 (66%) | 91 |" in text  # 30.5, 60.5, 91
-    content = json.loads((tmp_path / "mine.json").read_text())
-    assert content["cpu_seconds"]["blobs"]["low"] == {"teacher": 30.5, "student": 60.5}
+    assert "| low | 30 (34%) | 60 (66%) | 91 |" in text.partition("## blobs")[2]
 
 
-def test_the_report_holds_the_pseudo_labels_of_the_settings_that_have_some(
+def test_the_page_holds_the_pseudo_labels_of_the_settings_that_have_some(
     tmp_path: Path, stub_runs: Any
 ) -> None:
     runs = plan_runs(STUDY, tmp_path / "runs", [0])
@@ -142,12 +133,9 @@ def test_the_report_holds_the_pseudo_labels_of_the_settings_that_have_some(
     labels = runs["dots", 0, "low"].experiment / "pseudo_labels"
     labels.mkdir()
     (labels / "s0.json").write_text('{"agreement": {"NMI": 0.5, "purity": 0.25}}')
-    text = write_report(STUDY, runs, tmp_path, "c")
+    text = write_page(STUDY, runs, tmp_path, "c")
     assert text.count("### Pseudo labels\n") == 1
     assert "| low | pseudo_labels | 50.0 | 25.0 |\n\n### Cost" in text
-    content = json.loads((tmp_path / "mine.json").read_text())
-    of_low = {"pseudo_labels": {"NMI": 50, "purity": 25}}
-    assert content["pseudo_labels"] == {"dots": {"low": of_low}}
 
 
 def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs: Any) -> None:
@@ -156,7 +144,7 @@ def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs:
     execute(runs.values(), jobs=2, program=stub_runs.program)
     for name in ("whole", "low", "slade_oracle"):
         record_pairs(runs["dots", 0, name].experiment / "student" / "s0" / "saved_csvs")
-    text = write_report(STUDY, runs, tmp_path, "c")
+    text = write_page(STUDY, runs, tmp_path, "c")
     dots, _, blobs = text.partition("## blobs")
     assert "Selected pairs" not in blobs
     table = dots.partition("### Selected pairs\n\n")[2].splitlines()
@@ -173,15 +161,12 @@ def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs:
     assert "Of several rounds" not in text
     record_pairs(runs["dots", 0, "low"].experiment / "round2" / "student" / "s0" / "saved_csvs")
     last = " Of several rounds, those of the last one's student.\n\n| setting | precision of P |"
-    assert last in write_report(STUDY, runs, tmp_path, "c")
+    assert last in write_page(STUDY, runs, tmp_path, "c")
     assert "![mine](mine.png)" in text
     assert "![mine_pairs](mine_pairs.png)" in text
     for name in ("mine", "mine_pairs"):
         with Image.open(tmp_path / f"{name}.png") as image:
             assert image.format == "PNG"
-    pairs = json.loads((tmp_path / "mine.json").read_text())["pairs"]
-    assert pairs["tenths"]["dots"]["low"]["positive_precision"] == [None, 50, 25]
-    assert pairs["twentieths"]["dots"]["low"]["num_pos_pairs"] == [0] * 9 + [5] * 2 + [9] * 9
 
 
 def record_pairs(folder: Path) -> None:
@@ -201,7 +186,7 @@ def test_without_a_baseline_nothing_is_compared_with_it(tmp_path: Path, stub_run
     study = Study("mine", {"dots": ()}, "whole", (first,))
     runs = plan_runs(study, tmp_path / "runs", [0])
     execute(runs.values(), program=stub_runs.program)
-    text = write_report(study, runs, tmp_path, "c")
+    text = write_page(study, runs, tmp_path, "c")
     assert "| setting | MAP@R | minus the row above |" in text
     assert "minus baseline" not in text
 
@@ -219,23 +204,20 @@ def test_the_poster_s_numbers_have_a_table(
         runs["dots", 0, "whole"].experiment / "student", {"test": (9, 9)}, {"test": 34}, seed=0,
         dataset={"CUB200Files": {}}, models={"embedder": {"MLP": {"layer_sizes": [256]}}},
     )  # fmt: skip
-    text = write_report(study, runs, tmp_path, "c")
-    section = text.partition("### Beside the poster\n\n")[2]
+    text = write_page(study, runs, tmp_path, "c")
+    section = text.partition("### Comparison with the poster\n\n")[2]
     row = [cell.strip() for cell in section.splitlines()[2].split("|")]
     assert row[2:10] == [
         *("whole = SD", "test", "concatenated 512-d", "1 x 2"),
         *("34.00", "33.59", "+0.41", "44.00"),
     ]
-    content = json.loads((tmp_path / "mine.json").read_text())
-    (found,) = content["beside_poster"]["dots"]
-    assert found["metrics"][MAP]["published"] == 33.59
 
 
 def test_what_is_not_finished_is_left_out_and_named(tmp_path: Path, stub_runs: Any) -> None:
     stub_runs.behave(low=1, plain=1)
     runs = plan_runs(STUDY, tmp_path / "runs", [0])
     execute((run for run in runs.values() if run.dataset == "dots"), program=stub_runs.program)
-    text = write_report(STUDY, runs, tmp_path, "c")
+    text = write_page(STUDY, runs, tmp_path, "c")
     dots, _, blobs = text.partition("## blobs")
     assert "Not finished and left out: low, plain." in dots
     assert "| low |" not in dots.partition("## dots")[2]
@@ -244,7 +226,7 @@ def test_what_is_not_finished_is_left_out_and_named(tmp_path: Path, stub_runs: A
     assert "|" not in blobs
 
 
-def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_page_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match="study mine has no setting with all seeds finished"):
-        write_report(STUDY, plan_runs(STUDY, tmp_path, [0]), tmp_path, "c")
+        write_page(STUDY, plan_runs(STUDY, tmp_path, [0]), tmp_path, "c")
     assert not (tmp_path / "mine.md").exists()

@@ -1,1 +1,0 @@
-"""The tables of the poster as runs: what each row is, how it is run."""

@@ -1,0 +1,82 @@
+"""A run that is also evaluated: run.py, then test and the concatenated models of its experiments.
+
+The same as these commands by hand, one after the other. Finished steps are not repeated.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from slade_plugin.base.files import write_json
+from slade_plugin.config.experiment_folder import is_pipeline_folder
+from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.stages.kinds import STUDENT, TEACHER
+
+EVALUATED = "evaluated.json"
+# Replaces run.py. It passes the entry point on, so that this module imports nothing above it.
+PROGRAM = (
+    sys.executable,
+    "-c",
+    "import sys; from slade_plugin import cli; from slade_plugin.experiments.studies.evaluated_run "
+    "import train_and_evaluate; sys.exit(train_and_evaluate(sys.argv[1:], cli.main))",
+)
+RESUME = ("--resume_training", "latest")
+
+
+class EvaluatedRun(Run):
+    """A run that counts as finished once it is also evaluated on test and as an ensemble."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is trained and evaluated."""
+        return (self.folder / EVALUATED).is_file()
+
+
+def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int]) -> int:
+    """Train and evaluate.
+
+    Args:
+        argv: Words of run.py, with --root_experiment_folder and --experiment_name.
+        run_py: Runs the command line in `sys.argv` and returns its exit code.
+
+    Returns:
+        run.py's exit code: 0 if all went well.
+    """
+
+    def run(flags: Sequence[str]) -> int:
+        print("run.py", *flags, flush=True)
+        sys.argv = ["run.py", *flags]
+        return run_py()
+
+    words = list(argv)
+    root = Path(words[words.index("--root_experiment_folder") + 1])
+    name = words[words.index("--experiment_name") + 1]
+    experiment = root / name
+    if (experiment / "configs").is_dir():  # a plain experiment that was begun
+        if any(experiment.glob("*/saved_models/trunk_[0-9]*.pth")):
+            words += RESUME
+        else:
+            shutil.rmtree(experiment)  # stopped before its first checkpoint
+    code = run(words)
+    found = [name]
+    if is_pipeline_folder(experiment):
+        stages = [stage for stage in (TEACHER, STUDENT) if (experiment / stage).is_dir()]
+        found = [f"{name}/{stage}" for stage in stages]  # a given teacher is evaluated with its own
+    for one in found:
+        places = [*_places(words), "--root_experiment_folder", str(root), "--experiment_name", one]
+        for how, splits in (("--evaluate", "[test]"), ("--evaluate_ensemble", "[val, test]")):
+            code = code or run([*places, how, "--splits_to_eval", *splits.split()])
+    if code == 0:
+        write_json(root / EVALUATED, {"experiments": found})
+    return code
+
+
+def _places(words: Sequence[str]) -> list[str]:
+    """Return the flags that say where data and weights are, which an evaluation needs too."""
+    kept: list[str] = []
+    for flag in ("--dataset_root", "--pytorch_home"):
+        if flag in words:
+            at = words.index(flag)
+            kept += words[at : at + 2]
+    return kept

@@ -1,0 +1,52 @@
+"""Compare a study with a table of the poster, whose numbers are of concatenated models."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.experiments.results.found import CONCATENATED, Group, read_saved
+from slade_plugin.experiments.results.poster import published_ablation
+from slade_plugin.experiments.results.summary import add_published, summarise
+from slade_plugin.experiments.studies.plan import Run, Study
+from slade_plugin.stages.kinds import STUDENT, TEACHER
+
+
+def compare_with_poster(
+    study: Study, runs: Mapping[tuple[str, int, str], Run], dataset: str
+) -> list[dict[str, Any]]:
+    """Return the concatenated scores on test of the rows that the study names in `poster`.
+
+    Args:
+        study: The study.
+        runs: Of the settings that are finished.
+        dataset: Name.
+
+    Returns:
+        Rows as those of `results.summary.summarise`, in the order of `poster`. A number that the
+        ablation does not give is that of the poster's main table, if the row is in it.
+    """
+    rows = []
+    for name, theirs in study.poster.items():
+        experiments = [
+            read_saved(_experiment(run, name == study.row(setting, TEACHER)))
+            for (of_dataset, _, setting), run in runs.items()
+            if of_dataset == dataset
+            and name in (study.row(setting, STUDENT), study.row(setting, TEACHER))
+        ]
+        groups = [Group(name, experiments)] if experiments else []
+        for row in summarise(groups, ["test"]):
+            if row["embedding"] == CONCATENATED:
+                rows.append(row | {"poster_row": theirs})
+                for metric, numbers in row["metrics"].items():
+                    number = published_ablation(
+                        study.ablation, theirs, row["dataset"], metric, row["dim"]
+                    )
+                    if number is not None:
+                        add_published(numbers, number)
+    return rows
+
+
+def _experiment(run: Run, of_teacher: bool) -> Path:
+    if run.plain:
+        return run.experiment
+    return run.experiment / (TEACHER if of_teacher else STUDENT)
