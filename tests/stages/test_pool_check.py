@@ -45,18 +45,18 @@ def test_a_batch_larger_than_the_pool(checked: Callable[..., Any]) -> None:
         checked(trainer=trainer)
 
 
-@pytest.mark.parametrize("cache", [None, {"short_side": 16}], ids=["files", "cache"])
+@pytest.mark.parametrize("is_cached", [False, True], ids=["files", "cache"])
 def test_a_pool_of_identical_images(
-    cache: dict[str, int] | None, checked: Callable[..., Any], tmp_path: Path
+    is_cached: bool, checked: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "pool").mkdir()
     for number in range(60):
         Image.new("RGB", (20, 20), "red").save(tmp_path / "pool" / f"{number}.png")
-    pool = {"FolderImages": {"path": str(tmp_path / "pool"), "labeled": False, "cache": cache}}
-    with pytest.raises(
-        DataError, match="60 images, but only 1 different ones, and num_clusters is"
-    ):
-        checked(unlabeled_dataset=pool)
+    pool: dict[str, Any] = {"path": str(tmp_path / "pool"), "labeled": False}
+    if is_cached:
+        pool["cache"] = {"short_side": 16, "folder": str(tmp_path / "cache")}
+    with pytest.raises(DataError, match=r"60 images, but only 1 different ones, and num_clusters"):
+        checked(unlabeled_dataset={"FolderImages": pool})
 
 
 def test_two_classes_of_an_oracle_can_be_trained_on(checked: Callable[..., Any]) -> None:
