@@ -109,6 +109,7 @@ def embed_images(
 
     Raises:
         RetrievalError: If more images cannot be read, or the files are of other vectors.
+        ConfigError: If the place cannot be written, or a file of that name is there.
         ExperimentError: If a file cannot be written.
     """
     stem = out.with_suffix("") if out.suffix == ".npy" else out
@@ -131,6 +132,9 @@ def embed_images(
             f"--out {stem} cannot be written; expected a writable folder {stem.absolute().parent}."
         )
     work = _Work(stem, key, embedder, images, max_unreadable)
+    taken = [path for suffix in (".csv", ".json") if (path := _beside(stem, suffix)).exists()]
+    if taken and not work.done:  # they may be the user's own, such as the list of the images
+        raise ConfigError(f"{taken[0]} is there already; expected a new name. Change --out.")
     paths = [str(images.path(index)) for index in range(len(images))]
     work.run(paths, batch_size, num_workers)
     work.finish(paths, class_names_of(images))

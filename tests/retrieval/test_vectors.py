@@ -163,6 +163,12 @@ def test_a_full_disk_leaves_no_vectors_and_the_same_call_resumes(
 def test_bad_places_and_damaged_files_are_named(embedder, images, tmp_path) -> None:
     with pytest.raises(ConfigError, match="expected a writable folder"):
         embed_images(embedder, images, tmp_path / "no" / "vectors")
+    own = tmp_path / "labels.csv"
+    own.write_text("path,label\n")
+    with pytest.raises(ConfigError, match=r"labels.csv is there already; expected a new name"):
+        embed_images(embedder, images, tmp_path / "labels")
+    assert own.read_text() == "path,label\n"
+    own.unlink()
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="has no images"):
         list_images(tmp_path / "empty", labeled=False)
