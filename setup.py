@@ -56,7 +56,10 @@ INSTALL_REQUIRES = [
 # pytorch-lightning, torchmetrics and hydra-core along, which the plugin does not use. Ax 1.4 is to
 # drop AxClient, which the host's search is written for.
 ICONS = ["resvg-py>=0.5"]
+# torch.onnx.export needs onnxscript; onnxruntime checks what it wrote.
+ONNX = ["onnx", "onnxruntime", "onnxscript"]
 RAY = ["ray[client]>=2.40,<3"]
+SAFETENSORS = ["safetensors"]
 SEARCH = ["ax-platform>=1.3,<1.4", "plotly"]
 SWAV = ["lightly>=1.6"]
 TIMM = ["timm>=1.0"]
@@ -64,7 +67,9 @@ UMAP = ["umap-learn>=0.5.8"]
 
 EXTRAS_REQUIRE = {
     "icons": ICONS,
+    "onnx": ONNX,
     "ray": RAY,
+    "safetensors": SAFETENSORS,
     "search": SEARCH,
     "swav": SWAV,
     "timm": TIMM,
@@ -73,7 +78,9 @@ EXTRAS_REQUIRE = {
     # same versions and tests/test_packaging.py compares them.
     "test": [
         *ICONS,
+        *ONNX,
         *RAY,
+        *SAFETENSORS,
         *SEARCH,
         *SWAV,
         *TIMM,
@@ -123,6 +130,7 @@ setup(
             "experiments/report/page.html",
             "experiments/results/*.csv",
             "experiments/results/*.json",
+            "retrieval/*.html",
         ],
         CONFIG_PACKAGE: ["*.yaml", "*/*.yaml"],
     },

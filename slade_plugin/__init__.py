@@ -8,10 +8,22 @@ Read first: ``trainers/slade_student.py`` (one step of the method) and ``runner.
 line becomes experiments of the host). The equations alone are in ``functional/``.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slade_plugin.retrieval.embedder import load_embedder
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "register"]
+__all__ = ["__version__", "load_embedder", "register"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `load_embedder` when it is asked for: the host takes seconds to import."""
+    if name == "load_embedder":
+        from slade_plugin.retrieval.embedder import load_embedder
+
+        return load_embedder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def register(runner: Any) -> None:

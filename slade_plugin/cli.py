@@ -33,6 +33,11 @@ COMMANDS = {
     "compare": "slade_plugin.commands.compare",
     "pairs": "slade_plugin.commands.pairs",
     "record": "slade_plugin.commands.record",
+    "embed": "slade_plugin.commands.embed",
+    "index": "slade_plugin.commands.index",
+    "search": "slade_plugin.commands.search",
+    "evaluate": "slade_plugin.commands.evaluate",
+    "export-model": "slade_plugin.commands.export_model",
     "results": "slade_plugin.commands.results",
     "show-config": "slade_plugin.commands.show_config",
     "study": "slade_plugin.commands.study",
@@ -251,4 +256,9 @@ Other commands, each with its own --help:
   record EXPERIMENT FOLDER                   a leaderboard record that others can verify and repeat
   verify-record FOLDER                       check a record; compare it with a second run
   study NAME                                 settings x seeds x data sets, as a page with figures
+  embed EXPERIMENT IMAGES --out NAME         vectors of your own images, by a trained model
+  index EXPERIMENT GALLERY --out FILE        a gallery, made searchable
+  search FILE QUERY...                       the nearest images of a gallery, also as an HTML page
+  evaluate EXPERIMENT LABELED_IMAGES         MAP@R, RP, P@1 and R@k on other labeled images
+  export-model EXPERIMENT --to onnx|torchscript|safetensors    the model for other software
 """

@@ -91,7 +91,8 @@ def test_every_import_is_a_declared_dependency(setup_arguments: dict[str, Any]) 
 
 
 # Imported only where a user's own choice has brought them along.
-OPTIONAL_IMPORTS = {"ax", "lightly", "plotly", "ray", "resvg_py", "timm", "umap"}
+OPTIONAL_IMPORTS = {"ax", "lightly", "onnxruntime", "onnxscript", "plotly", "ray", "resvg_py"}
+OPTIONAL_IMPORTS |= {"safetensors", "timm", "umap"}
 
 
 def test_host_pins_are_the_host_s_own(setup_arguments: dict[str, Any]) -> None:

@@ -35,5 +35,9 @@ class CheckpointError(SladeError):
     """A checkpoint is damaged, incomplete or foreign."""
 
 
+class RetrievalError(SladeError):
+    """An image, a file of vectors or an index does not fit the model it is used with."""
+
+
 class PseudoLabelError(SladeError):
     """A pseudo-label record is damaged or belongs to another teacher, pool or setting."""

@@ -74,6 +74,14 @@ def test_pseudo_labels(benchmark: Run) -> None:
     assert 0 < result["ratio_with_loading"] < result["ratio_of_medians"]
 
 
+def test_embedding(benchmark: Run) -> None:
+    result = benchmark("embedding", *"--images 3 --repeat 2 --threads 1".split())
+    check_common_fields(result, "embedding", runs=2)
+    assert set(result["seconds"]) == {"bare", "plugin"}
+    assert result["goal"] == 1.1
+    assert result["largest_difference"] < 1e-6
+
+
 def test_input_pipeline(benchmark: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = "--images 2 --width 64 --height 48 --workers 0 --repeat 1".split()
     result = benchmark("input_pipeline", *flags)
@@ -106,6 +114,8 @@ def test_input_pipeline(benchmark: Run, tmp_path: Path, capsys: pytest.CaptureFi
         ("student_step", "--warmup"),
         ("pseudo_labels", "--images"),
         ("pseudo_labels", "--repeat"),
+        ("embedding", "--images"),
+        ("embedding", "--repeat"),
     ],
 )
 def test_too_small_a_number_is_named(name: str, flag: str, benchmark: Run) -> None:

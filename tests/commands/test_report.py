@@ -4,16 +4,17 @@ import base64
 import io
 import re
 import shlex
-import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from slade_plugin.base.errors import ConfigError, DataError, ExperimentError
 from slade_plugin.commands import report
+from tests.browser import look_at
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -142,23 +143,8 @@ def test_the_documented_commands_are_read() -> None:
 
 
 @pytest.mark.slow
-def test_a_browser_shows_it_without_a_network(written: Path) -> None:
-    """Every picture is decoded, nothing is asked for elsewhere, nothing sticks out."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    browser_path = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    if browser_path is None:
-        pytest.skip("neither chromium nor google-chrome is installed")
-    requests: list[str] = []
-    complaints: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        context = browser.new_context(offline=True, viewport={"width": 1240, "height": 900})
-        tab = context.new_page()
-        tab.on("request", lambda request: requests.append(request.url))
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.goto(written.as_uri())
-        widths = tab.evaluate("[...document.images].map(i => i.complete ? i.naturalWidth : 0)")
+def test_a_browser_shows_it_without_a_network(written: Path, tmp_path: Path) -> None:
+    def look(tab: Any) -> Any:
         styles = {
             name: tab.evaluate(
                 "name => { const s = getComputedStyle(document.querySelector(name));"
@@ -167,15 +153,10 @@ def test_a_browser_shows_it_without_a_network(written: Path) -> None:
             )
             for name in ("right", "wrong")
         }
-        overflow = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        heading = tab.inner_text("h1")
-        browser.close()
-    assert widths
-    assert min(widths) > 0
-    assert complaints == []
-    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+        return tab.inner_text("h1"), styles
+
+    heading, styles = look_at(written, look, tmp_path)
+    assert heading == "slade_seed0"
     assert styles["right"][0] == "solid"
     assert styles["wrong"][0] == "dashed"
     assert styles["right"][1] != styles["wrong"][1]
-    assert overflow <= 0
-    assert heading == "slade_seed0"

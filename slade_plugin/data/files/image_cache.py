@@ -45,6 +45,14 @@ _ROW = np.dtype("<u4")
 _COLUMNS = 3
 
 
+def shrink(image: Image.Image, short_side: int) -> Image.Image:
+    """An image as the cache keeps it: shrunk to a short side, or as it is if that is smaller."""
+    if min(image.size) <= short_side:
+        return image  # enlarging it is left to the transforms, which lose nothing by it
+    resized: Image.Image = functional.resize(image, [short_side])
+    return resized
+
+
 class ImageCache:
     """The resized images of one data set; built if they are not there.
 
@@ -226,11 +234,7 @@ class ImageCache:
             )
 
     def _resized(self, place: int) -> Image.Image:
-        image = self._decode(place)
-        if min(image.size) <= self.settings.short_side:
-            return image  # enlarging it is left to the transforms, which lose nothing by it
-        resized: Image.Image = functional.resize(image, [self.settings.short_side])
-        return resized
+        return shrink(self._decode(place), self.settings.short_side)
 
     def _row(self, place: int) -> tuple[bytes, tuple[int, int, int]]:
         """The bytes of an image and what is written of them; none of one that is unreadable."""

@@ -80,7 +80,7 @@ def read_rgb(
                 upright = to_gray_levels(image, storage, value_range)
             if box is not None:
                 upright = upright.crop(_pixels(box, image.size, image.width / width))
-            upright = _to_rgb(_without_ends(upright))
+            upright = to_rgb(_without_ends(upright))
     # Pillow meets damaged files with a dozen kinds of errors.
     except Exception as error:
         reason = str(error).removesuffix(".") or type(error).__name__
@@ -127,7 +127,8 @@ def _pixels(box: npt.ArrayLike, size: tuple[int, int], scale: float) -> tuple[in
     return left, top, right, bottom
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A copy of an image of any mode of 8 bits as RGB; what is transparent lies on white."""
     if not image.has_transparency_data:
         # A copy even of an RGB image, since the file's own object closes with the file.
         return image.convert("RGB")

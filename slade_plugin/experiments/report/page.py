@@ -1,13 +1,11 @@
 """The HTML page of a report: one file that needs nothing else, no network and no scripts."""
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -15,8 +13,7 @@ from slade_plugin.base.errors import DataError
 from slade_plugin.experiments.report.retrieval import Retrieval
 from slade_plugin.experiments.report.saved_model import EmbeddedSplit
 from slade_plugin.experiments.studies.plot import save_png
-
-_SIDE = 112  # pixels of a thumbnail, shown at half that size on common screens
+from slade_plugin.retrieval.pages import data_uri, render_page, thumbnail_uri
 
 
 @dataclass(frozen=True)
@@ -54,20 +51,8 @@ class Thumbnails:
                     f"image {place} is a {type(picture).__name__} without its transform; expected "
                     "a PIL image. Data sets without pictures have no retrieval grids: --queries 0."
                 )
-            picture = picture.convert("RGB")
-            is_small = max(picture.size) <= _SIDE
-            picture.thumbnail((_SIDE, _SIDE))
-            buffer = io.BytesIO()
-            # JPEG blurs the strokes of tiny pictures.
-            picture.save(buffer, format="PNG" if is_small else "JPEG")
-            kind = "png" if is_small else "jpeg"
-            self._made[place] = data_uri(buffer.getvalue(), f"image/{kind}")
+            self._made[place] = thumbnail_uri(picture)
         return self._made[place]
-
-
-def data_uri(content: bytes, media_type: str) -> str:
-    """Bytes as an address that holds them."""
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def figure_uri(figure: Figure) -> str:
@@ -138,11 +123,4 @@ def render(**content: Any) -> str:
     Args:
         **content: What `page.html` names; a missing one is an error.
     """
-    environment = Environment(
-        loader=PackageLoader("slade_plugin.experiments.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(**content)
+    return render_page("experiments/report/page.html", **content)

@@ -15,10 +15,11 @@ from pytorch_metric_learning.losses import ContrastiveLoss
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.seeding import seed_everything
-from slade_plugin.experiments.report.saved_model import SavedModel, load_best
+from slade_plugin.experiments.report.saved_model import load_with_data
 from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.host.checkpoints.checkpoint_files import load_state
 from slade_plugin.method.trainers import SladeStudent
+from slade_plugin.retrieval.saved_model import SavedModel
 
 Values = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -84,7 +85,7 @@ def draw_pairs(
         SladeError: If the experiment is not a student with a feature basis, its files or data are
             missing, or the classes of its pool are unknown.
     """
-    saved = load_best(experiment, split_scheme, dataset_root, with_pool=True)
+    saved = load_with_data(experiment, split_scheme, dataset_root, with_pool=True)
     trainer, true_labels = _trainer(experiment, saved)
     basis, loss = trainer.loss_funcs["basis_loss"], trainer.loss_funcs.get("unlabeled_metric_loss")
     rows: dict[str, list[torch.Tensor]] = {}

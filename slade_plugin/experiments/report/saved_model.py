@@ -1,22 +1,19 @@
-"""The best model of a saved experiment, and a split of images embedded as the host evaluates it."""
+"""A split of images, embedded by a trained experiment as the host evaluates it."""
 
 import copy
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from powerful_benchmarker.utils.dataset_utils import get_underlying_dataset
 
-from slade_plugin import compat
-from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.seeding import seed_everything
 from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE
 from slade_plugin.data.datasets.retrieval_roles import queries_and_gallery
-from slade_plugin.host.api_parsers import APISladeStudent
-from slade_plugin.host.checkpoints.teacher import Teacher
+from slade_plugin.method.models.weight_files import without_published_weights
+from slade_plugin.retrieval.saved_model import SavedModel, load_best
 
 
 @dataclass(frozen=True)
@@ -59,27 +56,10 @@ class EmbeddedSplit:
         return raw[int(place)][IMAGE]
 
 
-@dataclass(frozen=True)
-class SavedModel:
-    """The best model of one split scheme, and the parser that makes everything else around it.
-
-    Attributes:
-        parser: An API parser, not run, set to the split scheme.
-        models: "trunk" and "embedder" on the parser's device.
-        split_scheme: Name of the split scheme.
-        weights: The files the models were read from.
-    """
-
-    parser: Any
-    models: dict[str, torch.nn.Module]
-    split_scheme: str
-    weights: Teacher
-
-
-def load_best(
+def load_with_data(
     experiment: Path, split_scheme: str | None, dataset_root: str, with_pool: bool = False
 ) -> SavedModel:
-    """Loads the best model of one split scheme. Nothing is written.
+    """Loads the best model of one split scheme and the splits of its data. Nothing is written.
 
     Args:
         experiment: A trained experiment of the host.
@@ -90,23 +70,14 @@ def load_best(
     Raises:
         SladeError: If the experiment, its split scheme, its model or its data is not there.
     """
-    parser = _saved_parser(experiment, dataset_root, with_pool)
-    parser.transforms = parser.get_transforms()
+    saved = load_best(experiment, split_scheme, dataset_root, with_pool)
+    parser = saved.parser
+    seed_everything(parser.args.seed)  # some split managers draw
+    with without_published_weights():
+        parser.transforms = parser.get_transforms()
     parser.split_manager = parser.get_split_manager()
-    names = parser.split_manager.split_scheme_names
-    scheme = split_scheme or names[0]
-    if scheme not in names:
-        raise ExperimentError(
-            f"{experiment} has no split scheme {scheme}; expected one of {', '.join(names)} "
-            "(--split_scheme)."
-        )
-    parser.split_manager.set_curr_split_scheme(scheme)
-    models = {"trunk": parser.get_trunk(), "embedder": parser.get_embedder()}
-    weights = Teacher(experiment, scheme)
-    weights.load_into(models, parser.device)
-    for model in models.values():
-        model.to(parser.device)
-    return SavedModel(parser, models, scheme, weights)
+    parser.split_manager.set_curr_split_scheme(saved.split_scheme)
+    return saved
 
 
 def embed_split(
@@ -123,7 +94,7 @@ def embed_split(
     Raises:
         SladeError: If the experiment, its split scheme, its model or its data is not there.
     """
-    saved = load_best(experiment, split_scheme, dataset_root)
+    saved = load_with_data(experiment, split_scheme, dataset_root)
     parser, models = saved.parser, saved.models
     nothing = dict.fromkeys(["end_of_testing_hook", "plots_folder"])
     tester = parser.get_tester(**parser.nullify_kwargs(nothing))
@@ -137,23 +108,3 @@ def embed_split(
     return EmbeddedSplit(
         embeddings, labels[:, level].astype(np.int64), queries, gallery, dataset, saved.split_scheme
     )
-
-
-def _saved_parser(experiment: Path, dataset_root: str, with_pool: bool) -> Any:
-    """The API parser that would evaluate a saved experiment, not run."""
-    from slade_plugin.runner import SladeRunner
-
-    folder = experiment.resolve()
-    before = sys.argv  # where the host's reader looks
-    sys.argv = ["run.py", "--experiment_name", folder.name, "--evaluate"]
-    try:
-        compat.apply()
-        runner = SladeRunner(dataset_root=dataset_root, root_experiment_folder=str(folder.parent))
-        runner.set_YR()
-        args = runner.read(runner.YR)
-    finally:
-        sys.argv = before
-    if not with_pool and APISladeStudent.__name__ in (args.api_parser or {}):
-        # A student is evaluated like any other model; its own parser would look for the pool.
-        args.api_parser = {"BaseAPIParser": {}}
-    return runner.get_api_parser(args)

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.base.suggestions import nearest
-from slade_plugin.method.models.weight_files import LoadedWeights, load_weights, loaded_by_library
+from slade_plugin.method.models.weight_files import (
+    LoadedWeights,
+    are_skipped,
+    load_weights,
+    loaded_by_library,
+)
 
 PRETRAINED = "pretrained"
 
@@ -65,7 +70,7 @@ class TimmTrunk(nn.Module):
                 f"timm has no model {architecture!r}{nearest(architecture, names)}; expected a "
                 "name of timm.list_models() (config_models)."
             )
-        own = weights == PRETRAINED
+        own = weights == PRETRAINED and not are_skipped()
         try:
             body: Any = timm.create_model(
                 architecture, pretrained=own, num_classes=0, **(options or {})
@@ -91,7 +96,7 @@ class TimmTrunk(nn.Module):
         if own:
             name = ".".join(filter(None, (expected["architecture"], expected.get("tag"))))
             self.loaded_weights = loaded_by_library(self.body, f"timm, {name}")
-        elif weights is not None:
+        elif weights not in (None, PRETRAINED):
             self.loaded_weights = load_weights(self.body, weights, sha256)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -10,14 +10,19 @@ import hashlib
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
+from torch.utils import model_zoo
+from torchvision.models import WeightsEnum
 
 from slade_plugin.base.errors import CheckpointError, ConfigError
 from slade_plugin.base.files import sha256_of_file
@@ -26,6 +31,8 @@ _WRAPPERS = ("state_dict", "model")
 _PREFIX = "module."
 # A counter that files of before torch 0.4.1 lack; it moves no number here.
 _MAY_BE_MISSING = "num_batches_tracked"
+
+_skipped = ContextVar("_skipped", default=False)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,31 @@ class LoadedWeights:
     def as_dict(self) -> dict[str, Any]:
         """What is known, ready for JSON."""
         return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@contextmanager
+def without_published_weights() -> Iterator[None]:
+    """Builds models within it as if their published weights were loaded, but reads no file.
+
+    For models whose trained weights are loaded next: then nothing has to be downloaded. Whatever
+    else the name of the weights sets (mean, std, color space, transforms of the input) is kept.
+    torchvision and pretrainedmodels cannot do this themselves.
+    """
+    token = _skipped.set(True)
+    try:
+        with (
+            patch.object(WeightsEnum, "get_state_dict", lambda *_, **__: {}),
+            patch.object(model_zoo, "load_url", lambda *_, **__: {}),
+            patch.object(nn.Module, "load_state_dict", lambda *_, **__: None),
+        ):
+            yield
+    finally:
+        _skipped.reset(token)
+
+
+def are_skipped() -> bool:
+    """Whether published weights are skipped at the moment."""
+    return _skipped.get()
 
 
 def find_weight_file(source: str) -> Path:
@@ -99,6 +131,8 @@ def load_weights(trunk: nn.Module, source: str, sha256: str | None = None) -> Lo
         ConfigError: If the file is missing or has another hash.
         CheckpointError: If it is no weight file or lacks a tensor of the trunk.
     """
+    if are_skipped():
+        return LoadedWeights(source, None, 0, None)
     path = find_weight_file(source)
     found_sha256 = sha256_of_file(path)
     if sha256 is not None and not (sha256 and found_sha256.startswith(sha256.lower())):

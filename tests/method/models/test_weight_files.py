@@ -9,13 +9,14 @@ import torchvision
 from torch import nn
 
 from slade_plugin.base.errors import CheckpointError, ConfigError
-from slade_plugin.method.models import conv4
+from slade_plugin.method.models import TimmTrunk, TorchvisionTrunk, conv4
 from slade_plugin.method.models.weight_files import (
     find_weight_file,
     load_weights,
     loaded_by_library,
     name_in_library,
     state_sha256,
+    without_published_weights,
 )
 
 
@@ -188,3 +189,37 @@ def test_the_hash_of_a_model_changes_with_any_tensor_and_its_name(source: nn.Mod
     changed = state_sha256(source)
     assert changed != before
     assert state_sha256(nn.Sequential(nn.Identity(), *source)) != changed
+
+
+def test_models_are_built_without_reading_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else the name of the weights sets is kept."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a file was asked for")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    state = trunk().state_dict()
+    with without_published_weights():
+        googlenet = torchvision.models.googlenet(weights="IMAGENET1K_V1", init_weights=False)
+        bninception = pretrainedmodels.bninception(pretrained="imagenet")
+        own = TorchvisionTrunk("resnet18", weights="nowhere.pth", mean=[1, 2, 3])
+        TorchvisionTrunk("resnet18", weights="IMAGENET1K_V1")
+        timm = TimmTrunk("resnet18", weights="pretrained")
+    assert googlenet.transform_input
+    assert bninception.input_space == "BGR"
+    assert bninception.input_range == [0, 255]
+    assert own.mean == [1, 2, 3]
+    assert timm.loaded_weights is None
+    model = trunk()
+    model.load_state_dict(state)  # weights are loaded again afterwards
+    assert state_sha256(model) == state_sha256_of(state)
+    with pytest.raises(ConfigError, match="there is no weight file"):
+        TorchvisionTrunk("resnet18", weights="nowhere.pth")
+
+
+def state_sha256_of(state: dict[str, Any]) -> str:
+    model = trunk()
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(state[name])
+    return state_sha256(model)

@@ -1,0 +1,77 @@
+"""Searches a gallery with images: `slade-bench search FILE.index QUERY... --top 10`.
+
+    slade-bench search gallery.index holiday.jpg --top 10 --out found.html
+
+A QUERY is an image, or a folder of images. The model is the one that made the index. The result is
+printed as a table; --out also writes it: .json, or .html with the pictures in it. A query that is
+in the gallery itself is not counted as found.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.base.files import atomic_write
+from slade_plugin.commands.arguments import command_parser
+from slade_plugin.commands.model_arguments import read_embedder
+from slade_plugin.commands.outputs import add_out, check_outputs
+from slade_plugin.retrieval.gallery_index import GalleryIndex
+from slade_plugin.retrieval.search_results import (
+    query_paths,
+    results_json,
+    results_page,
+    results_table,
+    search_images,
+)
+
+_SUFFIXES = (".json", ".html")
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The words behind ``search``.
+
+    Returns:
+        0.
+
+    Raises:
+        SladeError: For a mistake that its message explains; then nothing is written.
+    """
+    args = parser().parse_args(argv)
+    check_outputs(args.out, _SUFFIXES)
+    index = GalleryIndex.load(args.index)
+    index.check_top(args.top)
+    queries = query_paths(args.queries)
+    model = index.manifest["model"]
+    args.ensemble = "ensemble" in model
+    args.split_scheme = None if args.ensemble else model["split_schemes"][0]
+    embedder = read_embedder(args, args.experiment or Path(model["experiment"]))
+    results = search_images(index, embedder, queries, args.top)
+    print(results_table(results), end="")
+    for path in args.out:
+        if path.suffix == ".json":
+            text = results_json(results, index)
+        else:
+            text = results_page(results, index, f"Search in {args.index.name}")
+        with atomic_write(path) as file:
+            file.write(text.encode("utf-8"))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words of the command."""
+    words = command_parser("search", __doc__)
+    add: Any = words.add_argument
+    add("index", metavar="FILE.index", type=Path, help="what slade-bench index wrote")
+    add("queries", metavar="QUERY", type=Path, nargs="+", help="an image, or a folder of images")
+    add("--top", type=int, default=10, metavar="K", help="images a query finds (default: 10)")
+    add("--experiment", type=Path, help="where the model is now, if it was moved")
+    add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    add_out(words, _SUFFIXES)
+    return words

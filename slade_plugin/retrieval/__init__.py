@@ -1,0 +1,1 @@
+"""Use of a trained model: embeddings of images, search, evaluation, export."""

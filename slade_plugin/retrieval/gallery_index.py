@@ -1,0 +1,289 @@
+"""A faiss index of a gallery, in one file that also knows its images and its model.
+
+The file is a zip archive without compression:
+
+    manifest.json    the model, the kind of index, the metric, the measured recall
+    images.csv       path and label of each image, in the order of their numbers in the index
+    vectors.faiss    the index, as faiss.write_index writes it
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from slade_plugin.base.errors import ConfigError, RetrievalError
+from slade_plugin.base.files import atomic_write
+from slade_plugin.retrieval.vectors import VectorFile, format_paths, name_of_model, parse_paths
+
+EXACT = "Flat"
+RECALL_AT = 10
+
+_faiss: Any = faiss  # its stubs lack what it adds in Python
+
+_MANIFEST, _IMAGES, _VECTORS = "manifest.json", "images.csv", "vectors.faiss"
+_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
+_CHUNK = 1 << 16  # vectors read from the disk at a time
+_TRAINING = 1 << 18  # most vectors that quantizers are trained on
+_SAMPLE = 1000  # queries by which recall is measured
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One image that was found.
+
+    Attributes:
+        path: Its file.
+        label: Its class, or None.
+        score: Cosine similarity (larger = closer), or Euclidean distance where vectors have no unit
+            length (smaller = closer).
+    """
+
+    path: str
+    label: str | None
+    score: float
+
+
+class GalleryIndex:
+    """The images of a gallery, to be searched by their vectors.
+
+    Attributes:
+        index: The faiss index.
+        paths: N absolute paths.
+        labels: N class names, "" where an image has none, or None if no image has one.
+        manifest: `model`, `metric`, `factory`, `parameters`, `recall`.
+    """
+
+    def __init__(
+        self,
+        index: Any,
+        paths: list[str],
+        labels: list[str] | None,
+        manifest: dict[str, Any],
+    ) -> None:
+        self.index, self.paths, self.labels, self.manifest = index, paths, labels, manifest
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.paths)
+
+    @classmethod
+    def build(
+        cls, gallery: VectorFile, factory: str = EXACT, parameters: str = ""
+    ) -> "GalleryIndex":
+        """Indexes vectors.
+
+        Args:
+            gallery: N images.
+            factory: What faiss.index_factory takes, such as "HNSW32" or "IVF4096,PQ64". "Flat"
+                searches exactly.
+            parameters: How an approximate index is searched, such as "nprobe=16" or "efSearch=64".
+
+        Raises:
+            RetrievalError: If faiss cannot build such an index, for example of too few images.
+        """
+        metric = gallery.record["metric"]
+        number, size = gallery.vectors.shape
+        try:
+            index = faiss.index_factory(size, factory, _METRICS[metric])
+            if not index.is_trained:
+                index.train(_some_rows(gallery.vectors, _TRAINING))
+            if parameters:
+                _faiss.ParameterSpace().set_index_parameters(index, parameters)
+        except RuntimeError as error:
+            raise RetrievalError(
+                f"faiss cannot build {factory!r} {f'with {parameters!r} ' if parameters else ''}"
+                f"from {number} vectors of {size} numbers: {_reason(error)}. Expected a string "
+                "of faiss.index_factory that fits them, such as Flat or HNSW32 (--factory), and "
+                "its parameters, such as efSearch=64 (--parameters)."
+            ) from error
+        manifest = {
+            "format": 1,
+            "model": gallery.record["model"],
+            "metric": metric,
+            "factory": factory,
+            "parameters": parameters,
+            "recall": None,
+        }
+        made = cls(index, [], None, manifest)
+        made._append(gallery, np.arange(number))
+        if factory != EXACT:
+            manifest["recall"] = made.measure_recall(gallery.vectors)
+        return made
+
+    def check_model(self, model: Mapping[str, Any], what: str) -> None:
+        """Checks that vectors come from the model that made the index.
+
+        Args:
+            model: `Embedder.record`, or that of a file of vectors.
+            what: Whose it is, for the message.
+
+        Raises:
+            RetrievalError: If it is another one.
+        """
+        own = self.manifest["model"]
+        if model["sha256"] != own["sha256"]:
+            raise RetrievalError(
+                f"{what} is of the model {name_of_model(model)}; expected the one that made the "
+                f"index, {name_of_model(own)}, since vectors of two models cannot be compared. "
+                "Index the gallery again, or name the right experiment."
+            )
+
+    def add(self, gallery: VectorFile) -> int:
+        """Adds the images that are not in the index yet, without building it again.
+
+        Args:
+            gallery: Images embedded by the same model.
+
+        Returns:
+            How many were added.
+
+        Raises:
+            RetrievalError: If they are of another model.
+        """
+        self.check_model(gallery.record["model"], "the file of vectors")
+        known = set(self.paths)
+        new = np.array([i for i, path in enumerate(gallery.paths) if path not in known], int)
+        self._append(gallery, new)
+        return len(new)
+
+    def _append(self, gallery: VectorFile, rows: npt.NDArray[np.int64]) -> None:
+        for start in range(0, len(rows), _CHUNK):
+            chunk = rows[start : start + _CHUNK]
+            self.index.add(np.ascontiguousarray(gallery.vectors[chunk]))
+        if self.labels is not None or gallery.labels is not None:
+            before = self.labels or [""] * len(self.paths)
+            labels = gallery.labels or [""] * len(gallery.paths)
+            self.labels = [*before, *(labels[i] for i in rows)]
+        self.paths = [*self.paths, *(gallery.paths[i] for i in rows)]
+
+    def check_top(self, top: int) -> None:
+        """Checks how many images a query is to find.
+
+        Raises:
+            ConfigError: If they are fewer than 1 or more than the index holds.
+        """
+        if not 1 <= top <= len(self):
+            raise ConfigError(
+                f"--top is {top}; the index holds {len(self)} images, so expected 1 to {len(self)}."
+            )
+
+    def search(
+        self, queries: npt.NDArray[np.float32], top: int, own: Sequence[str | None] = ()
+    ) -> list[list[Hit]]:
+        """Finds the nearest images.
+
+        Args:
+            queries: (Q, D) float32, of the index's model.
+            top: Images a query, at least 1.
+            own: The path of each query; an image of this path is not counted as found.
+
+        Returns:
+            Q lists of `top` hits, nearest first. Fewer where an approximate index finds fewer, or
+            where the query itself is the one left out.
+
+        Raises:
+            ConfigError: If `top` is out of range.
+        """
+        self.check_top(top)
+        scores, places = self.index.search(queries, min(top + bool(own), len(self)))
+        if self.manifest["metric"] == "euclidean":
+            scores = np.sqrt(np.maximum(scores, 0))  # faiss gives squares
+        found = []
+        for row, (query_scores, query_places) in enumerate(zip(scores, places, strict=True)):
+            itself = own[row] if own else None
+            hits = [
+                Hit(self.paths[place], self.labels[place] if self.labels else None, float(score))
+                for score, place in zip(query_scores, query_places, strict=True)
+                if place >= 0 and self.paths[place] != itself
+            ]
+            found.append(hits[:top])
+        return found
+
+    def measure_recall(self, vectors: npt.NDArray[np.float32]) -> dict[str, float]:
+        """Compares the index with exact search.
+
+        Args:
+            vectors: (N, D), the vectors in the index; a sample of them are the queries.
+
+        Returns:
+            `recall`, 0 to 1: the share of the exact nearest images that the index finds among its
+            nearest, `at` images a query; `queries`, the number of queries.
+        """
+        queries = _some_rows(vectors, _SAMPLE)
+        k = min(RECALL_AT, len(vectors))
+        exact = faiss.index_factory(vectors.shape[1], EXACT, _METRICS[self.manifest["metric"]])
+        heap = faiss.ResultHeap(
+            len(queries), k, keep_max=self.manifest["metric"] == "cosine"
+        )  # chunk by chunk, so that only one lies in memory
+        for start in range(0, len(vectors), _CHUNK):
+            exact.reset()
+            exact.add(np.ascontiguousarray(vectors[start : start + _CHUNK]))
+            scores, places = exact.search(queries, min(k, exact.ntotal))
+            heap.add_result(scores, places + start)
+        heap.finalize()
+        _, found = self.index.search(queries, k)
+        shared = [len(np.intersect1d(a, b)) for a, b in zip(heap.I, found, strict=True)]
+        return {"recall": float(np.mean(shared)) / k, "at": k, "queries": len(queries)}
+
+    def save(self, path: Path) -> None:
+        """Writes the file, whole or not at all.
+
+        Raises:
+            ExperimentError: If it cannot be written.
+        """
+        images = format_paths(self.paths, self.labels)
+        with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
+            text = json.dumps({**self.manifest, "images": len(self)}, indent=2) + "\n"
+            # Names as ZipInfo carry no time: the same index is the same bytes.
+            archive.writestr(zipfile.ZipInfo(_MANIFEST), text)
+            archive.writestr(zipfile.ZipInfo(_IMAGES), images)
+            with archive.open(zipfile.ZipInfo(_VECTORS), "w", force_zip64=True) as member:
+                _faiss.write_index(self.index, _faiss.PyCallbackIOWriter(member.write))
+
+    @classmethod
+    def load(cls, path: Path) -> "GalleryIndex":
+        """Reads the file.
+
+        Raises:
+            RetrievalError: If it is missing, damaged or something else.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                manifest = json.loads(archive.read(_MANIFEST))
+                paths, labels = parse_paths(archive.read(_IMAGES).decode("utf-8"))
+                with archive.open(_VECTORS) as member:
+                    index = _faiss.read_index(_faiss.PyCallbackIOReader(member.read))
+                    member.read()  # to its end, where its checksum is compared
+            whole = len(paths) == index.ntotal == manifest["images"]
+        except (OSError, zipfile.BadZipFile, LookupError, ValueError, RuntimeError) as error:
+            raise RetrievalError(
+                f"{path} cannot be read as an index: {_reason(error)}; expected a file that "
+                "slade-bench index wrote."
+            ) from error
+        if not whole:
+            raise RetrievalError(
+                f"{path} holds {index.ntotal} vectors and {len(paths)} paths; expected "
+                f"{manifest['images']} of each. Index the gallery again."
+            )
+        return cls(index, paths, labels, manifest)
+
+
+def _some_rows(vectors: npt.NDArray[np.float32], most: int) -> npt.NDArray[np.float32]:
+    """Rows drawn by a fixed seed, in memory."""
+    if len(vectors) <= most:
+        return np.ascontiguousarray(vectors)
+    rows = np.random.default_rng(_SEED).choice(len(vectors), most, replace=False)
+    return np.ascontiguousarray(vectors[np.sort(rows)])
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the place in faiss where it did."""
+    return str(error).strip().rsplit(": ", 1)[-1] or type(error).__name__

@@ -1,0 +1,43 @@
+"""HTML pages that need nothing else: pictures are inside them, there is no script."""
+
+import base64
+import io
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+_SIDE = 112  # pixels of a thumbnail
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Bytes as an address that holds them."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def thumbnail_uri(picture: Image.Image) -> str:
+    """A small copy of a picture as a data URI."""
+    picture = picture.convert("RGB")
+    is_small = max(picture.size) <= _SIDE
+    picture.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    # JPEG blurs the strokes of tiny pictures.
+    picture.save(buffer, format="PNG" if is_small else "JPEG")
+    return data_uri(buffer.getvalue(), f"image/{'png' if is_small else 'jpeg'}")
+
+
+def render_page(template: str, **content: Any) -> str:
+    """Fills a template of the package; every text is escaped.
+
+    Args:
+        template: Its path in the package.
+        **content: What the template names; a missing one is an error.
+    """
+    environment = Environment(
+        loader=PackageLoader("slade_plugin", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**content)

@@ -1,0 +1,181 @@
+"""The best model of a saved experiment, made from the experiment's folder alone."""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from powerful_benchmarker.api_parsers import APICascadedEmbeddings
+from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
+
+from slade_plugin import compat
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.seeding import generator_states, set_generator_states
+from slade_plugin.config.experiment_folder import (
+    check_is_trained,
+    is_pipeline_folder,
+    saved_areas,
+)
+from slade_plugin.host.api_parsers import APISladeStudent
+from slade_plugin.host.checkpoints.checkpoint_files import numbered_epochs
+from slade_plugin.host.checkpoints.teacher import Teacher
+from slade_plugin.method.models.weight_files import without_published_weights
+from slade_plugin.runner import SladeRunner
+from slade_plugin.stages.kinds import students_of
+from slade_plugin.stages.state import RunState
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The best model of one split scheme, and the parser that makes everything else around it.
+
+    Attributes:
+        parser: An API parser, not run, without a split manager.
+        models: "trunk" and "embedder" on the parser's device.
+        split_scheme: Name of the split scheme.
+        weights: The files the models were read from.
+    """
+
+    parser: Any
+    models: dict[str, torch.nn.Module]
+    split_scheme: str
+    weights: Teacher
+
+
+def load_best(
+    experiment: Path,
+    split_scheme: str | None = None,
+    dataset_root: str = "datasets",
+    with_pool: bool = False,
+) -> SavedModel:
+    """Loads the best model of one split scheme. Nothing is written, no image is read.
+
+    The states of all random number generators are left as they were.
+
+    Args:
+        experiment: A trained experiment of the host.
+        split_scheme: Name of the split scheme; the first if None.
+        dataset_root: For what the parser is asked to make later, as in `run.py`.
+        with_pool: Whether a student's parser looks for its pool; else it evaluates only.
+
+    Raises:
+        SladeError: If the experiment, its split scheme or its model is not there.
+    """
+    states = generator_states()
+    try:
+        names = split_schemes(experiment)
+        scheme = split_scheme or names[0]
+        if scheme not in names:
+            raise ExperimentError(
+                f"{experiment} has no split scheme {scheme}; expected one of {', '.join(names)} "
+                "(--split_scheme)."
+            )
+        parser = _saved_parser(experiment, dataset_root, with_pool)
+        if isinstance(parser, APICascadedEmbeddings):
+            raise ExperimentError(
+                f"{experiment} was trained by CascadedEmbeddings, whose model is built from a "
+                "training image; expected an experiment of any other trainer."
+            )
+        with without_published_weights():
+            models = {"trunk": parser.get_trunk(), "embedder": parser.get_embedder()}
+        weights = Teacher(experiment, scheme)
+        weights.load_into(models, parser.device)
+    finally:
+        set_generator_states(states)
+    for model in models.values():
+        model.to(parser.device)
+    return SavedModel(parser, models, scheme, weights)
+
+
+def split_schemes(experiment: Path) -> list[str]:
+    """Names of the split schemes of a trained experiment, in the order of their numbers.
+
+    Raises:
+        ExperimentError: If the folder is not a trained experiment.
+    """
+    saved_areas(experiment)
+    check_is_trained(experiment)
+    names = [path.parent.name for path in experiment.glob("*/saved_models")]
+    return sorted(
+        (name for name in names if name != META_LOGS),
+        key=lambda name: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", name)],
+    )
+
+
+def find_experiment(path: Path) -> Path:
+    """The experiment to use: of a folder of self-training its last student, else the folder.
+
+    Raises:
+        ExperimentError: If there is no such experiment, or if it is not trained to its end.
+    """
+    if students := students_of(path):
+        _check_stage_is_done(path, students[-1])
+        return students[-1]
+    if not (path / "configs").is_dir():
+        raise ExperimentError(
+            f"{path} is not an experiment; expected a folder that run.py made, with `configs` in "
+            "it, such as experiments/slade_seed0/student."
+        )
+    schemes = split_schemes(path)
+    run = next(filter(is_pipeline_folder, path.resolve().parents[:2]), None)
+    if run is not None:
+        _check_stage_is_done(run, path)
+    else:
+        _check_is_finished(path, schemes)
+    return path
+
+
+def _check_stage_is_done(run: Path, folder: Path) -> None:
+    name = folder.resolve().relative_to(run.resolve()).as_posix()
+    if not RunState.read(run).is_done(name):
+        raise ExperimentError(
+            f"{folder} is still being trained, or its run was stopped; expected a finished "
+            "stage. Wait for it, or rerun its command with --resume_training latest."
+        )
+
+
+def _check_is_finished(folder: Path, schemes: list[str]) -> None:
+    args = _saved_args(folder, "datasets")[1]
+    wanted = args.num_epochs_train
+    number = next(iter(args.split_manager.values())).get("num_training_sets") or len(schemes)
+    for scheme in schemes:
+        epochs = wanted if isinstance(wanted, int) else wanted[scheme]
+        latest = max(numbered_epochs(folder / scheme / "saved_models"), default=0)
+        last = epochs - epochs % args.save_interval
+        if args.patience is None and latest < last:
+            raise ExperimentError(
+                f"{folder} is still being trained, or its run was stopped: {scheme} is at epoch "
+                f"{latest} of {epochs}; expected a finished run. Wait for it, or rerun its command "
+                "with --resume_training latest."
+            )
+    if len(schemes) < number:
+        raise ExperimentError(
+            f"{folder} is still being trained, or its run was stopped: it has {len(schemes)} of "
+            f"{number} split schemes; expected a finished run. Wait for it, or rerun its command "
+            "with --resume_training latest."
+        )
+
+
+def _saved_args(experiment: Path, dataset_root: str) -> tuple[SladeRunner, Any]:
+    """A runner and the merged config of a saved experiment."""
+    folder = experiment.resolve()
+    before = sys.argv  # where the host's reader looks
+    sys.argv = ["run.py", "--experiment_name", folder.name, "--evaluate"]
+    try:
+        compat.apply()
+        runner = SladeRunner(dataset_root=dataset_root, root_experiment_folder=str(folder.parent))
+        runner.set_YR()
+        return runner, runner.read(runner.YR)
+    finally:
+        sys.argv = before
+
+
+def _saved_parser(experiment: Path, dataset_root: str, with_pool: bool) -> Any:
+    """The API parser that would evaluate a saved experiment, not run."""
+    runner, args = _saved_args(experiment, dataset_root)
+    if not with_pool and APISladeStudent.__name__ in (args.api_parser or {}):
+        # A student is evaluated like any other model; its own parser would look for the pool.
+        args.api_parser = {"BaseAPIParser": {}}
+    return runner.get_api_parser(args)

@@ -1,0 +1,157 @@
+"""What a search found, as a table, as JSON and as one HTML page with pictures."""
+
+import functools
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.base.errors import DataError, RetrievalError
+from slade_plugin.data.files.image_decoding import read_rgb
+from slade_plugin.data.files.image_tree import read_image_tree
+from slade_plugin.retrieval.embedder import Embedder
+from slade_plugin.retrieval.gallery_index import GalleryIndex, Hit
+from slade_plugin.retrieval.pages import render_page, thumbnail_uri
+
+SCORES = {"cosine": "cosine similarity", "euclidean": "Euclidean distance"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one query found.
+
+    Attributes:
+        query: The path of the query.
+        hits: Nearest first.
+    """
+
+    query: str
+    hits: list[Hit]
+
+
+def query_paths(queries: Sequence[Path]) -> list[str]:
+    """The images to search with: files as they are, folders with all images below them.
+
+    Raises:
+        RetrievalError: If a query does not exist.
+        DataError: If a folder holds no image.
+    """
+    found = []
+    for query in queries:
+        if query.is_dir():
+            tree = read_image_tree(query)
+            found += [str(tree.path(index)) for index in range(len(tree))]
+        elif query.exists():
+            found.append(str(query))
+        else:
+            raise RetrievalError(f"there is no query {query}; expected an image file or a folder.")
+    return found
+
+
+def search_images(
+    index: GalleryIndex, embedder: Embedder, queries: Sequence[str], top: int
+) -> list[Found]:
+    """Searches an index with images; an image never finds itself, the same file.
+
+    Args:
+        index: Of the gallery.
+        embedder: The model that made it.
+        queries: Paths of images.
+        top: Images a query.
+
+    Raises:
+        SladeError: If the model is another one, a query is no image, or `top` is out of range.
+    """
+    index.check_model(embedder.record, "the experiment")
+    index.check_top(top)  # before the work
+    vectors = embedder.embed(queries)
+    hits = index.search(vectors, top, [os.path.abspath(query) for query in queries])
+    return [Found(query, found) for query, found in zip(queries, hits, strict=True)]
+
+
+def results_table(results: Sequence[Found]) -> str:
+    """Lines of rank, score, label and path below each query."""
+    lines = []
+    for found in results:
+        width = max((len(hit.label or "") for hit in found.hits), default=0)
+        lines.append(found.query)
+        for rank, hit in enumerate(found.hits, 1):
+            label = f"{hit.label or '':{width}}  " if width else ""
+            lines.append(f"  {rank:3}  {hit.score:6.3f}  {label}{short_path(hit.path)}")
+    return "\n".join(lines) + "\n"
+
+
+def results_json(results: Sequence[Found], index: GalleryIndex) -> str:
+    """Everything that was found, and by which model."""
+    content = {
+        "metric": index.manifest["metric"],
+        "model": index.manifest["model"],
+        "images": len(index),
+        "queries": [
+            {"query": found.query, "hits": [asdict(hit) for hit in found.hits]} for found in results
+        ],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def results_page(results: Sequence[Found], index: GalleryIndex, title: str) -> str:
+    """One HTML file with the pictures in it.
+
+    Args:
+        results: What was found.
+        index: Where.
+        title: Heading of the page.
+    """
+    value_range = index.manifest["model"]["value_range"]
+    picture = functools.cache(functools.partial(_thumbnail, value_range=value_range))
+    queries = [
+        {
+            "name": found.query,
+            "source": picture(found.query),
+            "hits": [
+                {
+                    "name": short_path(hit.path),
+                    "label": hit.label,
+                    "score": f"{hit.score:.3f}",
+                    "source": picture(hit.path),
+                }
+                for hit in found.hits
+            ],
+        }
+        for found in results
+    ]
+    model = index.manifest["model"]
+    recall = index.manifest["recall"]
+    origin: dict[str, Any] = {
+        "experiment": model["experiment"],
+        "split schemes": ", ".join(model["split_schemes"]),
+        "model": model["sha256"],
+        "index": index.manifest["factory"],
+        "recall against exact search": "exact"
+        if recall is None
+        else f"{recall['recall']:.3f} at {recall['at']}",
+        "slade-plugin": model["slade_plugin"],
+    }
+    return render_page(
+        "retrieval/search_page.html",
+        title=title,
+        images=len(index),
+        score_name=SCORES[index.manifest["metric"]],
+        queries=queries,
+        origin=origin,
+    )
+
+
+def short_path(path: str) -> str:
+    """A path as seen from the current folder, if it lies below it."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def _thumbnail(path: str, value_range: Sequence[float] | None) -> str | None:
+    try:
+        return thumbnail_uri(read_rgb(path, value_range=value_range))
+    except DataError:  # moved since the gallery was indexed
+        return None

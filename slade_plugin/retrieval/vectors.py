@@ -1,0 +1,326 @@
+"""Vectors of many images in files: written batch by batch, resumable, memory-mapped.
+
+    NAME.npy     (N, D) float32; written last, so where it is, the other two are whole
+    NAME.csv     path, and label where the images have labels; row i belongs to vector i
+    NAME.json    the model, the list of images, what could not be read
+
+While they are made there are ``.NAME.npy.part`` and ``.NAME.progress.json``, which says how much of
+the former is done.
+"""
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from slade_plugin.base.errors import ConfigError, ExperimentError, RetrievalError
+from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.data.datasets import FolderImages
+from slade_plugin.data.files.image_list import ImageList
+from slade_plugin.retrieval.embedder import Embedder
+
+_SAVE_EVERY = 5.0  # seconds of work that a power cut may cost
+_SHOWN = 3  # unreadable images in one message
+
+
+@dataclass(frozen=True)
+class VectorFile:
+    """Vectors on disk and the images they belong to.
+
+    Attributes:
+        vectors: (N, D) float32, memory-mapped.
+        paths: N absolute paths.
+        labels: N class names, or None.
+        record: `model`, `unreadable` and more.
+    """
+
+    vectors: npt.NDArray[np.float32]
+    paths: list[str]
+    labels: list[str] | None
+    record: dict[str, Any]
+
+    def check_model(self, model: Mapping[str, Any]) -> None:
+        """Checks that the vectors come from a model.
+
+        Args:
+            model: `Embedder.record`.
+
+        Raises:
+            RetrievalError: If they come from another one.
+        """
+        own = self.record["model"]
+        if own["sha256"] != model["sha256"]:
+            raise RetrievalError(
+                f"the vectors are of the model {name_of_model(own)}; expected those of "
+                f"{name_of_model(model)}. Embed the images again."
+            )
+
+
+def list_images(path: Path, labeled: bool) -> ImageList:
+    """Lists images the way --labeled and --unlabeled do; opens none.
+
+    Args:
+        path: A folder, a CSV file of path,label or a text file with one path a line.
+        labeled: Whether the folders of a tree are classes. A ``.csv`` file is labeled in any case.
+
+    Raises:
+        DataError: If there are no images, or the list cannot be read.
+    """
+    labeled = labeled or path.suffix.lower() == ".csv"
+    return FolderImages.find(Path(), path=os.path.abspath(path), labeled=labeled)
+
+
+def class_names_of(images: ImageList) -> list[str] | None:
+    """The class of each image by name, or None if the list has no labels."""
+    if len(images.class_names) == 1:
+        return None
+    return [images.class_names[label] for label in images.labels]
+
+
+def embed_images(
+    embedder: Embedder,
+    images: ImageList,
+    out: Path,
+    batch_size: int | None = None,
+    num_workers: int = 0,
+    max_unreadable: int = 0,
+) -> VectorFile:
+    """Embeds images into files; memory does not grow with their number, besides the list itself.
+
+    Stopped at any moment, the same call resumes and ends in the same bytes. If everything is there
+    already, nothing is done.
+
+    Args:
+        embedder: The model.
+        images: What `list_images` gave.
+        out: The name of the files, with or without ``.npy``.
+        batch_size: As in `Embedder.embed`.
+        num_workers: As in `Embedder.embed`.
+        max_unreadable: How many images may be left out because they cannot be read.
+
+    Raises:
+        RetrievalError: If more images cannot be read, or the files are of other vectors.
+        ConfigError: If the place cannot be written, or a file of that name is there.
+        ExperimentError: If a file cannot be written.
+    """
+    stem = out.with_suffix("") if out.suffix == ".npy" else out
+    key = {
+        "model_sha256": embedder.sha256,
+        "images_sha256": images.fingerprint,
+        "root": os.path.abspath(images.root),
+        "batch_size": batch_size or embedder.batch_size,
+    }
+    if _beside(stem, ".npy").exists():
+        found = open_vectors(stem)
+        if found.record["key"] != key:
+            raise RetrievalError(
+                f"{stem}.npy holds the vectors of another model or of other images; expected a new "
+                "name. Change --out, or remove the file."
+            )
+        return found
+    if not os.access(stem.absolute().parent, os.W_OK):
+        raise ConfigError(
+            f"--out {stem} cannot be written; expected a writable folder {stem.absolute().parent}."
+        )
+    work = _Work(stem, key, embedder, images, max_unreadable)
+    taken = [path for suffix in (".csv", ".json") if (path := _beside(stem, suffix)).exists()]
+    if taken and not work.done:  # they may be the user's own, such as the list of the images
+        raise ConfigError(f"{taken[0]} is there already; expected a new name. Change --out.")
+    paths = [str(images.path(index)) for index in range(len(images))]
+    work.run(paths, batch_size, num_workers)
+    work.finish(paths, class_names_of(images))
+    return open_vectors(stem)
+
+
+def open_vectors(path: Path) -> VectorFile:
+    """Opens what `embed_images` wrote.
+
+    Args:
+        path: The name of the files, with or without ``.npy``.
+
+    Raises:
+        RetrievalError: If a file is missing or damaged.
+    """
+    stem = path.with_suffix("") if path.suffix == ".npy" else path
+    try:
+        vectors = np.load(_beside(stem, ".npy"), mmap_mode="r", allow_pickle=False)
+        record = json.loads(_beside(stem, ".json").read_text(encoding="utf-8"))
+        paths, labels = parse_paths(_beside(stem, ".csv").read_text(encoding="utf-8"))
+        whole = len(vectors) == len(paths) == record["images"] and vectors.ndim == 2
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RetrievalError(
+            f"{stem}.npy, .csv and .json cannot be read: {error}; expected what slade-bench embed "
+            "wrote. Embed the images again."
+        ) from error
+    if not whole:
+        raise RetrievalError(
+            f"{stem}.npy holds {len(vectors)} vectors and {stem}.csv {len(paths)} paths; expected "
+            f"{record['images']} of each. Embed the images again."
+        )
+    return VectorFile(vectors, paths, labels, record)
+
+
+def remove_vectors(stem: Path) -> None:
+    """Removes what `embed_images` wrote, the vectors first."""
+    for suffix in (".npy", ".csv", ".json"):
+        _beside(stem, suffix).unlink(missing_ok=True)
+
+
+def name_of_model(model: Mapping[str, Any]) -> str:
+    """What a model is called in a message.
+
+    Args:
+        model: `Embedder.record`.
+    """
+    return f"{model['experiment']} ({', '.join(model['split_schemes'])})"
+
+
+def format_paths(paths: Sequence[str], labels: Sequence[str] | None) -> str:
+    """CSV of path and, where there are labels, label."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    if labels is None:
+        writer.writerows([["path"], *([path] for path in paths)])
+    else:
+        writer.writerows([["path", "label"], *zip(paths, labels, strict=True)])
+    return text.getvalue()
+
+
+def parse_paths(text: str) -> tuple[list[str], list[str] | None]:
+    """Paths and labels of what `format_paths` gave."""
+    header, *rows = csv.reader(io.StringIO(text, newline=""))
+    labels = [row[1] for row in rows] if header == ["path", "label"] else None
+    return [row[0] for row in rows], labels
+
+
+class _Work:
+    """The files while they are made."""
+
+    def __init__(
+        self, stem: Path, key: dict[str, Any], embedder: Embedder, images: ImageList, limit: int
+    ) -> None:
+        self.stem, self.key, self.embedder, self.limit = stem, key, embedder, limit
+        self.total = len(images)
+        self.part = stem.with_name(f".{stem.name}.npy.part")
+        self.progress = stem.with_name(f".{stem.name}.progress.json")
+        self._state: tuple[int, dict[int, str]] = 0, {}
+        with suppress(OSError, ValueError, LookupError):
+            state = json.loads(self.progress.read_text(encoding="utf-8"))
+            if state["key"] == key and self.part.is_file():
+                unreadable = {int(place): text for place, text in state["unreadable"].items()}
+                self._state = state["done"], unreadable
+
+    def run(self, paths: Sequence[str], batch_size: int | None, num_workers: int) -> None:
+        """Embeds what is not done yet.
+
+        Raises:
+            RetrievalError: If too many images cannot be read.
+            ExperimentError: If the file cannot be written.
+        """
+        try:
+            with open(self.part, "r+b" if self.done else "w+b") as file:
+                self._write_header(file)
+                file.seek(self._rows * 4 * self.embedder.embedding_size, os.SEEK_CUR)
+                file.truncate()
+                try:
+                    self._append(file, paths, batch_size, num_workers)
+                except (KeyboardInterrupt, RetrievalError):
+                    self._save(file)
+                    raise
+                file.seek(0)
+                self._write_header(file)  # now with the number of rows that there are
+                self._save(file)
+        except OSError as error:
+            raise ExperimentError(
+                f"{self.part} cannot be written: {error.strerror or error}; expected free space "
+                "and permission to write. Fix that, then rerun the same command to resume."
+            ) from error
+
+    def _append(
+        self, file: BinaryIO, paths: Sequence[str], batch_size: int | None, num_workers: int
+    ) -> None:
+        saved = time.monotonic()
+        for batch in self.embedder.batches(
+            paths, batch_size, num_workers, self.done, progress="embedding"
+        ):
+            unreadable = self.unreadable | batch.unreadable
+            self._check_limit(unreadable)
+            file.write(batch.vectors.tobytes())
+            # At once, so that an interruption finds both or neither.
+            self._state = self.done + batch.size, unreadable
+            if time.monotonic() - saved > _SAVE_EVERY:
+                self._save(file)
+                saved = time.monotonic()
+
+    def finish(self, paths: Sequence[str], labels: Sequence[str] | None) -> None:
+        """Puts the files in their places, the vectors last."""
+        kept = [place for place in range(self.total) if place not in self.unreadable]
+        if not kept:
+            raise RetrievalError(
+                f"none of the {self.total} images can be read, for example {paths[0]}; expected at "
+                "least one."
+            )
+        text = format_paths(
+            [paths[place] for place in kept], labels and [labels[place] for place in kept]
+        )
+        with atomic_write(_beside(self.stem, ".csv")) as file:
+            file.write(text.encode("utf-8"))
+        record = {
+            "images": len(kept),
+            "unreadable": {paths[place]: text for place, text in self.unreadable.items()},
+            "metric": self.embedder.metric,
+            "key": self.key,
+            "model": self.embedder.record,
+        }
+        write_json(_beside(self.stem, ".json"), record)
+        os.replace(self.part, _beside(self.stem, ".npy"))
+        self.progress.unlink(missing_ok=True)
+
+    @property
+    def done(self) -> int:
+        """Images that are embedded or left out."""
+        return self._state[0]
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Place of an image that is left out to what is wrong with it."""
+        return self._state[1]
+
+    @property
+    def _rows(self) -> int:
+        return self.done - len(self.unreadable)
+
+    def _write_header(self, file: BinaryIO) -> None:
+        shape = (self._rows, self.embedder.embedding_size)
+        # As long for any number of rows: numpy pads it.
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+        )
+
+    def _save(self, file: BinaryIO) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        unreadable = {str(place): text for place, text in self.unreadable.items()}
+        write_json(self.progress, {"key": self.key, "done": self.done, "unreadable": unreadable})
+
+    def _check_limit(self, unreadable: dict[int, str]) -> None:
+        if len(unreadable) > self.limit:
+            shown = " ".join(list(unreadable.values())[-_SHOWN:])
+            raise RetrievalError(
+                f"{len(unreadable)} images cannot be read; expected {self.limit} or fewer "
+                f"(--max_unreadable). {shown} Replace or remove them, or raise --max_unreadable; "
+                "the same command resumes."
+            )
+
+
+def _beside(stem: Path, suffix: str) -> Path:
+    return stem.with_name(stem.name + suffix)
