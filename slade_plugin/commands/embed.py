@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake that its message explains.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     found = write_vectors(args, read_embedder(args), args.images, args.out)
     number, size = found.vectors.shape
     stem = args.out.with_suffix("") if args.out.suffix == ".npy" else args.out
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """The words of the command."""
     words = command_parser("embed", __doc__)
     add: Any = words.add_argument

@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake that its message explains.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     check_outputs(args.out, _SUFFIXES)
     for k in args.ks:
         check_at_least("--ks", k, 1)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """The words of the command."""
     words = command_parser("evaluate", __doc__)
     add: Any = words.add_argument

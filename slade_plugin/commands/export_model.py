@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake that its message explains; then no file is left.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     out = args.out or Path(f"{args.experiment.resolve().name}{SUFFIXES[args.to]}")
     if out.suffix != SUFFIXES[args.to]:
         raise ConfigError(f"--out is {out}; expected a file that ends in {SUFFIXES[args.to]}.")
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """The words of the command."""
     words = command_parser("export-model", __doc__)
     add: Any = words.add_argument

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake that its message explains.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     if args.add and (args.factory or args.parameters):
         raise ConfigError(
             "--factory and --parameters are given with --add; expected them only when an index is "
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """The words of the command."""
     words = command_parser("index", __doc__)
     add: Any = words.add_argument

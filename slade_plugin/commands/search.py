@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         SladeError: For a mistake that its message explains; then nothing is written.
     """
-    args = parser().parse_args(argv)
+    args = argument_parser().parse_args(argv)
     check_outputs(args.out, _SUFFIXES)
     index = GalleryIndex.load(args.index)
     index.check_top(args.top)
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """The words of the command."""
     words = command_parser("search", __doc__)
     add: Any = words.add_argument

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ MODULE = "my_clusterer"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the module of the page, and nothing of it imported yet."""
     (text,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(text.splitlines()) <= 25
     (tmp_path / f"{MODULE}.py").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
-    return tmp_path
+    yield tmp_path
+    sys.modules.pop(MODULE, None)
 
 
 def command(bench: Any) -> str:
@@ -36,7 +37,7 @@ def command(bench: Any) -> str:
 
 @pytest.mark.slow
 def test_the_example_is_trained_evaluated_and_missed_where_it_is_not(
-    here: Path, bench: Any, monkeypatch: pytest.MonkeyPatch
+    here: Path, bench: Any
 ) -> None:
     root = here / "experiments"
     outcome = bench(f"{command(bench)} --experiment_name mine", root=root)
@@ -50,7 +51,7 @@ def test_the_example_is_trained_evaluated_and_missed_where_it_is_not(
 
     again = "--experiment_name mine/student --evaluate --splits_to_eval [val]"
     assert bench(again, root=root).code == 0
-    monkeypatch.delitem(sys.modules, MODULE)
+    sys.modules.pop(MODULE)
     (here / f"{MODULE}.py").unlink()
     missing = bench(again, root=root)
     assert missing.code == 2

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Their configs are saved in an experiment that a reader has and this test has not.
 NEEDS_EXPERIMENT = ("--evaluate", "--evaluate_ensemble", "--reproduce_results", "--list")
+NEEDS_MODULE = "--plugins"  # run by test_extending.py
 RESULT_COMMANDS = {"compare", "pairs", "record", "results", "verify-record"}
 RESULT_COMMANDS |= {"evaluate", "export-model", "index", "search"}
 
@@ -34,7 +35,8 @@ RUN_COMMANDS = sorted(
         line
         for document in DOCUMENTS
         for line in code_lines(document)
-        if line.startswith("python run.py") and not any(f in line for f in NEEDS_EXPERIMENT)
+        if line.startswith("python run.py")
+        and not any(flag in line for flag in (*NEEDS_EXPERIMENT, NEEDS_MODULE))
     }
 )
 SEARCHES = [line for line in RUN_COMMANDS if "--bayes_opt_iters" in line]
