@@ -201,7 +201,7 @@ def images(tmp_path: Path) -> Path:
 def test_a_given_teacher_knows_its_data_by_their_hash(
     bench: Any, images: Path, tmp_path: Path
 ) -> None:
-    """Its images may have been moved; others with the same names are refused."""
+    """Its images may have been moved; with one more they are others."""
     own = bench.tiny_photographs() + "--config_dataset folders_small --pipeline {baseline: false}"
     bench = bench.on(tmp_path / "none")
 
@@ -213,7 +213,7 @@ def test_a_given_teacher_knows_its_data_by_their_hash(
         assert bench(own, data(images), root=tmp_path).code == 130
     given = f"--teacher_experiment {tmp_path / 'slade_seed0' / 'teacher'} --experiment_name second"
     changed = Path(shutil.copytree(images, tmp_path / "changed"))
-    shutil.copyfile(changed / "labeled" / "1" / "5.png", changed / "labeled" / "1" / "4.png")
+    shutil.copyfile(changed / "labeled" / "1" / "4.png", changed / "labeled" / "0" / "more.png")
     moved = Path(shutil.move(images, tmp_path / "elsewhere"))
     outcome = bench(own, data(changed), given, root=tmp_path)
     assert outcome.code == 2
