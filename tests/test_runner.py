@@ -427,8 +427,11 @@ def test_a_student_is_reproduced_bit_for_bit(bench: Any, finished: Path, tmp_pat
     assert bench.tensors(again) == bench.tensors(student)
     assert any("basis_loss" in name for name in bench.tensors(again))
     saved = {p.name: yaml.safe_load(p.read_text()) for p in (again / "configs").glob("*.yaml")}
+    # The student names the other stages of its run relative to itself; from elsewhere, in full.
+    run = str(finished.resolve())
     for path in (student / "configs").glob("*.yaml"):
-        assert saved[path.name] == yaml.safe_load(path.read_text()), path.name
+        expected = path.read_text().replace(" ../", f" {run}/")
+        assert saved[path.name] == yaml.safe_load(expected), path.name
 
 
 def test_a_student_is_evaluated_again_from_its_own_folder(bench: Any, student: Path) -> None:
