@@ -129,7 +129,7 @@ def test_each_split_scheme_has_its_own(bench, student: Path) -> None:
 
 
 def test_a_teacher_is_refused(bench, finished: Path) -> None:
-    with pytest.raises(ExperimentError, match=r"no student with a basis_loss.*slade_basis"):
+    with pytest.raises(ExperimentError, match=r"not a student with a basis_loss.*slade_basis"):
         draw_pairs(finished / "teacher", None, str(bench.dataset_root), 1, 0)
 
 
