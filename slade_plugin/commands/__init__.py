@@ -1,1 +1,1 @@
-"""Commands of the command line besides the host's own; `cli.COMMANDS` names them."""
+"""The commands of `slade-bench`, one per file; `cli.COMMANDS` lists them."""

@@ -1,4 +1,4 @@
-"""What the commands of `slade-bench` begin with: an argument parser, and numbers in range."""
+"""Build the argument parsers of the commands and check numbers."""
 
 import argparse
 
@@ -8,7 +8,7 @@ from slade_plugin.base.errors import ConfigError
 def command_parser(
     name: str, description: str | None, epilog: str | None = None
 ) -> argparse.ArgumentParser:
-    """A parser without words yet, which takes no abbreviated flags.
+    """Return an argument parser that takes no abbreviated flags.
 
     Args:
         name: Of the command.
@@ -30,7 +30,7 @@ def check_at_least(flag: str, value: int, least: int) -> None:
     Args:
         flag: As it is typed, such as ``--seed``.
         value: What was given.
-        least: The smallest value that makes sense.
+        least: The smallest valid value.
 
     Raises:
         ConfigError: If it is smaller.

@@ -1,10 +1,9 @@
-"""Whether two methods differ, and whether they may be compared: `slade-bench compare A B`.
+"""Test whether two methods differ and are comparable: `slade-bench compare A B`.
 
     slade-bench compare experiments/slade_seed0/student experiments/slade_seed0/baseline
     slade-bench compare 'experiments/slade_seed*/student' 'experiments/slade_seed*/baseline'
 
-A and B are an experiment each, or a pattern in quotes for the runs of one method with several
-seeds.
+A and B are experiments, or quoted patterns that match the runs of one method over several seeds.
 """
 
 import argparse
@@ -21,13 +20,13 @@ _SUFFIXES = (".md", ".json", ".txt")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        argv: The words behind ``compare``.
+        argv: The words after ``compare``.
 
     Returns:
-        0, whatever the comparison says.
+        0, whatever the result.
 
     Raises:
         SladeError: For a mistake that its message explains.

@@ -49,7 +49,7 @@ _FILTERS = {"min_images_per_class", "excluded_classes"}  # after them, other cou
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
         argv: The arguments after ``data``.

@@ -1,4 +1,4 @@
-"""What ``--list`` prints: registered classes and configs, one line each."""
+"""List the registered classes and the configs for ``--list``, one line each."""
 
 import inspect
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that a command is asked to write, checked before it does anything."""
+"""Write the output files of a command, and check them before it starts."""
 
 import argparse
 import os
@@ -21,7 +21,7 @@ def add_out(parser: argparse.ArgumentParser, suffixes: Iterable[str] = SUFFIXES)
     add: Any = parser.add_argument
     add(
         "--out", type=Path, action="append", default=[], metavar="FILE",
-        help=f"also write it, as its ending says: {' '.join(suffixes)}; may be repeated",
+        help=f"also write a file, in the format of its ending: {' '.join(suffixes)}; repeatable",
     )  # fmt: skip
 
 

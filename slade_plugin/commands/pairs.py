@@ -1,11 +1,11 @@
-"""What a student's basis similarity knows of the pairs of its pool: `slade-bench pairs`.
+"""Count which pairs of a student's pool its basis similarity gets right: `slade-bench pairs`.
 
     slade-bench pairs experiments/slade_basis_seed0
     slade-bench pairs experiments/slade_seed0 experiments/slade_seed1 --out pairs.md
 
-Batches are drawn as training draws them, and their pairs counted by pseudo label, by similarity and
-by true class: whether mining has anything to choose by, before or after it is tried. A folder of
-self-training stands for its last student. Nothing is trained. Exit codes: 0, 2 for a mistake.
+Draws batches as training does and counts their pairs by pseudo label, similarity and true class.
+This shows whether the similarity gives mining anything to select by. The folder of a self-training
+run stands for its last student. Nothing is trained. Exit codes: 0 success, 2 a mistake.
 """
 
 import argparse
@@ -25,10 +25,10 @@ _HEAD = ["pairs of D^u", "a batch", "of one class", "with a loss above 0, a batc
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        argv: The words behind ``pairs``.
+        argv: The words after ``pairs``.
 
     Returns:
         0.

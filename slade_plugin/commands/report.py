@@ -1,11 +1,10 @@
-"""Pictures of one experiment, or of two on the same queries: `slade-bench report`.
+"""Show one experiment, or two on the same queries, as an HTML page: `slade-bench report`.
 
     slade-bench report experiments/slade_seed0
     slade-bench report experiments/contrastive_seed0 experiments/slade_seed0 --out both.html
 
-A folder of self-training shows its stages and compares teacher and last student. The report is one
-HTML file that opens from disk: nothing is loaded from elsewhere. Exit codes: 0 it is written, 2 a
-mistake.
+The folder of a self-training run shows its stages and compares the teacher with the last student.
+The report is a single HTML file that loads nothing else. Exit codes: 0 success, 2 a mistake.
 """
 
 import argparse
@@ -29,15 +28,15 @@ from slade_plugin.experiments.report.retrieval import (
     retrieve,
 )
 from slade_plugin.experiments.report.saved_model import EmbeddedSplit, embed_split
-from slade_plugin.experiments.report.trained_stages import Experiment, select_experiments
+from slade_plugin.experiments.report.trained_stages import ShownExperiment, select_experiments
 from slade_plugin.stages.table import METRICS, build_rows, read_experiment
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        argv: The words behind ``report``.
+        argv: The words after ``report``.
 
     Returns:
         0.
@@ -68,7 +67,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def write_report(args: argparse.Namespace) -> Path:
-    """Writes the report.
+    """Write the report.
 
     Args:
         args: What `parser` reads.
@@ -113,7 +112,7 @@ def write_report(args: argparse.Namespace) -> Path:
 
 
 def embed_same(
-    compared: Sequence[Experiment], args: argparse.Namespace
+    compared: Sequence[ShownExperiment], args: argparse.Namespace
 ) -> dict[str, EmbeddedSplit]:
     """Embeds the split by each model.
 
@@ -141,7 +140,7 @@ def grids(
     return {title: grid(split, retrievals, rows, top, thumbnails) for title, rows in chosen.items()}
 
 
-def score_rows(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
+def score_rows(experiments: Sequence[ShownExperiment]) -> list[dict[str, Any]]:
     """The table of recorded scores; a split that was not evaluated has no row."""
     found = []
     for experiment in experiments:
@@ -160,7 +159,7 @@ def score_rows(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
     return found
 
 
-def origin(experiments: Sequence[Experiment]) -> dict[str, str]:
+def origin(experiments: Sequence[ShownExperiment]) -> dict[str, str]:
     """Where the pictures come from."""
     environment = describe_environment()
     folders = {f"folder of {e.title}": str(e.folder) for e in experiments}

@@ -1,10 +1,10 @@
-"""One table of all experiments below some folders: `slade-bench results DIR...`.
+"""Summarize all experiments in some folders in one table: `slade-bench results DIR...`.
 
     slade-bench results experiments
     slade-bench results studies/runs --split test --out results.md --out results.json
 
-Plain experiments of the host, stages of pipelines and runs of studies are found; those of one
-config that differ in their seeds make one row.
+Finds plain experiments, the stages of self-training runs and the runs of studies. Experiments with
+the same config and different seeds form one row.
 """
 
 import argparse
@@ -28,10 +28,10 @@ from slade_plugin.experiments.results.summary import missing_splits, summarise
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        argv: The words behind ``results``.
+        argv: The words after ``results``.
 
     Returns:
         0.

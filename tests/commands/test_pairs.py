@@ -58,4 +58,4 @@ def test_mistakes_are_explained(finished: Path, bench: Any, words: list[str], te
 def test_a_folder_that_is_no_experiment(call: Callable[..., Any], tmp_path: Path) -> None:
     outcome = call(tmp_path)
     assert outcome.code == 2
-    assert "is no experiment" in outcome.err
+    assert "is not an experiment" in outcome.err

@@ -120,7 +120,7 @@ def test_mistakes_are_named_before_anything_is_embedded(finished, tmp_path) -> N
     for words, message in mistakes.items():
         with pytest.raises(ConfigError, match=re.escape(message)):
             report.main([str(finished), *words])
-    with pytest.raises(ExperimentError, match="is no experiment"):
+    with pytest.raises(ExperimentError, match="is not an experiment"):
         report.main([str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
 

@@ -51,7 +51,7 @@ class PoolPairs:
 
 
 @dataclass(frozen=True)
-class Group:
+class PairGroup:
     """Some of the pairs.
 
     Attributes:
@@ -153,7 +153,7 @@ def _trainer(experiment: Path, saved: SavedModel) -> tuple[SladeStudent, torch.T
     return parser.get_trainer(**parser.nullify_kwargs(hooks)), torch.as_tensor(true_labels)
 
 
-def describe_pairs(pairs: PoolPairs) -> list[Group]:
+def describe_pairs(pairs: PoolPairs) -> list[PairGroup]:
     """Counts the pairs of one pseudo label (P) and of two (N), and the most and least alike.
 
     Args:
@@ -191,9 +191,9 @@ def _first(order: Values, among: Flags, share: float) -> Flags:
     return chosen
 
 
-def _group(title: str, mask: Flags, pairs: PoolPairs) -> Group:
+def _group(title: str, mask: Flags, pairs: PoolPairs) -> PairGroup:
     batches, number = len(mask), int(mask.sum())
-    return Group(
+    return PairGroup(
         title=title,
         pairs=number / batches,
         one_class=int((mask & pairs.same_class).sum()) / number if number else math.nan,

@@ -1,4 +1,4 @@
-"""Which experiments a report shows, and which two of them it compares."""
+"""Choose the experiments that a report shows, and the two of them that it compares."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from slade_plugin.stages.stages import title_of_row
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ShownExperiment:
     """A trained experiment of the host.
 
     Attributes:
@@ -27,7 +27,9 @@ class Experiment:
     folder: Path
 
 
-def select_experiments(paths: Sequence[Path]) -> tuple[list[Experiment], list[Experiment]]:
+def select_experiments(
+    paths: Sequence[Path],
+) -> tuple[list[ShownExperiment], list[ShownExperiment]]:
     """Finds what to show.
 
     A folder of self-training stands for its stages, of which teacher and last student are compared;
@@ -55,7 +57,7 @@ def select_experiments(paths: Sequence[Path]) -> tuple[list[Experiment], list[Ex
         compared = [trained[0], trained[-1]] if len(trained) > 1 else trained
     else:
         compared = [
-            Experiment(title, _last_student(found).folder)
+            ShownExperiment(title, _last_student(found).folder)
             for title, found in zip(_titles(paths), stages, strict=True)
         ]
         shown = compared
@@ -78,7 +80,7 @@ def last_student(path: Path) -> Path:
     return folder
 
 
-def _last_student(stages: Sequence[Experiment]) -> Experiment:
+def _last_student(stages: Sequence[ShownExperiment]) -> ShownExperiment:
     return ([e for e in stages if e.title.startswith(STUDENT)] or stages)[-1]
 
 
@@ -91,24 +93,24 @@ def _titles(paths: Sequence[Path]) -> list[str]:
     return [str(path.relative_to(shared)) for path in resolved]
 
 
-def _stages(path: Path) -> list[Experiment]:
+def _stages(path: Path) -> list[ShownExperiment]:
     """Teacher, students and baseline of a folder of self-training; else the one experiment."""
     if not is_pipeline_folder(path):
         if not (path / "configs").is_dir():
             raise ExperimentError(
-                f"{path} is no experiment; expected a folder that run.py made, with `configs` or "
+                f"{path} is not an experiment; expected a folder of run.py, with `configs` or "
                 "the stages of self-training in it (--root_experiment_folder says where)."
             )
-        return [Experiment(path.resolve().name, path)]
+        return [ShownExperiment(path.resolve().name, path)]
     students = [folder for folder in students_of(path) if (folder / "configs").is_dir()]
     if not students:
         raise ExperimentError(f"{path} holds no student yet; go on with --resume_training latest.")
-    found = [Experiment(title_of_row(TEACHER), teacher) for teacher in _teacher(path)]
+    found = [ShownExperiment(title_of_row(TEACHER), teacher) for teacher in _teacher(path)]
     for number, folder in enumerate(students, 1):
         name = STUDENT if len(students) == 1 else f"{STUDENT}_round{number}"
-        found.append(Experiment(title_of_row(name), folder))
+        found.append(ShownExperiment(title_of_row(name), folder))
     if (path / BASELINE / "configs").is_dir():
-        found.append(Experiment(title_of_row(BASELINE), path / BASELINE))
+        found.append(ShownExperiment(title_of_row(BASELINE), path / BASELINE))
     return found
 
 

@@ -182,7 +182,7 @@ def _verdict(a: str, b: str, forbidding: list[str], tests: list[dict[str, Any]])
         return f"No winner is named: all pairs differ by exactly {test['difference']:+.2f} points."
     found += f", p = {test['p_value']:.2g}"
     if test["p_value"] >= ALPHA:
-        return f"No difference can be told from chance: {found}."
+        return f"No difference is significantly different from zero: {found}."
     better, worse = (a, b) if test["difference"] > 0 else (b, a)
     name = "A" if better is a else "B"
     verdict = f"{name} is better: {better} against {worse}, A - B on {found}."

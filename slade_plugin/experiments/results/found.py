@@ -208,7 +208,7 @@ def read_saved(folder: Path) -> Experiment:
     """
     config: dict[str, Any] = {}
     files = [folder / "configs" / f"{name}.yaml" for name in saved_areas(folder)]
-    # What the host saves if training went on with other values.
+    # What the host saves when training was resumed with other values.
     files += sorted(folder.glob(f"configs/{CONFIG_DIFF_BASE_FOLDER_NAME}*/*.yaml"))
     for path in files:
         config |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -225,7 +225,7 @@ def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
     Of a hyperparameter search only `tuned_experiments` count.
 
     Args:
-        folders: What to look through; a folder that holds another one is no reason to count twice.
+        folders: Where to search. Experiments in overlapping folders count once.
 
     Raises:
         ExperimentError: If a folder is missing, or one holds no experiment.

@@ -94,7 +94,7 @@ def published_ablation(
 
 
 def find_row(experiment: Experiment) -> str | None:
-    """The poster's row that an experiment is; None if it is none of them.
+    """Find the poster's row that an experiment reproduces; None if there is none.
 
     Data set, trunk and its weights, loss, and for students the miner are compared. Values of
     hyperparameters and lengths of training are not: the poster does not tell them all.

@@ -44,7 +44,7 @@ def tuned_experiments(search: Path) -> list[Path]:
 
 
 def note_on(search: Path) -> str:
-    """What of a search is shown."""
+    """Say which trials of a search are shown."""
     tuned = tuned_experiments(search)
     if not tuned:
         return f"{search} is a search that is not finished; nothing of it is shown"

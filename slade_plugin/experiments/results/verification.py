@@ -29,7 +29,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Reads the record of a folder.
 
     Raises:
-        ExperimentError: If there is none, or it is no JSON object.
+        ExperimentError: If it is missing or not a JSON object.
     """
     path = folder / RECORD
     try:

@@ -1,7 +1,7 @@
 """The host's Bayesian optimisation (``--bayes_opt_iters``), of experiments and of pipelines.
 
 Folders, records and the form of reports are the host's. Ours: a trial is run by `TrialRunner`, all
-is seeded, a search goes on where it was stopped, and each reproduction has a seed of its own (the
+is seeded, an interrupted search resumes, and each reproduction has a seed of its own (the
 host's differ because nothing there is seeded). Where no parameter of the teacher is searched, it is
 trained once, in the first trial, and all others take it from there.
 
@@ -185,7 +185,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
             file.write(json.dumps(ax_client.to_json_snapshot()).encode())
 
     def run_new_experiment(self, parameters: dict[str, float], name: str) -> Any:
-        """Runs a trial, or goes on with it.
+        """Run a trial, or resume it.
 
         Returns:
             What `TrialRunner.run_trial` returns; 0 and 0 if training diverged.
@@ -239,7 +239,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         if means[metric] <= 0:
             raise ExperimentError(
                 f"no trial in {self._folder} scored above 0; expected one that can be trained. "
-                "Narrow the bounds; --merge_argparse_when_resuming goes on with new ones."
+                "Narrow the bounds; --merge_argparse_when_resuming resumes with new ones."
             )
         name = self.get_sub_experiment_name(index)
         sem = math.sqrt(covariances[metric][metric])

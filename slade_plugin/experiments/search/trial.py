@@ -68,7 +68,7 @@ class TrialRunner(SladeRunner):
     # ---- running ------------------------------------------------------------------------------
 
     def run_trial(self) -> float | tuple[float, float]:
-        """Runs the trial, or goes on with it where it was stopped.
+        """Run the trial, or resume it.
 
         Returns:
             Validation accuracy, 0 to 1: the mean over split schemes and its standard error, or the

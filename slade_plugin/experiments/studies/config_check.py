@@ -20,7 +20,7 @@ from slade_plugin.stages.pipeline import Pipeline
 
 T = TypeVar("T")
 
-PLAIN = "experiment"  # the one experiment of a run that is no self-training
+PLAIN = "experiment"  # the only experiment of a plain run
 
 # What differs between runs of one setting by design.
 _OF_ONE_RUN = ("seed", "teacher_experiment", "folder", "last_folder")

@@ -1,4 +1,4 @@
-"""Does the runs of a study, several at a time, each in a process of its own.
+"""Run a study, several runs at a time, each in a process of its own.
 
 `execute` does them on this machine; `execute_on` is the same with other workers, such as those of
 `slade_plugin.experiments.studies.ray_execution`.
@@ -38,7 +38,7 @@ class Task(Protocol):
     """A run that has been started."""
 
     def poll(self) -> int | str | None:
-        """The exit code, or why there is none; None while the run goes on."""
+        """The exit code, or why there is none; None while it runs."""
 
 
 T = TypeVar("T", bound=Task)

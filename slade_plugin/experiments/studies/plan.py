@@ -1,4 +1,4 @@
-"""What a study compares, read from YAML, and the runs it takes.
+"""Read what a study compares from YAML and plan its runs.
 
 Runs are keyed by their flags: two settings, of one study or of several, that run the same command
 share one folder and so one run.
@@ -43,7 +43,7 @@ class Setting:
         flags: Words of run.py's command line.
         own_teacher: Whether it trains a teacher of its own rather than taking that of `first`.
         own_baseline: Whether it trains a baseline of its own, as long as its teacher and students.
-        control: Whether it is no rung: listed last, not compared with the row above.
+        control: Whether it is listed last and not compared with the row above.
         baseline_of: Name of the setting whose baseline it is compared with, where that is equally
             long; empty for its own. The next choice is that of `first`.
         plain: Whether it is a plain experiment rather than self-training.
@@ -123,7 +123,7 @@ class Study:
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is no YAML: {error}; expected keys and values.") from error
+            raise ConfigError(f"{path} is not YAML: {error}; expected keys and values.") from error
         try:
             return cls._read(path.stem, content)
         except ConfigError as error:
@@ -229,7 +229,7 @@ class Run:
         dataset: Name.
         seed: Of the run.
         setting: Name of the setting, the first one where several share the run.
-        flags: What decides the outcome, besides the seed and the teacher.
+        flags: Flags that decide the outcome, with the seed and the teacher.
         places: Flags that only say where things lie.
         teacher: The run whose teacher is taken; None if it trains its own.
         plain: Whether it is a plain experiment rather than self-training.
@@ -270,7 +270,7 @@ class Run:
         return f"{self.dataset} seed{self.seed} {self.setting}"
 
     def command(self) -> list[str]:
-        """Words of run.py's command line; goes on with the run if it was stopped."""
+        """Words of run.py's command line; they resume an interrupted run."""
         words = [*self.flags, *self.places, "--seed", str(self.seed)]
         words += ["--root_experiment_folder", str(self.folder)]
         words += ["--experiment_name", self.experiment.name]
@@ -365,7 +365,7 @@ def _values(words: Sequence[str]) -> dict[str, Any]:
         if word.startswith("--"):
             flag, equals, value = word.partition("=")
             if flag in RESERVED:
-                raise ConfigError(f"{flag}: the study itself says this; expected other flags.")
+                raise ConfigError(f"{flag}: the study sets this flag itself; expected other flags.")
             if flag in texts:
                 raise ConfigError(f"{flag} is given twice; expected it once.")
             current = texts[flag] = [value] if equals else []

@@ -1,9 +1,9 @@
-"""Does the runs of a study on a Ray cluster, of one machine or several, each run a task of it.
+"""Run a study on a Ray cluster of one or more machines; each run is a task.
 
 A worker process of Ray starts the same process as the executor of one machine, wherever CPUs and
 the run's share of a GPU are free. All machines share the folder of the runs; a run is locked by the
 machine that does it. Where a worker is killed its run.py ends with it, and Ray does the task again,
-which goes on from the run's last checkpoint.
+which resumes from the run's last checkpoint.
 
 It needs the extra ``ray``. Every worker imports it, so it imports neither torch nor the host.
 """
@@ -100,7 +100,7 @@ def execute(
         except (RayError, ConnectionError) as error:
             raise ExperimentError(
                 f"the Ray cluster was lost: {error}. Expected it to last until all runs are done; "
-                "the same command goes on with what is left."
+                "rerun the same command to resume."
             ) from error
 
 

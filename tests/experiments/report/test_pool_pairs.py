@@ -9,7 +9,12 @@ import torch
 
 from slade_plugin.base.errors import CheckpointError, ExperimentError
 from slade_plugin.base.files import sha256_of_file
-from slade_plugin.experiments.report.pool_pairs import Group, PoolPairs, describe_pairs, draw_pairs
+from slade_plugin.experiments.report.pool_pairs import (
+    PairGroup,
+    PoolPairs,
+    describe_pairs,
+    draw_pairs,
+)
 from slade_plugin.experiments.studies.mined_pairs import read_records
 
 
@@ -30,14 +35,14 @@ def by_hand(has_loss: Any = None) -> PoolPairs:
 def test_groups_of_two_batches_by_hand() -> None:
     """P: one pair a batch, one of two is right. N: two a batch, one of four is of one class."""
     groups = {g.title: g for g in describe_pairs(by_hand([[1, 1, 0], [1, 1, 1]]))}
-    assert groups["one pseudo label"] == Group("one pseudo label", 1, 0.5, 1)
-    assert groups["... s >= mu+"] == Group("... s >= mu+", 0.5, 1, 0.5)
-    assert groups["two pseudo labels"] == Group("two pseudo labels", 2, 0.25, 1.5)
-    assert groups["... with a loss"] == Group("... with a loss", 1.5, 1 / 3, 1.5)
-    assert groups["... the most alike hundredth"] == Group(
+    assert groups["one pseudo label"] == PairGroup("one pseudo label", 1, 0.5, 1)
+    assert groups["... s >= mu+"] == PairGroup("... s >= mu+", 0.5, 1, 0.5)
+    assert groups["two pseudo labels"] == PairGroup("two pseudo labels", 2, 0.25, 1.5)
+    assert groups["... with a loss"] == PairGroup("... with a loss", 1.5, 1 / 3, 1.5)
+    assert groups["... the most alike hundredth"] == PairGroup(
         "... the most alike hundredth", 1, 0.5, 1
     )
-    assert groups["... s <= mu-"] == Group("... s <= mu-", 1, 0, 0.5)
+    assert groups["... s <= mu-"] == PairGroup("... s <= mu-", 1, 0, 0.5)
 
 
 def test_without_a_known_loss_there_is_no_such_row() -> None:
@@ -124,7 +129,7 @@ def test_each_split_scheme_has_its_own(bench, student: Path) -> None:
 
 
 def test_a_teacher_is_refused(bench, finished: Path) -> None:
-    with pytest.raises(ExperimentError, match=r"no student with a basis_loss.*slade_basis"):
+    with pytest.raises(ExperimentError, match=r"not a student with a basis_loss.*slade_basis"):
         draw_pairs(finished / "teacher", None, str(bench.dataset_root), 1, 0)
 
 

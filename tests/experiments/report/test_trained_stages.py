@@ -68,7 +68,7 @@ def test_a_teacher_that_was_given_is_found(finished: Path, tmp_path: Path) -> No
 
 def test_what_cannot_be_shown_is_named(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    with pytest.raises(ExperimentError, match="is no experiment"):
+    with pytest.raises(ExperimentError, match="is not an experiment"):
         select_experiments([tmp_path / "new"])
     with pytest.raises(ExperimentError, match="3 experiments are given"):
         select_experiments([finished] * 3)

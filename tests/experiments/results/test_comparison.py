@@ -47,7 +47,7 @@ def test_runs_are_paired_by_seed_by_hand(method: Callable[..., Group]) -> None:
     assert test["p_value"] == pytest.approx(2 * stats.t.sf(2 * 3**0.5, 2))
     assert test["effect_size"] == pytest.approx(2)
     assert [Path(folder).name for folder in result["unpaired"]] == ["7"]
-    assert result["verdict"].startswith("No difference can be told from chance")
+    assert result["verdict"].startswith("No difference is significantly different from zero")
     assert {"where": "num_epochs_train", "a": 1, "b": 2} in result["other_differences"]
 
 

@@ -313,7 +313,7 @@ def test_what_is_no_study_is_named(tmp_path: Path, content: str) -> None:
             {"settings": {"whole": {"baseline": "whole"}}},
             "whole has baseline 'whole'; expected true, false or a setting that .*: there is none",
         ),
-        ({"settings": {"a": "--seed 3"}}, "--seed: the study itself says this"),
+        ({"settings": {"a": "--seed 3"}}, "--seed: the study sets this flag itself"),
         ({"controls": {"plain": None}}, "plain names more than one row"),
         ({"reference": "pale"}, "reference is 'pale'; expected one of settings or controls: "),
         ({"controls": {"teacher": None}}, "teacher names more than one row"),
@@ -471,7 +471,7 @@ def test_the_special_wins_over_the_general(tmp_path: Path) -> None:
     ("extra", "message"),
     [
         (["x"], "'x' follows no flag"),
-        (["--seed", "3"], "--seed: the study itself says this"),
+        (["--seed", "3"], "--seed: the study sets this flag itself"),
         (["--x", "1", "--x=2"], "--x is given twice"),
         (["--x", "{a: 1"], r"(?s)--x is '\{a: 1'.*expected \{KEY: VALUE\}"),
     ],
