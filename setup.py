@@ -113,7 +113,7 @@ setup(
         "Operating System :: POSIX :: Linux",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
-    # The code needs 3.11. Newer versions than those above are not refused: nothing is known to fail.
+    # The code needs 3.11. No newer version is known to fail, so none is refused.
     python_requires=">=3.11",
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,

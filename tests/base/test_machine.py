@@ -155,7 +155,7 @@ def test_every_door_decides_before_torch_is_loaded(door: str) -> None:
 
 
 def test_freed_memory_is_kept() -> None:
-    """A second process frees and takes 24 MiB again and again, which costs no page after a while."""
+    """Taking and freeing 24 MiB again and again costs new pages only once."""
     code = (
         "import ctypes, resource\n"
         "from slade_plugin.base import machine\n"
@@ -164,8 +164,8 @@ def test_freed_memory_is_kept() -> None:
         "libc.malloc.restype = libc.memset.restype = ctypes.c_void_p\n"
         "def take():\n"
         "    blocks = [libc.malloc(ctypes.c_size_t(1 << 23)) for _ in range(3)]\n"
-        "    for block in blocks: libc.memset(ctypes.c_void_p(block), 1, ctypes.c_size_t(1 << 23))\n"
-        "    for block in blocks: libc.free(ctypes.c_void_p(block))\n"
+        "    for b in blocks: libc.memset(ctypes.c_void_p(b), 1, ctypes.c_size_t(1 << 23))\n"
+        "    for b in blocks: libc.free(ctypes.c_void_p(b))\n"
         "take()\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "for _ in range(20): take()\n"
