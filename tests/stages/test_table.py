@@ -11,7 +11,6 @@ from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from pytorch_metric_learning.utils.logging_presets import HookContainer, get_record_keeper
 
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.stages.stages import title_of_row
 from slade_plugin.stages.table import (
     METRICS,
     build_rows,
