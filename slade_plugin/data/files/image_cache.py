@@ -35,8 +35,8 @@ from tqdm import tqdm
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file, write_manifest
-from slade_plugin.data.files.cache_settings import CacheSettings
 from slade_plugin.base.machine import usable_cores
+from slade_plugin.data.files.cache_settings import CacheSettings
 
 logger = logging.getLogger(__name__)
 
