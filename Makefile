@@ -5,11 +5,11 @@
 # make clean  removes .venv and what building left behind; experiments/ stays
 #
 # The environment is .venv, made when a target needs it and renewed when setup.py changes.
-# Another interpreter: make test PYTHON=/path/to/python3.12
+# Another interpreter: make test PYTHON=/path/to/python3.14 VENV=.venv314
 
-PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	command -v $$p >/dev/null 2>&1 && \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' && \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' 2>/dev/null && \
 	echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -60,7 +60,7 @@ clean:
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || \
-		{ echo "No Python 3.11 or 3.12 found; name one: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 1; }
+		{ echo "No Python from 3.11 on found; name one: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.stamp: setup.py | $(BIN)/python

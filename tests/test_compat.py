@@ -19,8 +19,9 @@ from powerful_benchmarker.ensembles import ConcatenateEmbeddings
 from powerful_benchmarker.factories import SamplerFactory
 from powerful_benchmarker.utils import common_functions as c_f
 from pytorch_metric_learning import losses, samplers
+from pytorch_metric_learning.trainers import base_trainer
 from pytorch_metric_learning.utils import common_functions as pml_cf
-from pytorch_metric_learning.utils import loss_and_miner_utils
+from pytorch_metric_learning.utils import loss_and_miner_utils, stat_utils
 from record_keeper.db_utils import DBManager
 
 from slade_plugin import compat
@@ -354,6 +355,52 @@ def test_records_without_lists_take_the_hosts_way(
     database = DBManager(str(tmp_path / "logs.db"))
     database.write("losses", {"loss": [0.5]})
     assert database.query("SELECT loss FROM losses")[0]["loss"] == 0.5
+
+
+def test_a_query_that_fails_closes_its_connection(tmp_path: Path) -> None:
+    database = DBManager(str(tmp_path / "logs.db"))
+    opened = []
+    original = DBManager.open
+
+    def open_and_note(self: DBManager) -> None:
+        original(self)
+        opened.append(self.conn)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DBManager, "open", open_and_note)
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            database.query("SELECT x FROM y")
+        database.write("y", {"x": [1.0]})
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        DBManager(str(tmp_path / "nowhere" / "logs.db")).query("SELECT 1")
+
+
+# ---- bars and warnings of the host --------------------------------------------------------------
+
+
+def test_the_host_s_bars_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    bar = base_trainer.tqdm.tqdm(range(3))
+    assert list(bar) == [0, 1, 2]
+    bar.set_description("total_loss=1")
+    assert capfd.readouterr() == ("", "")
+    compat.undo("silent_bars")
+    list(base_trainer.tqdm.tqdm(range(3)))
+    assert "3/3" in capfd.readouterr().err
+    compat.apply()
+
+
+def test_clustering_few_images_is_silent_and_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+    points = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    ours = stat_utils.run_kmeans(points, 5)
+    assert "WARNING" not in "".join(capfd.readouterr())
+    compat.undo("silent_clustering")
+    theirs = stat_utils.run_kmeans(points, 5)
+    assert "WARNING clustering" in "".join(capfd.readouterr())
+    compat.apply()
+    assert ours == theirs
 
 
 # ---- Ax, which takes seconds to import ----------------------------------------------------------

@@ -18,6 +18,7 @@ import slade_plugin
 from slade_plugin.base import plugins
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import write_json
+from slade_plugin.base.machine import usable_cores
 
 ENVIRONMENT_FILE = "environment.json"
 _CPUINFO = Path("/proc/cpuinfo")
@@ -40,7 +41,9 @@ def describe_environment() -> dict[str, Any]:
             "processor": platform.machine(),
             "cpu": _cpu_model(),
             "cores": os.cpu_count(),
+            "usable_cores": usable_cores(),
             "torch_threads": torch.get_num_threads(),
+            "threads_wait": os.environ.get("OMP_WAIT_POLICY"),
             "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         },
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],

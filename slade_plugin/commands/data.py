@@ -22,6 +22,7 @@ import yaml
 
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.base.machine import usable_cores
 from slade_plugin.base.suggestions import nearest
 from slade_plugin.commands.arguments import check_at_least, command_parser
 from slade_plugin.config.lookup import check_arguments
@@ -40,7 +41,6 @@ from slade_plugin.data.inspection.description import (
 )
 from slade_plugin.data.inspection.duplicates import find_duplicates
 from slade_plugin.data.inspection.file_probe import probe_files
-from slade_plugin.data.inspection.parallel import available_cores
 
 EXIT_PROBLEM = 1
 
@@ -223,7 +223,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add = reading.add_argument
     add("--decode", action="store_true", help="decode every image, not only its header")
     add("--options", default="{}", help='of the data set, as "{min_images_per_class: 5}"')
-    add("--workers", type=int, default=available_cores(), help="processes (default: the cores)")
+    add("--workers", type=int, default=usable_cores(), help="processes (default: the cores)")
     add("--out", type=Path, help="also write the report: FILE.md or FILE.json")
     commands: Any = top.add_subparsers(required=True, metavar="verify|describe|download")
 

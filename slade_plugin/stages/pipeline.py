@@ -4,12 +4,14 @@ Each trained stage is a plain experiment of the host in a folder of its own, so 
 work on it. Which stages there are: `slade_plugin.stages.stages`.
 """
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import write_json
+from slade_plugin.base.progress import Progress
 from slade_plugin.config.experiment_folder import (
     STATE_FILE,
     check_folder_is_free,
@@ -59,10 +61,11 @@ class Pipeline:
         """
         state = self._begin()
         own = [stage for stage in self.stages if stage.given is None]
+        progress = Progress([(stage.title, stage.images_drawn()) for stage in own])
         for number, stage in enumerate(own, 1):
             text = "already done" if state.is_done(stage.name) else stage.describe()
             print(f"[{number}/{len(own)}] {stage.title}: {text}")
-            with state.timed(stage.name) as entry:
+            with state.timed(stage.name) as entry, progress.part(number - 1):
                 stage.run(entry)
         return self._write_table()
 
@@ -99,6 +102,15 @@ class Pipeline:
             check_folder_is_free(self.folder)
         return RunState(self.folder) if fresh else RunState.read(self.folder)
 
+    def _what_next(self) -> str:
+        program = Path(sys.argv[0]).name
+        program = program if program == "slade-bench" else "python run.py"
+        return (
+            f"See what was retrieved:  {program} report {self.folder}\n"
+            f"Try your own images:     {program} --config_loss slade "
+            "--config_dataset folders_small --labeled FOLDER --unlabeled FOLDER"
+        )
+
     def _report_leakage(self, findings: list[Findings]) -> None:
         for report in (found.leakage for found in findings):
             if report is not None:
@@ -114,7 +126,10 @@ class Pipeline:
         results = {row: read_experiment(folder, EVALUATED) for row, folder in rows.items()}
         titles = {row: title_of_row(row) for row in rows}
         text, table = write_tables(self.folder / "results", results, titles)
-        print(f"\n{text}\nSaved as {self.folder / 'results'}/table.md, .csv and .json")
+        print(
+            f"\n{text}\nPercent. With split schemes and R-precision: "
+            f"{self.folder / 'results'}/table.md, .csv and .json\n\n{self._what_next()}"
+        )
         return table
 
 

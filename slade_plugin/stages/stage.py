@@ -72,6 +72,17 @@ class Stage(ABC):
         """Its `experiment` in the table."""
         return row_name(self.kind, self.number, self.command.rounds if self.in_every_round else 1)
 
+    def images_drawn(self) -> float:
+        """About how many images it trains on, which says how long it takes; 0 if it trains none."""
+        args = self.command.configs.get(self.name)
+        if args is None:
+            return 0
+        (settings,) = args.trainer.values()
+        batch = settings["batch_size"] + settings.get("unlabeled_batch_size", 0)
+        epochs = args.num_epochs_train
+        epochs = epochs if isinstance(epochs, int) else max(epochs.values())
+        return float(epochs * (settings.get("iterations_per_epoch") or 1) * batch)
+
     @property
     def config(self) -> Any:
         """Its merged config, if it is an experiment of the host."""

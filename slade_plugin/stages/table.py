@@ -133,24 +133,49 @@ def build_rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
-    """The table for terminal and Markdown, percent, mean with its 95 % interval.
+    """The whole table, percent, mean with its 95 % interval.
 
     Args:
         rows: What `build_rows` gave.
         titles: Title of each experiment.
     """
     columns = _columns(rows)
-    header = ["experiment", "split", "split scheme", *columns.values()]
-    lines = [header]
+    lines = [["experiment", "split", "split scheme", *columns.values()]]
     for row in rows:
         cells = [titles[row["experiment"]], row["split"]]
         cells.append("**mean**" if row["split_scheme"] == "mean" else row["split_scheme"])
-        for metric in columns:
-            half = row.get(f"{metric}_interval95", float("nan"))
-            mean = f"{row[metric]:.2f}" if metric in row else ""
-            cells.append(mean + ("" if np.isnan(half) else f" ± {half:.2f}"))
-        lines.append(cells)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+        lines.append([*cells, *(_cell(row, metric) for metric in columns)])
+    return _aligned(lines)
+
+
+def summarize(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
+    """The means alone, one row an experiment, val and test side by side.
+
+    The arguments are those of `to_markdown`. R-precision, which says what MAP@R says, is left out.
+    """
+    means = {(r["experiment"], r["split"]): r for r in rows if r["split_scheme"] == "mean"}
+    columns = {
+        f"{split} {title}": (split, metric)
+        for metric, title in _columns(rows).items()
+        for split in dict.fromkeys(split for _, split in means)
+        if metric != "r_precision"
+        and any(metric in row for key, row in means.items() if key[1] == split)
+    }
+    lines = [["experiment", *columns]]
+    for experiment in dict.fromkeys(experiment for experiment, _ in means):
+        cells = [_cell(means.get((experiment, s), {}), metric) for s, metric in columns.values()]
+        lines.append([titles[experiment], *cells])
+    return _aligned(lines)
+
+
+def _cell(row: Mapping[str, Any], metric: str) -> str:
+    half = row.get(f"{metric}_interval95", float("nan"))
+    mean = f"{row[metric]:.2f}" if metric in row else ""
+    return mean + ("" if np.isnan(half) else f" ± {half:.2f}")
+
+
+def _aligned(lines: list[list[str]]) -> str:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = [" | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
     text.insert(1, "-|-".join("-" * w for w in widths))
     return "\n".join(f"| {line} |" for line in text)
@@ -167,13 +192,12 @@ def write_tables(
         titles: Title of each experiment.
 
     Returns:
-        The Markdown text and the content of table.json.
+        The summary and the content of table.json.
     """
     rows = build_rows(results)
-    text = to_markdown(rows, titles)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "table.md") as file:
-        file.write(f"{text}\n".encode())
+        file.write(f"{to_markdown(rows, titles)}\n".encode())
     buffer = io.StringIO()
     metrics = _columns(rows)
     columns = ["experiment", "split", "split_scheme", *metrics]
@@ -185,4 +209,4 @@ def write_tables(
         file.write(buffer.getvalue().encode())
     table = {"unit": "percent", "interval": "95 %, Student's t over split schemes", "rows": rows}
     write_json(folder / "table.json", table)
-    return text, table
+    return summarize(rows, titles), table

@@ -361,10 +361,10 @@ def test_data_set_config_names_one_data_set(name: str, getter: Any) -> None:
     config = merge({"config_dataset": name})
     (dataset,) = config["dataset"]
     assert callable(getter.get("dataset", class_name=dataset, return_uninitialized=True)[0])
-    assert ("unlabeled_dataset" in config) == (name in (*OURS, *PAIRS))
+    assert ("unlabeled_dataset" in config) == (name in (*OURS, *PAIRS, "two_split_schemes"))
     (split_manager,) = config["split_manager"].values()
     assert split_manager["num_training_sets"] == (
-        2 if name in OURS else 1 if name == "in_shop_fashion200k" else 4
+        2 if name == "two_split_schemes" else 1 if name in (*OURS, "in_shop_fashion200k") else 4
     )
 
 

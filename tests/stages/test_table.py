@@ -16,6 +16,7 @@ from slade_plugin.stages.table import (
     build_rows,
     mean_and_interval,
     read_experiment,
+    summarize,
     to_markdown,
     write_tables,
 )
@@ -172,6 +173,18 @@ def test_rows_by_hand(results: dict[str, Any]) -> None:
     assert "precision_at_1_interval95" not in rows[0]
 
 
+def read_cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+
+
+def test_the_summary_has_a_row_an_experiment(results: dict[str, Any]) -> None:
+    cells = read_cells(summarize(build_rows(results), TITLES))
+    assert cells[0] == ["experiment", "test MAP@R", "val MAP@R", "test P@1", "val P@1"]
+    assert cells[2][1:] == ["8.00 ± 0.00", "", "8.00 ± 0.00", ""]  # not evaluated on val
+    assert [row[0] for row in cells[3:]] == ["student"]
+    assert [cells[3][column] for column in (1, 3)] == ["12.00 ± 25.41"] * 2
+
+
 def test_markdown_by_hand(results: dict[str, Any]) -> None:
     lines = to_markdown(build_rows(results), TITLES).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -190,7 +203,8 @@ def test_recall_at_k_has_columns_where_an_experiment_recorded_it(
     recalls = {f"recall_at_{k}": {"s0": k / 10, "s1": k / 5} for k in (10, 2)}
     results["student"] = {"test": results["student"]["test"] | recalls}
     text, table = write_tables(tmp_path, results, TITLES)
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    assert read_cells(text)[0][-2:] == ["test R@2", "test R@10"]  # none on val
+    cells = read_cells((tmp_path / "table.md").read_text())
     assert cells[0][3:] == ["MAP@R", "RP", "P@1", "R@2", "R@10"]
     assert cells[2][-2:] == ["", ""]
     assert cells[-2][-2:] == ["0.40", "2.00"]
@@ -206,11 +220,9 @@ def test_the_three_files_say_the_same(results: dict[str, Any], tmp_path: Path) -
     text, table = write_tables(tmp_path / "new" / "results", results, TITLES)
     folder = tmp_path / "new" / "results"
     assert sorted(p.name for p in folder.iterdir()) == ["table.csv", "table.json", "table.md"]
-    assert (
-        (folder / "table.md").read_text()
-        == text + "\n"
-        == to_markdown(table["rows"], TITLES) + "\n"
-    )
+    assert text == summarize(table["rows"], TITLES)
+    whole = to_markdown(table["rows"], TITLES)
+    assert (folder / "table.md").read_text() == whole + "\n"
     assert json.loads((folder / "table.json").read_text()) == table
     assert (table["unit"], table["rows"]) == ("percent", build_rows(results))
     with (folder / "table.csv").open(newline="") as file:

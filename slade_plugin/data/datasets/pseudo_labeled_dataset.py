@@ -1,9 +1,10 @@
 """The unlabeled pool under the pseudo labels of a teacher."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from slade_plugin.base.errors import DataError
 
@@ -49,9 +50,14 @@ class PseudoLabeledDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """{"data": image, "label": pseudo label, "pool_index": place in the whole pool}."""
-        pool_index = int(self.pool_index[index])
-        return {
-            IMAGE: self.pool[pool_index][IMAGE],
-            LABEL: int(self.labels[index]),
-            POOL_INDEX: pool_index,
-        }
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The items of a batch, for which torch's data loader asks together."""
+        places = self.pool_index[np.asarray(indices)].tolist()
+        labels = self.labels[np.asarray(indices)].tolist()
+        pool = Subset(self.pool, places).__getitems__(list(range(len(places))))
+        return [
+            {IMAGE: item[IMAGE], LABEL: label, POOL_INDEX: place}
+            for item, label, place in zip(pool, labels, places, strict=True)
+        ]

@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file, write_manifest
+from slade_plugin.base.machine import usable_cores
 from slade_plugin.data.files.cache_settings import CacheSettings
 
 logger = logging.getLogger(__name__)
@@ -207,7 +208,7 @@ class ImageCache:
         rows.truncate(done * _COLUMNS * _ROW.itemsize)
         logger.info("%s: resizing %d images, once", self._pixels_path, number - done)
         with (
-            ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads,
+            ThreadPoolExecutor(usable_cores()) as threads,
             tqdm(total=number, initial=done, desc="resizing images", unit="img") as progress,
         ):
             for first in range(done, number, _CHUNK):

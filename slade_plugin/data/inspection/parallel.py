@@ -1,6 +1,5 @@
 """Calls one function on many files, in processes, with a progress bar."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,13 +7,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from slade_plugin.base.errors import DataError
+from slade_plugin.base.machine import usable_cores
 
 _FILES_AT_A_TIME = 32
-
-
-def available_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def over_files(
@@ -29,7 +24,7 @@ def over_files(
     Args:
         function: Of one item. Its result can be pickled.
         items: Paths, or one object a path.
-        workers: Processes; 0 for this one alone. At most `available_cores` are started.
+        workers: Processes; 0 for this one alone. At most `usable_cores` are started.
         title: For the progress bar.
         progress: Whether to show it.
 
@@ -42,7 +37,7 @@ def over_files(
     loader = DataLoader(
         _Results(function, items),
         batch_size=_FILES_AT_A_TIME,
-        num_workers=min(workers, available_cores()),
+        num_workers=min(workers, usable_cores()),
         collate_fn=list,
     )
     results: list[Any] = []

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import IO, Generic, Protocol, TypeVar
 
 from slade_plugin.base.files import write_json
+from slade_plugin.base.machine import restore_environment
 from slade_plugin.experiments.studies.plan import Run
 
 RUN_PY = (sys.executable, "-c", "import sys; from slade_plugin.cli import main; sys.exit(main())")
@@ -85,6 +86,7 @@ def execute(
     Raises:
         KeyboardInterrupt: When interrupted, after the running processes were stopped.
     """
+    restore_environment()
     return execute_on(_Processes(jobs, gpus, program), runs)
 
 

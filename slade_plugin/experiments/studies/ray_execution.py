@@ -31,6 +31,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import slade_plugin
 from slade_plugin.base.errors import ConfigError, ExperimentError
+from slade_plugin.base.machine import restore_environment
 from slade_plugin.experiments.studies.execution import (
     RUN_PY,
     Failure,
@@ -92,6 +93,7 @@ def execute(
     waiting = [run for run in dict.fromkeys(runs) if not run.finished]
     if not waiting:
         return []
+    restore_environment()  # or Ray takes it for the user's
     with _connected(address):
         try:
             workers = _RayWorkers(jobs, cpus, gpus, program)

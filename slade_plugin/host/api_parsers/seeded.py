@@ -13,6 +13,7 @@ from slade_plugin.host.api_parsers.growing_records import allow_late_series
 from slade_plugin.host.api_parsers.starting_trunk import record_start, start_trunks
 from slade_plugin.host.api_parsers.training_length import TrainingLength
 from slade_plugin.host.checkpoints.training_state import TrainingState
+from slade_plugin.host.hooks.live_progress import report_progress
 
 
 class _Seeded(TrainingLength):
@@ -58,6 +59,7 @@ class _Seeded(TrainingLength):
         """The host's trainer, with the further state that a checkpoint needs."""
         trainer = super().get_trainer(**kwargs)  # type: ignore[misc]
         trainer.training_state = TrainingState(trainer)
+        report_progress(trainer, self, self._num_epochs)
         return trainer
 
     def should_train(self, num_epochs: int, split_scheme_name: str) -> bool:

@@ -59,7 +59,7 @@ class SladeTester(GlobalEmbeddingSpaceTester):
         array: Any = None
         start = 0
         with torch.no_grad():
-            for batch in tqdm.tqdm(loader, desc="embedding the pool", unit="batch"):
+            for batch in tqdm.tqdm(loader, "embedding the pool", disable=None, leave=False):
                 output = self.get_embeddings_for_eval(trunk, embedder, batch[IMAGE])
                 embeddings = output.float().cpu().numpy()
                 # First, since normalize itself meets NaN with a ValueError.

@@ -205,7 +205,8 @@ class SwAVTraining:
         )
         self.swav.train()
         losses = []
-        bar = tqdm.tqdm(loader, desc=f"SwAV {name}, epoch {epoch} of {settings.num_epochs}")
+        title = f"SwAV {name}, epoch {epoch} of {settings.num_epochs}"
+        bar = tqdm.tqdm(loader, title, disable=None, leave=False)
         for step, views in enumerate(bar, (epoch - 1) * self.steps_per_epoch):
             lr = self._set_lr(step)
             loss = self.swav([view.to(self.device) for view in views], epoch)
@@ -220,9 +221,11 @@ class SwAVTraining:
             self.optimizer.step()
             losses.append(value)
             bar.set_postfix(loss=f"{value:.3f}")
+        loss_of_epoch = math.fsum(losses) / len(losses)
+        print(f"      {title}: loss {loss_of_epoch:.3f}", flush=True)
         return {
             "epoch": epoch,
-            "loss": math.fsum(losses) / len(losses),
+            "loss": loss_of_epoch,
             "lr": lr,
             "seconds": round(time.perf_counter() - started, 3),
         }

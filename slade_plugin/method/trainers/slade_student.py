@@ -232,7 +232,8 @@ class SladeStudent(MetricLossOnly):
         self.set_to_eval()
         basis_loss, optimizer = self.loss_funcs["basis_loss"], self.optimizers[BASIS_OPTIMIZER]
         basis_loss.train()
-        for _ in tqdm.tqdm(range(self.basis_warmup_iterations), desc="warming up the basis"):
+        steps = range(self.basis_warmup_iterations)
+        for _ in tqdm.tqdm(steps, "warming up the basis", disable=None, leave=False):
             images, labels, unlabeled_images, pseudo_labels, _ = self.get_batch()
             with torch.no_grad():
                 embeddings = self.embed_together(images, unlabeled_images)

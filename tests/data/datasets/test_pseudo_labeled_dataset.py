@@ -50,6 +50,21 @@ def test_a_loader_makes_batches_of_integers() -> None:
     assert batch[IMAGE].shape == (3, 1, 2, 2)
 
 
+def test_a_pool_that_makes_batches_is_asked_for_them() -> None:
+    class Batches(Pool):
+        def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+            asked.append(indices)
+            return [self[index] for index in indices]
+
+    asked: list[list[int]] = []
+    dataset = PseudoLabeledDataset(Batches(), np.array([4, 1, 0]), np.array([12, 10, 12]))
+    (batch,) = DataLoader(dataset, batch_size=3)
+    assert asked == [[4, 1, 0]]
+    assert batch[IMAGE][:, 0, 0, 0].tolist() == [4, 1, 0]
+    with pytest.raises(IndexError):
+        dataset[3]
+
+
 def test_different_lengths_are_refused() -> None:
     with pytest.raises(DataError, match="2 images of the pool but 1 pseudo labels"):
         PseudoLabeledDataset(Pool(), np.array([0, 1]), np.array([3]))

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torchvision.transforms import Compose, Normalize, RandomAffine, ToTensor
 
 from slade_plugin.base.errors import ConfigError, DataError, ExperimentError
 from slade_plugin.data.datasets.stored_images import StoredImages, check_writable, store
@@ -31,6 +33,23 @@ def test_what_is_stored_is_read(manifest: Path) -> None:
     for dataset, expected in ((labeled, IMAGES[:3]), (pool, IMAGES[3:])):
         np.testing.assert_array_equal([np.asarray(item["data"]) for item in dataset], expected)
     assert labeled.fingerprint != pool.fingerprint
+
+
+@pytest.mark.parametrize("random", [False, True])
+@pytest.mark.parametrize("subset", ["labeled", "unlabeled"])
+def test_a_batch_is_its_items_bit_for_bit(manifest: Path, subset: str, random: bool) -> None:
+    steps = [ToTensor(), Normalize([0.5], [0.32])]
+    data = Squares(manifest, Compose([RandomAffine(90), *steps] if random else steps), subset)
+    torch.manual_seed(3)
+    batch = data.__getitems__([2, 0, -1])
+    torch.manual_seed(3)
+    for found, expected in zip(batch, (data[2], data[0], data[-1]), strict=True):
+        assert found["label"] == expected["label"]
+        assert type(found["label"]) is int
+        assert torch.equal(found["data"], expected["data"])
+        assert found["data"].shape == (1, 4, 4)
+    with pytest.raises(IndexError):
+        data.__getitems__([3])
 
 
 def test_the_manifest_says_how_they_were_made_and_names_the_array(manifest: Path) -> None:

@@ -49,6 +49,26 @@ def test_each_block_may_have_its_own_channels() -> None:
     assert trunk(torch.randn(2, 1, 32, 32)).shape == (2, 64)
 
 
+def test_pooling_before_relu_is_the_usual_order_bit_for_bit() -> None:
+    """Output, gradients and state after a few steps; whole numbers make ties."""
+    ours = conv4(hidden_size=8)
+    usual = copy.deepcopy(ours)
+    for block in usual.blocks:
+        assert [type(layer) for layer in block[2:]] == [nn.MaxPool2d, nn.ReLU]
+        block[2], block[3] = block[3], block[2]
+    images = torch.randint(-2, 3, (8, 1, 32, 32)).float()
+    for trunk in (ours, usual):
+        optimizer = torch.optim.Adam(trunk.parameters())
+        for _ in range(3):
+            optimizer.zero_grad()
+            trunk(images).square().mean().backward()
+            optimizer.step()
+    for a, b in zip(ours.state_dict().values(), usual.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(ours.parameters(), usual.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+
+
 def test_every_parameter_gets_a_gradient() -> None:
     trunk = conv4(hidden_size=8)
     trunk(torch.randn(4, 1, 32, 32)).square().mean().backward()
