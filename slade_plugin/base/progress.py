@@ -4,6 +4,7 @@
 step and epoch where it stands (`current`), without knowing what it is a part of.
 """
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -88,7 +89,8 @@ class Progress:
             return
         line = self._line(position, loss, accuracy)
         if self._bar is None:
-            self._bar = tqdm(desc=line, bar_format="{desc}", leave=False, dynamic_ncols=True)
+            columns = shutil.get_terminal_size().columns  # 80 where a terminal says 0
+            self._bar = tqdm(desc=line, bar_format="{desc}", leave=False, ncols=columns)
         self._bar.set_description_str(line, refresh=False)
         self._bar.update()  # draws it a few times a second
 
