@@ -108,7 +108,7 @@ def test_a_name_of_torchvision_s_weights_is_their_file(
     ("architecture", "text"),
     [
         ("resnet5O", r"no architecture 'resnet5O' \(did you mean 'resnet50'\?\)"),
-        ("squeezenet1_0", "does not end in a linear layer fc"),
+        ("fasterrcnn_resnet50_fpn", "no architecture 'fasterrcnn_resnet50_fpn'"),
     ],
 )
 def test_a_wrong_architecture_is_named(architecture: str, text: str) -> None:
@@ -133,10 +133,123 @@ def test_max_pooling_and_layer_norm_follow_the_feature_maps() -> None:
     assert torch.allclose(features, centred / deviation, atol=1e-5)
 
 
-# shufflenet takes the mean itself, so nothing can stand in its place.
+# The others take the mean themselves or cut the maps in pieces: nothing can stand in that place.
 @pytest.mark.parametrize(
-    ("architecture", "pooling"), [("resnet18", "mean"), ("shufflenet_v2_x0_5", "max")]
+    ("architecture", "pooling"),
+    [("resnet18", "mean"), ("shufflenet_v2_x0_5", "max"), ("alexnet", "max")],
 )
 def test_a_pooling_that_cannot_be_is_refused(architecture: str, pooling: str) -> None:
     with pytest.raises(ConfigError, match=f"pooling is '{pooling}' for {architecture}"):
         TorchvisionTrunk(architecture, pooling=pooling)
+
+
+# One of each family, as small as there is, and the number of features before its last layer.
+FAMILIES = {
+    "alexnet": 4096,
+    "convnext_tiny": 768,
+    "densenet121": 1024,
+    "efficientnet_b0": 1280,
+    "efficientnet_v2_s": 1280,
+    "googlenet": 1024,
+    "inception_v3": 2048,
+    "maxvit_t": 512,
+    "mnasnet0_5": 1280,
+    "mobilenet_v2": 1280,
+    "mobilenet_v3_small": 1024,
+    "regnet_y_400mf": 440,
+    "resnet18": 512,
+    "shufflenet_v2_x0_5": 1024,
+    "squeezenet1_1": 512,
+    "swin_t": 768,
+    "swin_v2_t": 768,
+    "vgg11": 4096,
+    "vit_b_16": 768,
+}
+# Computes while it is built, which the device "meta" cannot.
+BUILT_ON_CPU = "regnet"
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_every_family_gives_the_features_before_its_last_layer(architecture: str) -> None:
+    device = "cpu" if architecture.startswith(BUILT_ON_CPU) else "meta"  # meta: shapes only
+    with torch.device(device):
+        trunk = TorchvisionTrunk(architecture)
+        images = torch.zeros(2, 3, 224, 224)
+    assert isinstance(trunk.fc, nn.Linear)
+    assert trunk.fc.in_features == FAMILIES[architecture]
+    trunk.fc = nn.Identity()
+    assert trunk.train()(images).shape == trunk.eval()(images).shape == (2, FAMILIES[architecture])
+
+
+@pytest.mark.long
+def test_every_classification_network_of_torchvision_can_be_built() -> None:
+    names = torchvision.models.list_models(module=torchvision.models)
+    assert len(names) >= 80
+    for name in names:
+        if not name.startswith(BUILT_ON_CPU):
+            with torch.device("meta"):
+                trunk = TorchvisionTrunk(name)
+            (fc,) = [m for m in trunk.modules() if getattr(m, "out_features", 0) == 1000]
+            assert fc is trunk.fc, name
+
+
+def test_squeezenet_loses_its_convolution_and_mobilenet_its_dropout() -> None:
+    squeezenet = TorchvisionTrunk("squeezenet1_1").train()
+    squeezenet.fc = nn.Identity()
+    images = torch.randn(2, 3, 64, 64)
+    features = squeezenet.body.features(images).mean(dim=(2, 3))
+    assert torch.allclose(squeezenet(images), features, atol=1e-6)
+    for architecture in ("squeezenet1_1", "mobilenet_v3_small"):
+        trunk = TorchvisionTrunk(architecture)
+        assert not [m for m in trunk.body.classifier if isinstance(m, nn.Dropout)]
+    # One in the middle stays, it is a part of the network.
+    with torch.device("meta"):
+        layers = [type(m).__name__ for m in TorchvisionTrunk("alexnet").body.classifier]
+    assert layers == ["Dropout", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Identity"]
+
+
+def test_weights_of_a_network_that_ends_otherwise(tmp_path: Path) -> None:
+    """The file is torchvision's own; the convolution that was the classifier is left over."""
+    whole = torchvision.models.squeezenet1_1()
+    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    trunk = TorchvisionTrunk("squeezenet1_1", str(tmp_path / "w.pth"))
+    assert trunk.loaded_weights is not None
+    assert trunk.loaded_weights.left_over == {"classifier": 2}
+    assert torch.equal(trunk.body.features[0].weight, whole.features[0].weight)
+
+
+def test_max_pooling_of_squeezenet() -> None:
+    trunk = TorchvisionTrunk("squeezenet1_1", pooling="max").eval()
+    trunk.fc = nn.Identity()
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(trunk(images), trunk.body.features(images).amax(dim=(2, 3)))
+
+
+def test_channels_last_changes_the_layout_and_not_the_numbers() -> None:
+    plain = TorchvisionTrunk("squeezenet1_1").eval()
+    other = TorchvisionTrunk("squeezenet1_1", channels_last=True).eval()
+    weight = other.body.features[0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    other.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.allclose(plain(images), other(images), rtol=1e-4, atol=1e-5)
+
+
+def test_options_reach_torchvision() -> None:
+    with torch.device("meta"):
+        trunk = TorchvisionTrunk("vit_b_16", options={"image_size": 96})
+        trunk.fc = nn.Identity()
+        assert trunk(torch.zeros(1, 3, 96, 96)).shape == (1, 768)
+    with pytest.raises(ConfigError, match=r"cannot build resnet18 with the options.*image_sise"):
+        TorchvisionTrunk("resnet18", options={"image_sise": 96})
+
+
+@pytest.mark.parametrize(("weights", "expected"), [("IMAGENET1K_V1", True), (None, False)])
+def test_googlenet_converts_images_for_torchvision_s_weights_only(
+    weights: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "slade_plugin.method.models.torchvision_trunk.load_weights", lambda *_: None
+    )
+    with torch.device("meta"):
+        assert TorchvisionTrunk("googlenet", weights).body.transform_input is expected
