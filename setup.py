@@ -52,9 +52,10 @@ INSTALL_REQUIRES = [
     "tqdm",
 ]
 
-# Imported only where a config asks for it; icons: where the Icons data set is built. lightly brings
-# pytorch-lightning, torchmetrics and hydra-core along, which the plugin does not use. Ax 1.4 is to
-# drop AxClient, which the host's search is written for.
+# Imported only where a config asks for it; icons and furniture: where the data set is built.
+# lightly brings pytorch-lightning, torchmetrics and hydra-core along, which nothing here uses.
+# Ax 1.4 is to drop AxClient, which the host's search is written for.
+FURNITURE = ["moderngl>=5.10"]
 ICONS = ["resvg-py>=0.5"]
 # torch.onnx.export needs onnxscript; onnxruntime checks what it wrote.
 ONNX = ["onnx", "onnxruntime", "onnxscript"]
@@ -66,6 +67,7 @@ TIMM = ["timm>=1.0"]
 UMAP = ["umap-learn>=0.5.8"]
 
 EXTRAS_REQUIRE = {
+    "furniture": FURNITURE,
     "icons": ICONS,
     "onnx": ONNX,
     "ray": RAY,
@@ -77,6 +79,7 @@ EXTRAS_REQUIRE = {
     # Pinned, so that a check passes or fails alike everywhere; .pre-commit-config.yaml holds the
     # same versions and tests/test_packaging.py compares them.
     "test": [
+        *FURNITURE,
         *ICONS,
         *ONNX,
         *RAY,

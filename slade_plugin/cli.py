@@ -250,7 +250,7 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
 Other commands, each with its own --help:
   show-config [FLAGS]                        the merged config and the file behind each value
   data verify|describe|download NAME ROOT    data sets of image files
-  build glyphs|icons                         data sets that are rendered on this machine
+  build furniture|glyphs|icons               data sets that are rendered on this machine
   results DIR...                             one table of all experiments in these folders
   compare A B                                whether two methods differ and are comparable
   report EXPERIMENT [EXPERIMENT]             one experiment, or two compared, as an HTML page

@@ -91,8 +91,8 @@ def test_every_import_is_a_declared_dependency(setup_arguments: dict[str, Any]) 
 
 
 # Imported only where a user's own choice has brought them along.
-OPTIONAL_IMPORTS = {"ax", "lightly", "onnxruntime", "onnxscript", "plotly", "ray", "resvg_py"}
-OPTIONAL_IMPORTS |= {"safetensors", "timm", "umap"}
+OPTIONAL_IMPORTS = {"ax", "lightly", "moderngl", "onnxruntime", "onnxscript", "plotly", "ray"}
+OPTIONAL_IMPORTS |= {"resvg_py", "safetensors", "timm", "umap"}
 
 
 def test_host_pins_are_the_host_s_own(setup_arguments: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
     slade-bench build glyphs --dataset_root datasets
     slade-bench build icons package --dataset_root datasets
+    slade-bench build furniture packages --dataset_root datasets
 
 Prints the path of the manifest. Exit codes: 0 success, 2 a mistake.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.commands.arguments import command_parser
-from slade_plugin.data.datasets import glyphs, icon_building
+from slade_plugin.data.datasets import furniture, furniture_building, glyphs, icon_building
 from slade_plugin.data.rendering.icon_concepts import PACKAGE
 
 
@@ -34,6 +35,27 @@ class Builder:
 
 
 BUILDERS = {
+    "furniture": Builder(
+        "3D models of two Debian packages in random rooms; needs slade-plugin[furniture]",
+        furniture_building.build,
+        {
+            "packages": {
+                "type": Path,
+                "metavar": "FOLDER",
+                "help": "holds the .deb files of sweethome3d-furniture and sweethome3d",
+            },
+            "--views": {
+                "type": int,
+                "default": furniture.VIEWS,
+                "help": f"images of a class (default: {furniture.VIEWS})",
+            },
+            "--size": {
+                "type": int,
+                "default": furniture.SIZE,
+                "help": f"height and width in pixels (default: {furniture.SIZE})",
+            },
+        },
+    ),
     "glyphs": Builder(
         "letters of the fonts that matplotlib ships; a run renders them when they are missing",
         glyphs.build,

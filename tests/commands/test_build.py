@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from slade_plugin.data.datasets import Icons, icon_building
+from slade_plugin.data.datasets import Furniture, Icons, furniture_building, icon_building
+from tests.furniture_packages import Painter, write_packages
 from tests.icon_packages import write_package
 
 
@@ -40,3 +41,18 @@ def test_glyphs_are_rendered_unless_they_exist(
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert first.out == second.out
     assert Path(first.out.strip()) == tmp_path / "glyphs" / "v2_all_x2.json"
+
+
+def test_furniture(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(furniture_building, "SceneRenderer", Painter)
+    packages = write_packages(tmp_path / "packages")
+    command = f"build furniture {packages} --views 2 --size 32 --dataset_root {tmp_path / 'data'}"
+    outcome = bench(command, root=None)
+    assert outcome.code == 0, outcome.err
+    expected = tmp_path / "data" / "furniture" / "v1_2_views_32_px.json"
+    assert Path(outcome.out.strip()) == expected
+    assert "Rendering furniture: 100%" in outcome.err
+    assert len(Furniture(tmp_path / "data", views=2, size=32)) == 6
+    refused = bench(command.replace("--views 2", "--views 1"), root=None)
+    assert refused.code == 2
+    assert "views is 1; expected an integer >= 2" in refused.err

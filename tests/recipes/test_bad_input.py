@@ -372,12 +372,25 @@ def test_stored_images_that_are_damaged(bench: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("nothing_trains")
-def test_icons_that_were_not_built(bench: Any, tmp_path: Path) -> None:
-    flags = f"--config_dataset icons --config_loss slade --dataset_root {tmp_path / 'data'}"
+@pytest.mark.parametrize(
+    ("dataset", "missing", "command"),
+    [
+        ("icons", "v1.json", "npm pack @iconify/json@"),
+        (  # with a trunk that needs no download
+            "furniture --config_models conv4_rgb",
+            "v1_12_views_96_px.json",
+            "apt-get download sweethome3d-furniture",
+        ),
+    ],
+)
+def test_images_that_were_not_built(
+    dataset: str, missing: str, command: str, bench: Any, tmp_path: Path
+) -> None:
+    flags = f"--config_dataset {dataset} --config_loss slade --dataset_root {tmp_path / 'data'}"
     outcome = bench(flags, f"--root_experiment_folder {tmp_path / 'experiments'}", root=None)
     assert outcome.code == 2
-    assert "v1.json does not exist" in outcome.err
-    assert "npm pack @iconify/json@" in outcome.err
+    assert f"{missing} does not exist" in outcome.err
+    assert command in outcome.err
     assert "Traceback" not in outcome.err
     assert list(tmp_path.iterdir()) == []
 

@@ -334,7 +334,8 @@ def test_model_names_resolve(name: str, getter: Any) -> None:
         assert callable(model)
 
 
-OURS = ("default", "icons", "folders", "folders_small")  # data sets with a pool, not the paper's
+# Data sets with a pool, not the paper's.
+OURS = ("default", "icons", "furniture", "folders", "folders_small")
 PAIRS = (  # the paper's
     "cars196_compcars",
     "cub200_nabirds",

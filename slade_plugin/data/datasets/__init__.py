@@ -5,6 +5,7 @@ from slade_plugin.data.datasets.comp_cars import CompCars
 from slade_plugin.data.datasets.cub200_files import CUB200Files
 from slade_plugin.data.datasets.fashion200k import Fashion200k
 from slade_plugin.data.datasets.folder_images import FolderImages
+from slade_plugin.data.datasets.furniture import Furniture
 from slade_plugin.data.datasets.glyphs import Glyphs
 from slade_plugin.data.datasets.icons import Icons
 from slade_plugin.data.datasets.in_shop import InShop
@@ -17,6 +18,7 @@ __all__ = [
     "CompCars",
     "Fashion200k",
     "FolderImages",
+    "Furniture",
     "Glyphs",
     "Icons",
     "InShop",

@@ -1,7 +1,7 @@
-"""Small grey images that are made once and kept beside their labels; base of our data sets.
+"""Small images that are made once and kept beside their labels; base of our data sets.
 
     folder/<stem>.json             classes, image counts, versions, hashes: the manifest
-    folder/<stem>_<hash>.npy       (N, H, W) uint8, both subsets, memory-mapped
+    folder/<stem>_<hash>.npy       (N, H, W) or (N, H, W, 3) uint8, both subsets, memory-mapped
 
 The manifest is written last and names the array by its hash, so processes that write at the same
 time cannot mix their files. The hash is that of the array made here, not one fixed in the code:
@@ -47,7 +47,7 @@ class StoredImages(Dataset[dict[str, Any]]):
 
     Args:
         manifest_path: The manifest, as ``store`` wrote it.
-        transform: Applied to the PIL image (mode "L").
+        transform: Applied to the PIL image (mode "L" or "RGB").
         subset: "labeled" or "unlabeled", checked by ``check_subset``.
 
     Attributes:
@@ -109,7 +109,8 @@ class StoredImages(Dataset[dict[str, Any]]):
             return [self[index] for index in indices]
         labels = self.labels[np.asarray(indices)]
         pixels = torch.from_numpy(self.images[self._start + np.asarray(indices) % len(self)])
-        images = steps[1](pixels[:, None].to(torch.get_default_dtype()).div(255))  # (B, 1, H, W)
+        channels_first = pixels.reshape(*pixels.shape[:3], -1).permute(0, 3, 1, 2).contiguous()
+        images = steps[1](channels_first.to(torch.get_default_dtype()).div(255))  # (B, C, H, W)
         return [
             {"data": image, "label": label}
             for image, label in zip(images, labels.tolist(), strict=True)
@@ -122,7 +123,7 @@ class StoredImages(Dataset[dict[str, Any]]):
 
     @property
     def images(self) -> npt.NDArray[np.uint8]:
-        """The whole memory-mapped array, both subsets: (N, H, W), read only."""
+        """The whole memory-mapped array, both subsets: (N, H, W) or (N, H, W, 3), read only."""
         if self._images is None:
             self._images = np.load(self._path, mmap_mode="r", allow_pickle=False)
         return self._images
@@ -213,7 +214,7 @@ def store(
         name: The data set's name, for the log.
         folder: Where to; exists.
         stem: File name without hash and extension.
-        images: (N, H, W), the labeled ones first, in the order of the classes.
+        images: (N, H, W) gray or (N, H, W, 3) RGB: the labeled ones first, classes in order.
         facts: How they were made; goes into the manifest.
         classes: Subset -> one entry a class, with at least "name" and "images" (their number).
 

@@ -1,1 +1,1 @@
-"""The pixels of Glyphs and Icons."""
+"""The pixels of Glyphs, Icons and Furniture."""

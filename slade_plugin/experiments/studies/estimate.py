@@ -24,6 +24,7 @@ _CPU_PIXELS = 4 * 227**2  # at most, of a probe on a CPU; a step is taken to cos
 _GENERATED = {  # images of the sets that we make
     "Glyphs": {"labeled": 18_261, "unlabeled": 15_072},
     "Icons": {"labeled": 6_116, "unlabeled": 15_083},
+    "Furniture": {"labeled": 4_680, "unlabeled": 4_716},
 }
 _TRAINED, _VALIDATED, _TESTED = 3 / 8, 1 / 8, 1 / 2  # shares of the labeled images (MLRC's splits)
 

@@ -52,6 +52,19 @@ def test_a_batch_is_its_items_bit_for_bit(manifest: Path, subset: str, random: b
         data.__getitems__([3])
 
 
+def test_a_batch_of_color_images_is_what_its_items_are(tmp_path: Path) -> None:
+    colored = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+    manifest = store("Squares", tmp_path, "v1", colored, {}, CLASSES)
+    steps = [ToTensor(), Normalize([0.5, 0.4, 0.3], [0.3, 0.2, 0.1])]
+    data = Squares(manifest, Compose(steps), "unlabeled")
+    for found, index in zip(data.__getitems__([2, 0]), (2, 0), strict=True):
+        assert torch.equal(found["data"], data[index]["data"])
+        assert found["data"].shape == (3, 4, 5)
+    image = Squares(manifest, None, "unlabeled")[1]["data"]
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), colored[4])
+
+
 def test_the_manifest_says_how_they_were_made_and_names_the_array(manifest: Path) -> None:
     content = json.loads(manifest.read_text())
     assert content["seed"] == 7
