@@ -62,7 +62,7 @@ def available_configs(root: Path, area: str) -> list[str]:
 
 
 def load_config(root: Path, area: str, name: str) -> dict[str, Any]:
-    """Reads one config file; as in the host, an area may also be one file beside its folder.
+    """Read one config file; as in the host, an area may also be one file beside its folder.
 
     Raises:
         ConfigError: If there is no such file (with the nearest name) or it is not a mapping.

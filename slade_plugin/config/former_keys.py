@@ -25,7 +25,7 @@ _K_MEANS = ("num_clusters", "num_iterations", "num_restarts", "seed")
 
 
 def translate(config: dict[str, Any]) -> None:
-    """Translates the entries of a config in place, with one warning for each former spelling.
+    """Translate the entries of a config in place, with one warning for each former spelling.
 
     Args:
         config: A merged config, or one area of it; nested entries are replaced, never changed.

@@ -40,7 +40,7 @@ def plain_key(key: str) -> str:
 
 
 def complete_config(args: Any) -> None:
-    """Adds the seed, reads former spellings, and saves config keys that no loaded file has.
+    """Add the seed, reads former spellings, and saves config keys that no loaded file has.
 
     The host uses such a key of the command line, but saves only keys of its files: a resumed or
     evaluated experiment would lack it.
@@ -60,7 +60,7 @@ def complete_config(args: Any) -> None:
 
 
 def drop_leftovers(config: Any) -> None:
-    """Removes keys such as ``loss~OVERRIDE~`` that lie beside the ``loss`` they were merged into.
+    """Remove keys such as ``loss~OVERRIDE~`` that lie beside the ``loss`` they were merged into.
 
     The host merges the command line into each file of an area in turn. Where an early file lacks
     the entry it keeps the keyword, and a later file that has the entry does not remove it.

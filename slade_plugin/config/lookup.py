@@ -100,7 +100,7 @@ def find_class(getter: object, kind: str, name: str, where: str = "") -> Callabl
 
 
 def constructor(target: Callable[..., Any]) -> Constructor:
-    """Collects the arguments of a class, following ``**kwargs`` up its base classes.
+    """Collect the arguments of a class, following ``**kwargs`` up its base classes.
 
     Args:
         target: A class or a function.
@@ -133,7 +133,7 @@ def check_arguments(
     where: str,
     provided: Collection[str] | None = None,
 ) -> None:
-    """Refuses arguments that a class does not take.
+    """Refuse arguments that a class does not take.
 
     Args:
         cls: A class or a function.
@@ -165,7 +165,7 @@ def check_arguments(
 
 
 def check_numbers(kwargs: Mapping[str, object], where: str) -> None:
-    """Refuses numbers that YAML read as text.
+    """Refuse numbers that YAML read as text.
 
     YAML 1.1 takes ``1e-6`` for a string: the mantissa needs a point, the exponent a sign.
 
@@ -192,7 +192,7 @@ def check_numbers(kwargs: Mapping[str, object], where: str) -> None:
 def resolve(
     getter: object, kind: str, spec: object, where: str
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Splits a config entry ``{ClassName: {argument: value}}`` into class and arguments.
+    """Split a config entry ``{ClassName: {argument: value}}`` into class and arguments.
 
     Args:
         getter: The host's ``PytorchGetter``.
@@ -231,7 +231,7 @@ def resolve(
 
 @contextmanager
 def constructor_errors(name: str, where: str) -> Iterator[None]:
-    """Turns what a constructor raises into a `ConfigError` that keeps its text.
+    """Turn what a constructor raises into a `ConfigError` that keeps its text.
 
     Args:
         name: The class under construction.
@@ -268,7 +268,7 @@ def resolve_checked(
 
 
 def build(getter: object, kind: str, spec: object, where: str) -> Any:
-    """Builds one object from its config entry, with every error naming the place.
+    """Build one object from its config entry, with every error naming the place.
 
     Args:
         getter: The host's ``PytorchGetter``.
@@ -319,7 +319,7 @@ def _constructors(target: Callable[..., Any]) -> list[Callable[..., Any]]:
 
 
 def _yaml_number(number: float) -> str:
-    """Spells a number so that YAML 1.1 reads a number."""
+    """Spell a number so that YAML 1.1 reads a number."""
     text = repr(number)
     mantissa, exponent_mark, exponent = text.partition("e")
     if not exponent_mark:

@@ -91,7 +91,7 @@ REGISTRY: tuple[tuple[str, type], ...] = (
 
 
 def register_all(runner: Any) -> None:
-    """Registers every entry of `REGISTRY` with a runner of the host.
+    """Register every entry of `REGISTRY` with a runner of the host.
 
     Args:
         runner: Any powerful-benchmarker runner, before its ``run()``.
@@ -103,7 +103,7 @@ def register_all(runner: Any) -> None:
 
 
 def register_classes(runner: Any, classes: Iterable[tuple[str, type]], owner: str) -> None:
-    """Registers classes by kind, all of them or none.
+    """Register classes by kind, all of them or none.
 
     Args:
         runner: Any powerful-benchmarker runner.
@@ -138,7 +138,7 @@ def register_classes(runner: Any, classes: Iterable[tuple[str, type]], owner: st
 
 
 def register_plugins(runner: Any, names: Iterable[str]) -> None:
-    """Registers the classes of plugins that the runner does not know yet.
+    """Register the classes of plugins that the runner does not know yet.
 
     Args:
         runner: Any powerful-benchmarker runner.

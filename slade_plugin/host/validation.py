@@ -77,7 +77,7 @@ _MAY_BE_NULL = {"iterations_per_epoch"}
 
 
 def check_command_line(unknown_args: Iterable[str], areas: Iterable[str]) -> None:
-    """Checks the flags that the argument parser passed on as config keys.
+    """Check the flags that the argument parser passed on as config keys.
 
     Args:
         unknown_args: The words that the argument parser left over.
@@ -103,7 +103,7 @@ def check_command_line(unknown_args: Iterable[str], areas: Iterable[str]) -> Non
 
 
 def check_args(args: Any, getter: Any) -> None:
-    """Checks a merged config: keys, types, ranges, class names and their arguments.
+    """Check a merged config: keys, types, ranges, class names and their arguments.
 
     Args:
         args: The namespace the host makes of YAML files and command line.

@@ -10,7 +10,7 @@ from slade_plugin.method.pseudo_labels.record import PseudoLabels
 
 
 def check_pool(parser: APISladeStudent, pseudo_labels: PseudoLabels) -> None:
-    """Checks what can be known of a pool before there is a teacher.
+    """Check what can be known of a pool before there is a teacher.
 
     Args:
         parser: Of the student, with its split manager made.
@@ -42,7 +42,7 @@ def check_pool(parser: APISladeStudent, pseudo_labels: PseudoLabels) -> None:
 
 
 def check_clusters(pool_size: int, num_clusters: int, min_cluster_size: int) -> None:
-    """Checks that two clusters can be large enough to be trained on.
+    """Check that two clusters can be large enough to be trained on.
 
     Raises:
         DataError: If k clusters of one image each leave too few images for two such clusters.
@@ -58,7 +58,7 @@ def check_clusters(pool_size: int, num_clusters: int, min_cluster_size: int) -> 
 
 
 def check_distinct(pool_size: int, distinct: int, num_clusters: int) -> None:
-    """Checks that the pool has as many different images as there are clusters.
+    """Check that the pool has as many different images as there are clusters.
 
     Args:
         pool_size: Number of images.
@@ -83,7 +83,7 @@ def check_distinct(pool_size: int, distinct: int, num_clusters: int) -> None:
 
 
 def check_batch(batch_size: int, num_images: int, images_a_pass: int) -> None:
-    """Checks that the pool and its sampler can fill a batch.
+    """Check that the pool and its sampler can fill a batch.
 
     Raises:
         DataError: If they cannot.

@@ -9,7 +9,7 @@ from slade_plugin.stages.stage import Findings, Stage
 
 
 class PseudoLabels(Stage):
-    """Makes one record of pseudo labels a split scheme, with the config of the round's student."""
+    """Make one record of pseudo labels a split scheme, with the config of the round's student."""
 
     kind = PSEUDO_LABELS
     heading = "pseudo labels"

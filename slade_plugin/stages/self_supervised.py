@@ -15,7 +15,7 @@ from slade_plugin.stages.stage import Findings, Stage
 
 
 class SelfSupervised(Stage):
-    """Trains one trunk a split scheme, or uses the folder of a finished stage."""
+    """Train one trunk a split scheme, or uses the folder of a finished stage."""
 
     kind = SELF_SUPERVISED
     heading = "self-supervised trunk"

@@ -9,7 +9,7 @@ from slade_plugin.stages.training import build_experiment, describe_training, tr
 
 
 class Student(Stage):
-    """Learns from the teacher, from the second round on from the previous student."""
+    """Learn from the teacher, from the second round on from the previous student."""
 
     kind = STUDENT
     heading = "student"

@@ -111,7 +111,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
     # ---- running ------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Runs the trials that are not done yet, repeats the best one and reports.
+        """Run the trials that are not done yet, repeats the best one and reports.
 
         Raises:
             SladeError: Before anything is trained, if something does not fit.
@@ -123,7 +123,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         print(f"\nSaved as {self.best_parameters_filename} and {self._folder}/report_*.yaml")
 
     def _begin(self) -> None:
-        """Starts the record of a new search, or compares an old one's with the command.
+        """Start the record of a new search, or compares an old one's with the command.
 
         Raises:
             ExperimentError: If the folder is taken, or another config was searched in it.
@@ -228,7 +228,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
     # ---- the best trial -----------------------------------------------------------------------
 
     def save_best_parameters(self, record_keeper: Any, ax_client: Any) -> str:
-        """Chooses the best trial by Ax's own data, which a stopped search cannot have lost.
+        """Choose the best trial by Ax's own data, which a stopped search cannot have lost.
 
         Returns:
             Name of the best trial.
@@ -253,7 +253,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         return name
 
     def test_model(self, sub_experiment_name: str) -> None:
-        """Evaluates a trial on test: split schemes apart, and side by side."""
+        """Evaluate a trial on test: split schemes apart, and side by side."""
         runner = self._trial(sub_experiment_name, self.best_parameters)
         runner.evaluate(evaluate=True)
         ensemble: dict[str, Any] = {"evaluate_ensemble": True}
@@ -262,7 +262,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         runner.evaluate(**ensemble)
 
     def reproduce_results(self, best: str) -> None:
-        """Repeats the best trial, teacher and all, under other seeds."""
+        """Repeat the best trial, teacher and all, under other seeds."""
         for name, seed in self._reproductions(best).items():
             print(f"{name}: seed {seed}")
             self._trial(name, self.best_parameters, seed=seed).run_trial()

@@ -54,7 +54,7 @@ def find_space(config: Mapping[str, Any], where: str = "") -> dict[str, Paramete
 
 
 def fill(config: dict[str, Any], values: Mapping[str, float]) -> None:
-    """Puts values in the place of searched entries; a path that a config lacks is left alone.
+    """Put values in the place of searched entries; a path that a config lacks is left alone.
 
     Args:
         config: Keys and values, nested; changed in place.

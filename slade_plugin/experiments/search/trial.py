@@ -29,7 +29,7 @@ _EVALUATED = ["test"]
 
 
 class TrialRunner(SladeRunner):
-    """Runs the command of a search as one of its trials.
+    """Run the command of a search as one of its trials.
 
     Args:
         name: The trial's folder in `root_experiment_folder`, which is the search's.
@@ -123,7 +123,7 @@ class TrialRunner(SladeRunner):
     # ---- the trial's config -------------------------------------------------------------------
 
     def setup_yaml_reader(self) -> Any:
-        """Reads the command line as that of the trial."""
+        """Read the command line as that of the trial."""
         reader = super().setup_yaml_reader()
         args = reader.args
         vars(args).update(self.compose(args.config_foldernames, self.requested))
@@ -151,7 +151,7 @@ class TrialRunner(SladeRunner):
         return super().start_experiment(args, built_before)
 
     def fill(self, args: Any) -> None:
-        """Puts the values into a merged config and into its areas, which are saved.
+        """Put the values into a merged config and into its areas, which are saved.
 
         Args:
             args: The merged config of a plain experiment or of a stage.
@@ -168,7 +168,7 @@ class TrialRunner(SladeRunner):
 
 
 class SpaceRunner(TrialRunner):
-    """Reads the command of a search, with every searched parameter at one of its bounds.
+    """Read the command of a search, with every searched parameter at one of its bounds.
 
     Args:
         bound: "lower" or "upper".
@@ -222,7 +222,7 @@ class SpaceRunner(TrialRunner):
         return stages
 
     def fill(self, args: Any) -> None:
-        """Notes what is searched and fills it with a bound."""
+        """Note what is searched and fills it with a bound."""
         stage = self._stage(args)
         self.plan.setdefault(stage, json.loads(json.dumps(args.dict_of_yamls, default=str)))
         # Others are notes of the command line; those of `pipeline` are read as the teacher's.

@@ -115,7 +115,7 @@ def write(
     writers: Mapping[str, Callable[[Path], object]],
     ends_of_records: Mapping[str, Mapping[str, int]] | None,
 ) -> None:
-    """Writes all files under temporary names, then commits them by renaming.
+    """Write all files under temporary names, then commits them by renaming.
 
     Args:
         folder: Of the checkpoints; made if missing.
@@ -174,7 +174,7 @@ def _temporary(path: Path) -> Path:
 
 
 def finish_interrupted(folder: Path, suffix: str) -> None:
-    """Renames what a stopped run left under temporary names after committing a checkpoint."""
+    """Rename what a stopped run left under temporary names after committing a checkpoint."""
     for temporary in folder.glob(f"{COMPANION_PREFIX}*_{suffix}.pth{TEMPORARY}"):
         target = temporary.with_name(temporary.name.removesuffix(TEMPORARY))
         if not target.exists():
@@ -182,7 +182,7 @@ def finish_interrupted(folder: Path, suffix: str) -> None:
 
 
 def delete(folder: Path, suffix: str, names: Iterable[str]) -> None:
-    """Removes a checkpoint in the reverse order of writing, the manifest last.
+    """Remove a checkpoint in the reverse order of writing, the manifest last.
 
     Raises:
         CheckpointError: If a file cannot be removed.
@@ -224,7 +224,7 @@ def ends_of_records(folder: Path, suffix: str) -> dict[str, dict[str, int]] | No
 
 
 def sweep(folder: Path, loaded: str) -> None:
-    """Removes what a stopped run left.
+    """Remove what a stopped run left.
 
     That is temporary files, files without the one that commits them, and predecessors of the
     checkpoint that was just loaded. The untrained model stays, and so does what the host wrote.
@@ -260,7 +260,7 @@ def _remedy(suffix: str) -> str:
 
 
 def verify(folder: Path, suffix: str) -> None:
-    """Compares every file with the manifest, if there is one.
+    """Compare every file with the manifest, if there is one.
 
     Raises:
         CheckpointError: Naming the first file that is damaged or missing.
@@ -292,7 +292,7 @@ def verify(folder: Path, suffix: str) -> None:
 
 
 def load_state(entry: Any, path: Path, device: torch.device) -> None:
-    """Loads one state dict into a model, optimizer, scheduler, loss or miner.
+    """Load one state dict into a model, optimizer, scheduler, loss or miner.
 
     Raises:
         CheckpointError: If the file is missing or unreadable, or made by other parts.
@@ -326,7 +326,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _first_mismatch(target: Any, state: object) -> str | None:
-    """Describes the first entry in which a module and a state dict differ; None if unknown."""
+    """Describe the first entry in which a module and a state dict differ; None if unknown."""
     if not isinstance(target, torch.nn.Module) or not isinstance(state, Mapping):
         return None
     own = target.state_dict()

@@ -70,7 +70,7 @@ class Teacher:
         return digest.hexdigest()
 
     def load_into(self, models: Mapping[str, torch.nn.Module], device: Any) -> None:
-        """Copies the weights into models of the same architecture.
+        """Copy the weights into models of the same architecture.
 
         Args:
             models: Entries "trunk" and "embedder".

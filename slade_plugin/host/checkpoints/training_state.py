@@ -82,7 +82,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes a state over; parts that are of another class by now are left as they are."""
+        """Take a state over; parts that are of another class by now are left as they are."""
         for name, sampler in self._samplers.items():
             if name in state["samplers"]:
                 sampler.load_state_dict(state["samplers"][name])
@@ -93,7 +93,7 @@ class TrainingState:
         self._generators = _restored(state["generators"])
 
     def set_generators(self) -> None:
-        """Sets the generators to the state that was loaded, once."""
+        """Set the generators to the state that was loaded, once."""
         if self._generators is not None:
             set_generator_states(self._generators)
             self._generators = None

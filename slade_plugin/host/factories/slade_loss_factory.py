@@ -15,10 +15,10 @@ from slade_plugin.host.factories.nested_parts import build_loss
 
 
 class SladeLossFactory(LossFactory):
-    """Builds the entries of ``loss_funcs``; used as the factory ``loss``."""
+    """Build the entries of ``loss_funcs``; used as the factory ``loss``."""
 
     def key_specific_kwargs(self, key: str | None) -> dict[str, Any]:
-        """Tells each loss where it stands in the config, for error messages."""
+        """Tell each loss where it stands in the config, for error messages."""
         return {} if key is None else {"where": f"loss_funcs.{key}"}
 
     def _create_general(

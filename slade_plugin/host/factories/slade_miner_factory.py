@@ -13,10 +13,10 @@ from slade_plugin.host.factories.nested_parts import build_miner
 
 
 class SladeMinerFactory(MinerFactory):
-    """Builds the entries of ``mining_funcs``; used as the factory ``miner``."""
+    """Build the entries of ``mining_funcs``; used as the factory ``miner``."""
 
     def key_specific_kwargs(self, key: str | None) -> dict[str, Any]:
-        """Tells each miner where it stands in the config, for error messages."""
+        """Tell each miner where it stands in the config, for error messages."""
         return {} if key is None else {"where": f"mining_funcs.{key}"}
 
     def _create_general(

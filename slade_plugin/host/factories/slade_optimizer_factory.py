@@ -35,7 +35,7 @@ ParameterSources = Sequence[Mapping[str, torch.nn.Module]]
 
 
 class SladeOptimizerFactory(OptimizerFactory):
-    """Builds the entries of ``optimizers``; used as the factory ``optimizer``."""
+    """Build the entries of ``optimizers``; used as the factory ``optimizer``."""
 
     def create(
         self,
@@ -45,7 +45,7 @@ class SladeOptimizerFactory(OptimizerFactory):
         kwargs: Mapping[str, Any] | None = None,
         per_name_kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Checks that keys and modules match, then builds every entry as the host does.
+        """Check that keys and modules match, then builds every entry as the host does.
 
         Returns:
             Dicts of optimizers, schedulers and gradient clippers, keyed as the trainer demands.
@@ -101,7 +101,7 @@ class SladeOptimizerFactory(OptimizerFactory):
     def format_named_specs_output(
         self, named_specs_output: Mapping[str, Mapping[str, Any]]
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Sorts what was built into optimizers, schedulers and gradient clippers."""
+        """Sort what was built into optimizers, schedulers and gradient clippers."""
         optimizers: dict[str, Any] = {}
         lr_schedulers: dict[str, Any] = {}
         gradient_clippers: dict[str, Any] = {}
@@ -114,7 +114,7 @@ class SladeOptimizerFactory(OptimizerFactory):
     def _checked_scheduler(
         self, spec: object, where: str, num_epochs: int | None
     ) -> dict[str, dict[str, Any]]:
-        """Refuses what cannot be built; adds the length of the training where it is asked for."""
+        """Refuse what cannot be built; adds the length of the training where it is asked for."""
         cls, arguments = lookup.resolve(self.getter, "lr_scheduler", spec, where)
         lookup.check_arguments(cls, arguments, where, provided=("optimizer", NUM_EPOCHS))
         lookup.check_numbers(arguments, f"{where}.{cls.__name__}")
@@ -131,7 +131,7 @@ class SladeOptimizerFactory(OptimizerFactory):
 def check_optimizer_keys(
     named_specs: Mapping[str, object], param_sources: ParameterSources
 ) -> None:
-    """Refuses optimizers without a module and losses without an optimizer.
+    """Refuse optimizers without a module and losses without an optimizer.
 
     A model without optimizer is allowed, since a frozen trunk is a choice; a loss whose parameters
     are never updated is not, since nothing else in the host would tell.
@@ -176,7 +176,7 @@ def check_optimizer_keys(
 def _gradient_clipper(
     parameters: Sequence[torch.nn.Parameter], max_norm: object, where: str
 ) -> Callable[[], torch.Tensor]:
-    """Makes a function that scales the gradients in place to a total norm of at most `max_norm`."""
+    """Make a function that scales the gradients in place to a total norm of at most `max_norm`."""
     if isinstance(max_norm, bool) or not isinstance(max_norm, int | float) or not max_norm > 0:
         lookup.check_numbers({CLIP_KEY: max_norm}, where.removesuffix(f".{CLIP_KEY}"))
         raise ConfigError(f"{where} is {max_norm!r}, expected a number > 0")
@@ -189,7 +189,7 @@ def _gradient_clipper(
 
 
 def _warn_about_plateau(spec: Mapping[str, Any], where: str) -> None:
-    """Warns if a plateau scheduler would lower the learning rate while accuracy rises."""
+    """Warn if a plateau scheduler would lower the learning rate while accuracy rises."""
     for name, arguments in spec.items():
         if name == "ReduceLROnPlateau" and (arguments or {}).get("mode", "min") != "max":
             logger.warning(

@@ -65,7 +65,7 @@ class CheckpointedHookContainer(HookContainer):
         save_models: bool = True,
         untrained_model_can_be_best: bool = False,
     ) -> None:
-        """Keeps the settings; see the class."""
+        """Keep the settings; see the class."""
         if not isinstance(untrained_model_can_be_best, bool):
             raise ConfigError(
                 "hook_container.CheckpointedHookContainer.untrained_model_can_be_best is "
@@ -89,7 +89,7 @@ class CheckpointedHookContainer(HookContainer):
     def get_best_epoch_and_accuracy(
         self, tester: Any, split_name: str, ignore_epoch: tuple[int, ...] | None = None
     ) -> tuple[Any, Any]:
-        """Looks up the best epoch on record.
+        """Look up the best epoch on record.
 
         Args:
             tester: The host's tester, which names the table.
@@ -112,7 +112,7 @@ class CheckpointedHookContainer(HookContainer):
     def end_of_epoch_hook(
         self, tester: Any, dataset_dict: Mapping[str, Any], *args: Any, **kwargs: Any
     ) -> Callable[[Any], bool]:
-        """Makes the host's hook, which evaluates and saves.
+        """Make the host's hook, which evaluates and saves.
 
         Raises:
             ConfigError: If the metric that chooses the best epoch is not computed.
@@ -130,7 +130,7 @@ class CheckpointedHookContainer(HookContainer):
         return hook
 
     def end_of_iteration_hook(self, trainer: Any) -> None:
-        """Records the iteration as the host does."""
+        """Record the iteration as the host does."""
         if self._branch is not None:
             # Not earlier: an experiment that has reached its last epoch is resumed from its best
             # model without being trained, and must keep its records.
@@ -151,7 +151,7 @@ class CheckpointedHookContainer(HookContainer):
         curr_suffix: int | str,
         prev_suffix: int | str | None = None,
     ) -> None:
-        """Writes a checkpoint whole or not at all, then removes the previous one.
+        """Write a checkpoint whole or not at all, then removes the previous one.
 
         Args:
             trainer: Holder of the dicts named in `saveable_trainer_objects`.
@@ -181,7 +181,7 @@ class CheckpointedHookContainer(HookContainer):
         device: torch.device | None = None,
         best: bool = False,
     ) -> int:
-        """Restores everything the trainer holds, if there is a checkpoint, and tidies up.
+        """Restore everything the trainer holds, if there is a checkpoint, and tidies up.
 
         A run that was stopped before its first evaluation goes on from the untrained model it had
         saved (``best0``), not from a new one as in the host.
@@ -215,7 +215,7 @@ class CheckpointedHookContainer(HookContainer):
     def _load_and_tidy_up(
         self, entries: Mapping[str, Any], folder: Path, device: torch.device, best: bool
     ) -> int | None:
-        """Loads one checkpoint; returns its epoch, or None if there is none."""
+        """Load one checkpoint; returns its epoch, or None if there is none."""
         for suffix in files.committed_suffixes(folder):
             files.finish_interrupted(folder, suffix)
         self._repair_best(folder, list(entries))
@@ -265,7 +265,7 @@ class CheckpointedHookContainer(HookContainer):
         return entries
 
     def _repair_best(self, folder: Path, names: Sequence[str]) -> None:
-        """Makes the best model that was due when the run was stopped after saving the latest."""
+        """Make the best model that was due when the run was stopped after saving the latest."""
         epoch = max(files.numbered_epochs(folder), default=UNTRAINED_EPOCH)
         suffix = f"best{epoch}"
         if epoch == UNTRAINED_EPOCH or suffix in files.committed_suffixes(folder):

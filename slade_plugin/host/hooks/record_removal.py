@@ -17,7 +17,7 @@ from slade_plugin.base.files import atomic_write
 def remove_records_after(
     record_keeper: Any, epoch: int, ends: Mapping[str, Mapping[str, int]] | None
 ) -> None:
-    """Removes records that were written after a checkpoint.
+    """Remove records that were written after a checkpoint.
 
     Tables and files with a column ``epoch`` lose later epochs, those of iterations what lies
     behind the given ends. Only in the run's own database and CSV files: in a global database the
@@ -78,7 +78,7 @@ def tables_with(database: Any, column: str) -> list[str]:
 
 
 def _cut(path: Path, size: int) -> None:
-    """Cuts a file off behind its first bytes; without any it is removed."""
+    """Cut a file off behind its first bytes; without any it is removed."""
     if size == 0:
         path.unlink(missing_ok=True)
     elif path.is_file() and path.stat().st_size > size:

@@ -29,7 +29,7 @@ class SladeTester(GlobalEmbeddingSpaceTester):
     def embed_pool(
         self, pool: Any, trunk: torch.nn.Module, embedder: torch.nn.Module, path: Path
     ) -> np.ndarray:
-        """Embeds a pool exactly as images are embedded for evaluation, into an array on disk.
+        """Embed a pool exactly as images are embedded for evaluation, into an array on disk.
 
         Memory stays bounded by one batch. Models are set to eval mode; no gradient flows.
 

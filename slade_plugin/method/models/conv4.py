@@ -50,7 +50,7 @@ class conv4(nn.Module):
         image_size: int = 32,
         num_classes: int = 64,
     ) -> None:
-        """Builds the layers with torch's own initialisation."""
+        """Build the layers with torch's own initialisation."""
         super().__init__()
         sizes = hidden_size if isinstance(hidden_size, list) else [hidden_size] * BLOCKS
         if len(sizes) != BLOCKS:
@@ -81,7 +81,7 @@ class conv4(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns (N, num_classes), or (N, ``fc.in_features``) once ``fc`` is the identity.
+        """Return (N, num_classes), or (N, ``fc.in_features``) once ``fc`` is the identity.
 
         Args:
             images: (N, in_channels, image_size, image_size), float, normalised.
@@ -99,7 +99,7 @@ class conv4(nn.Module):
 
 
 def _block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Returns one block; it halves height and width, rounding down."""
+    """Return one block; it halves height and width, rounding down."""
     return nn.Sequential(
         # No bias: the batch norm right after it has one.
         nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),

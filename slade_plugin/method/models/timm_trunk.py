@@ -100,7 +100,7 @@ class TimmTrunk(nn.Module):
             self.loaded_weights = load_weights(self.body, weights, sha256)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns (N, ``fc.in_features``) once ``fc`` is the identity.
+        """Return (N, ``fc.in_features``) once ``fc`` is the identity.
 
         Args:
             images: (N, C, H, W), normalised.

@@ -105,7 +105,7 @@ class TorchvisionTrunk(nn.Module):
             self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns (N, ``fc.in_features``) once ``fc`` is the identity.
+        """Return (N, ``fc.in_features``) once ``fc`` is the identity.
 
         Args:
             images: (N, 3, H, W), normalized.

@@ -61,7 +61,7 @@ class LoadedWeights:
 
 @contextmanager
 def without_published_weights() -> Iterator[None]:
-    """Builds models within it as if their published weights were loaded, but reads no file.
+    """Build models within it as if their published weights were loaded, but reads no file.
 
     For models whose trained weights are loaded next: then nothing has to be downloaded. Whatever
     else the name of the weights sets (mean, std, color space, transforms of the input) is kept.
@@ -117,7 +117,7 @@ def find_weight_file(source: str) -> Path:
 
 
 def load_weights(trunk: nn.Module, source: str, sha256: str | None = None) -> LoadedWeights:
-    """Loads a file into a trunk: every tensor of the trunk, or an error.
+    """Load a file into a trunk: every tensor of the trunk, or an error.
 
     Args:
         trunk: Without its classifier. Changed in place.

@@ -39,7 +39,7 @@ class PseudoLabels:
     manifest: dict[str, Any]
 
     def __post_init__(self) -> None:
-        """Checks the ids.
+        """Check the ids.
 
         Raises:
             PseudoLabelError: If an id is below -1 or not below the number of clusters.
@@ -87,7 +87,7 @@ def record_paths(folder: Path, split_scheme: str) -> tuple[Path, Path]:
 
 
 def save_pseudo_labels(pseudo_labels: PseudoLabels, folder: Path, split_scheme: str) -> None:
-    """Writes a record atomically: a reader finds the whole of it or nothing.
+    """Write a record atomically: a reader finds the whole of it or nothing.
 
     Raises:
         ExperimentError: If the folder cannot be written.
@@ -108,7 +108,7 @@ def save_pseudo_labels(pseudo_labels: PseudoLabels, folder: Path, split_scheme: 
 def load_pseudo_labels(
     folder: Path, split_scheme: str, expected: Mapping[str, Any] | None = None
 ) -> PseudoLabels:
-    """Reads and checks a record.
+    """Read and checks a record.
 
     Args:
         folder: Where the record lies.

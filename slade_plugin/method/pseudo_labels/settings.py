@@ -23,7 +23,7 @@ class PseudoLabelSettings(Settings):
 
     @classmethod
     def from_config(cls, entry: Mapping[str, Any]) -> "PseudoLabelSettings":
-        """Reads the entry.
+        """Read the entry.
 
         Args:
             entry: As in the config. A second clusterer whose settings are all null is left out: a

@@ -65,7 +65,7 @@ class SwAVSettings:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Checks types and ranges.
+        """Check types and ranges.
 
         Raises:
             ConfigError: Naming every wrong value at once.
@@ -102,7 +102,7 @@ class SwAVSettings:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "SwAVSettings":
-        """Reads the `self_supervised` entry of a config.
+        """Read the `self_supervised` entry of a config.
 
         Raises:
             ConfigError: If an entry is unknown or a value out of range.

@@ -114,7 +114,7 @@ class SwAV(nn.Module):
         }
 
     def load_queue_state(self, state: Mapping[str, Any]) -> None:
-        """Restores `queue_state`."""
+        """Restore `queue_state`."""
         self.enqueued = state["enqueued"]
         for queue, saved in zip(self.queues, state["queues"], strict=True):
             for name, value in saved.items():
@@ -137,7 +137,7 @@ def lr_factor(step: int, total: int, warmup: int, final: float) -> float:
 
 
 class SwAVTraining:
-    """Trains `SwAV` epoch by epoch, with a checkpoint after each.
+    """Train `SwAV` epoch by epoch, with a checkpoint after each.
 
     Args:
         swav: On its device.
@@ -177,7 +177,7 @@ class SwAVTraining:
             self._load()
 
     def run(self, name: str, after_epoch: Callable[[list[dict[str, float]]], None]) -> None:
-        """Trains the epochs that are left.
+        """Train the epochs that are left.
 
         Args:
             name: Of the progress bar.
@@ -231,7 +231,7 @@ class SwAVTraining:
         }
 
     def _set_lr(self, step: int) -> float:
-        """Sets the learning rate, a function of the step alone; returns the first group's."""
+        """Set the learning rate, a function of the step alone; returns the first group's."""
         settings, per_epoch = self.swav.settings, self.steps_per_epoch
         factor = lr_factor(
             step,

@@ -50,7 +50,7 @@ class TrunkFile:
         return str(self.manifest["trunk_sha256"])
 
     def load_into(self, trunk: nn.Module) -> None:
-        """Copies the weights into a trunk of the same architecture.
+        """Copy the weights into a trunk of the same architecture.
 
         Raises:
             CheckpointError: If it is of another architecture.
@@ -72,7 +72,7 @@ def trunk_paths(folder: Path, split_scheme: str) -> tuple[Path, Path]:
 def save_trunk(
     trunk: nn.Module, manifest: Mapping[str, Any], folder: Path, split_scheme: str
 ) -> None:
-    """Writes weights and manifest so that a reader finds both, whole, or no manifest.
+    """Write weights and manifest so that a reader finds both, whole, or no manifest.
 
     Raises:
         ExperimentError: If the folder cannot be written.
@@ -90,7 +90,7 @@ def save_trunk(
 
 
 def load_trunk(folder: Path, split_scheme: str, expected: Mapping[str, Any]) -> TrunkFile:
-    """Reads and checks what `save_trunk` wrote.
+    """Read and checks what `save_trunk` wrote.
 
     Args:
         folder: Of the stage.

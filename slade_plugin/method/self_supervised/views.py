@@ -17,7 +17,7 @@ from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE
 
 
 def check_lightly() -> None:
-    """Checks that lightly can be imported.
+    """Check that lightly can be imported.
 
     Raises:
         ConfigError: Saying how to install it.

@@ -30,7 +30,7 @@ BASIS_OPTIMIZER = "basis_loss_optimizer"
 
 
 class SladeStudent(MetricLossOnly):
-    """Trains trunk, embedder and feature basis on labeled and pseudo-labeled images together.
+    """Train trunk, embedder and feature basis on labeled and pseudo-labeled images together.
 
     Args:
         *args: Arguments of the host's trainer.
@@ -228,7 +228,7 @@ class SladeStudent(MetricLossOnly):
         return epochs_done / self.num_epochs
 
     def warm_up_basis(self) -> None:
-        """Trains W_a alone: models in eval mode, embeddings without gradient."""
+        """Train W_a alone: models in eval mode, embeddings without gradient."""
         self.set_to_eval()
         basis_loss, optimizer = self.loss_funcs["basis_loss"], self.optimizers[BASIS_OPTIMIZER]
         basis_loss.train()
