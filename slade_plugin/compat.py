@@ -342,7 +342,7 @@ def _silent_bars() -> Undo:
         _replace(importlib.import_module(f"pytorch_metric_learning.{name}"), "tqdm", silent)
         for name in ("trainers.base_trainer", "testers.base_tester")
     ]
-    # The bar's text is made nonetheless.
+    # The bar's text is still formatted.
     warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True", UserWarning)
     added: Any = warnings.filters[0]
 
@@ -356,7 +356,7 @@ def _silent_bars() -> Undo:
 
 
 class _SilentFaiss:
-    """faiss with a `Clustering` that does not ask for more images; else faiss itself."""
+    """Proxy of faiss whose `Clustering` does not ask for more images."""
 
     def __init__(self, faiss: Any) -> None:
         self._faiss = faiss
@@ -366,7 +366,7 @@ class _SilentFaiss:
 
     def Clustering(self, *args: Any) -> Any:
         clustering = self._faiss.Clustering(*args)
-        clustering.min_points_per_centroid = 1  # below it, faiss warns and does the same
+        clustering.min_points_per_centroid = 1  # faiss only warns below it
         return clustering
 
 
@@ -474,21 +474,21 @@ SHIMS: tuple[Shim, ...] = (
     ),
     Shim(
         "closed_databases",
-        "record-keeper leaves the connection open if a query fails, as the host's own do when they "
-        "try one name of a column after another. Python 3.13: ResourceWarning: unclosed database.",
+        "record-keeper leaves the connection open if a query fails, as the host's do while trying "
+        "several column names. Python 3.13: ResourceWarning: unclosed database.",
         _closed_databases,
     ),
     Shim(
         "silent_bars",
-        "The host draws a bar for each epoch and each evaluation, which renews the screen at every "
-        "step; base/progress.py has one line for the run. For the bar's text torch warns that a "
-        "tensor that requires a gradient is made a number.",
+        "The host draws a progress bar for each epoch and evaluation and refreshes it every step; "
+        "base/progress.py shows one line for the run. Formatting the bar makes torch warn that a "
+        "tensor that requires a gradient is converted to a number.",
         _silent_bars,
     ),
     Shim(
         "silent_clustering",
-        "faiss prints WARNING clustering ... please provide at least ... training points, since a "
-        "class has fewer images than it likes to see in a cluster.",
+        "faiss prints WARNING clustering ... please provide at least ... training points if a "
+        "class has fewer images than it expects per cluster.",
         _silent_clustering,
     ),
 )

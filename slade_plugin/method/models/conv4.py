@@ -104,8 +104,8 @@ def _block(in_channels: int, out_channels: int) -> nn.Sequential:
         # No bias: the batch norm right after it has one.
         nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(out_channels),
-        # The other way round they give the same numbers and gradients, bit for bit, from four times
-        # as many values.
+        # The reverse order gives the same numbers and gradients, bit for bit, from four times as
+        # many values.
         nn.MaxPool2d(2),
         nn.ReLU(inplace=True),
     )
