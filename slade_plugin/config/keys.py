@@ -60,7 +60,7 @@ def complete_config(args: Any) -> None:
 
 
 def drop_leftovers(config: Any) -> None:
-    """Remove keys such as ``loss~OVERRIDE~`` that remain next to the ``loss`` they were merged into.
+    """Remove keys such as ``loss~OVERRIDE~`` that remain next to the ``loss`` they modified.
 
     The host merges the command line into each file of an area in turn. If an early file lacks the
     entry, the keyword stays, and a later file that has the entry does not remove it.

@@ -1,7 +1,7 @@
-"""The list of classes the plugin adds to the host through `runner.register`.
+"""The classes that the plugin adds to the host through `runner.register`.
 
 Classes are registered one by one: a registered module would expose everything it imports, and a
-class with a name of the host would silently take its place.
+class with a host class's name would silently replace it.
 """
 
 import inspect
@@ -108,7 +108,7 @@ def register_classes(runner: Any, classes: Iterable[tuple[str, type]], owner: st
     Args:
         runner: Any powerful-benchmarker runner.
         classes: Pairs of kind and class.
-        owner: Where they come from, for the message.
+        owner: Their origin, for the message.
 
     Raises:
         ConfigError: If a kind is unknown or a name is taken.
@@ -130,7 +130,7 @@ def register_classes(runner: Any, classes: Iterable[tuple[str, type]], owner: st
             )
             if taken:
                 raise ConfigError(
-                    f"{owner}: the {kind} {cls.__name__} is registered already (by "
+                    f"{owner}: the {kind} {cls.__name__} is already registered (by "
                     f"{known.__name__}); expected a new name, registered once."
                 )
     for kind, cls in classes:
@@ -138,7 +138,7 @@ def register_classes(runner: Any, classes: Iterable[tuple[str, type]], owner: st
 
 
 def register_plugins(runner: Any, names: Iterable[str]) -> None:
-    """Register the classes of plugins that the runner does not know yet.
+    """Register the classes of plugins that are not registered with the runner yet.
 
     Args:
         runner: Any powerful-benchmarker runner.

@@ -51,7 +51,7 @@ class SavedStage:
 
 
 def stage_name(kind: str, number: int = 1) -> str:
-    """Return the folder of a stage in its run and key in pipeline.json, such as `round2/student`."""
+    """Return a stage's folder in the run and key in pipeline.json, such as `round2/student`."""
     return kind if number == 1 else f"round{number}/{kind}"
 
 
