@@ -138,7 +138,7 @@ def test_quoted_and_unquoted_dicts_mean_the_same(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--trainer {MetricLossOnly:{batch_size: 8}}", "There must be a space after the colon"),
+        ("--trainer {MetricLossOnly:{batch_size: 8}}", "Put a space after the colon"),
         ("--trainer {MetricLossOnly: {batch_size: 8}", "bracket imbalance: 2 of { and 1 of }"),
         ("--trainer {a: b: c}", "the command line cannot be read: while parsing"),
         ("contrastive", "contrastive is missing"),
@@ -152,8 +152,8 @@ def test_quoted_and_unquoted_dicts_mean_the_same(
         ("--config_loss {a: b}", "--config_loss is {'a': 'b'}; expected a name or a list"),
         ("--config_los slade", "unknown flag or config key: --config_los (did you mean"),
         ("--config_loss=slade", "unknown flag or config key: --config_loss=slade"),
-        ("--trainer~APPLY~ {batch_size: 8}", "holds a keyword the benchmarker does not know"),
-        ("--trainer~APPLY~2 8", "a value of the command line does not fit the config"),
+        ("--trainer~APPLY~ {batch_size: 8}", "has a keyword unknown to the benchmarker"),
+        ("--trainer~APPLY~2 8", "a command-line value does not fit the config"),
         ("--models {embeder~APPLY~1: {MLP: {}}}", "does not fit the config: 'embeder'"),
         ("--pipeline {teacher: {trainer~APPLY~2: {batch_size: 8}}} --config_loss slade",
          "does not fit the config: 'trainer'"),

@@ -128,7 +128,7 @@ def test_without_support_for_locks_a_warning_says_so(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with caplog.at_level(logging.WARNING), locked(tmp_path / "a"):
         pass
-    assert "a second process in this folder would not be noticed" in caplog.text
+    assert "a second process in this folder would go unnoticed" in caplog.text
 
 
 def test_a_full_disk_is_one_message(small_disk: Any) -> None:

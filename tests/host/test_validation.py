@@ -106,7 +106,7 @@ def test_a_misspelt_flag_gets_the_nearest_key(flag: str, nearest: str) -> None:
 )
 def test_a_misspelt_keyword_is_named(flag: str) -> None:
     """The host drops the first three with their values, silently."""
-    with pytest.raises(ConfigError, match=f"{flag} holds a keyword the benchmarker does not know"):
+    with pytest.raises(ConfigError, match=f"{flag} has a keyword unknown to the benchmarker"):
         check_command_line([flag], AREAS)
 
 
@@ -288,7 +288,7 @@ def test_a_keyword_that_was_not_read_is_named(
 ) -> None:
     """The host would take `metric_loss~OVERIDE~` for the name of another loss."""
     vars(baseline).update(change)
-    assert "holds a keyword the benchmarker does not read here" in problems(baseline, full_getter)
+    assert "has a keyword that the benchmarker does not read here" in problems(baseline, full_getter)
 
 
 # ---- self-training ------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_a_key_of_self_training_without_effect_is_refused(
     """`--config_loss contrastive --pseudo_labels {...}` would be taken silently."""
     setattr(baseline, key, {})
     text = problems(baseline, full_getter)
-    assert f"{key} has no effect here; expected it only with a config of self-training" in text
+    assert f"{key} has no effect here; expected it only with a self-training config" in text
 
 
 def test_a_subclass_of_the_student_may_use_the_keys_of_self_training(

@@ -245,7 +245,7 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
         pytest.param(
             "--config_loss slade_pseudo_label --mining_funcs {unlabeled_tuple_miner~OVERRIDE~: "
             "{BasisSimilarityMiner: {}}}",
-            [CONFIG_ERROR, "there is no basis_loss whose similarity it could use"],
+            [CONFIG_ERROR, "there is no basis_loss to provide its similarity"],
             id="a basis miner without a basis",
         ),
         pytest.param(
@@ -336,7 +336,7 @@ def test_a_config_that_is_wrong(flags: str, parts: list[str], bench: Any, tmp_pa
         pytest.param(
             "--dataset~OVERRIDE~ {Letters: {classes: 3}}",
             [CONFIG_ERROR, "the labeled data cannot be split: Cannot have number of splits",
-             "expected at least two classes a fold"],
+             "expected at least two classes per fold"],
             id="fewer classes than folds",
         ),
         pytest.param(
@@ -440,7 +440,7 @@ def test_experiment_folder_that_cannot_be_written(
     monkeypatch.setattr("slade_plugin.runner.os.access", lambda path, mode: False)
     outcome = bench(flags, root=tmp_path / "new")
     assert outcome.code == 2
-    assert "is not a folder that can be written" in outcome.err
+    assert "is not a writable folder" in outcome.err
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 

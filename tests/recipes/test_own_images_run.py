@@ -82,7 +82,7 @@ def test_lists_run_through_all_stages(
     assert "1 of 17 classes have fewer than 2 images and are left out" in caplog.text
     # Of the 16 classes 8 are test and 2 val.
     assert "leakage: 10 of 56 images of the pool are val or test images too" in outcome.out
-    assert re.search(r"pseudo labels: 8 clusters\n +Shuffled\S+: \d+ to \d+ images in a cluster, ",
+    assert re.search(r"pseudo labels: 8 clusters\n +Shuffled\S+: \d+ to \d+ images per cluster, ",
                      outcome.out)  # fmt: skip
     assert re.search(r"\| student +\| +\d+\.\d\d +\| +\d+\.\d\d +\|", outcome.out)
     folder = tmp_path / "slade_seed0"

@@ -245,7 +245,7 @@ def test_a_part_that_cannot_be_built_is_named(check: Callable[..., Any]) -> None
             "data_and_label_getter_keys": ["data", "label"],
         }
     }
-    with pytest.raises(ConfigError, match=r"the labeled data cannot be split: .*=9"):
+    with pytest.raises(ConfigError, match=r"cannot split the labeled data: .*=9"):
         check(split_manager=split_manager)
 
 

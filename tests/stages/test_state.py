@@ -199,7 +199,7 @@ def test_format_1_has_no_hash_of_what_was_given(tmp_path: Path) -> None:
     found = {"teacher": "1" * 64, "self_supervised": "2" * 64, "pool": "0" * 64}
     state.check_data(found, student_of("/there/mine", "/trunks"))
     for plan in (student_of("/elsewhere", "/trunks"), student_of("/there/mine", "/moved")):
-        with pytest.raises(ExperimentError, match="its hash is not on record"):
+        with pytest.raises(ExperimentError, match="its hash was not recorded"):
             state.check_data(found, plan)
 
 

@@ -22,7 +22,7 @@ class Threshold(Settings, ABC):
 
     @property
     def level(self) -> float | None:
-        """Number that orders two thresholds of one class before any batch; None if there is none."""
+        """Number that orders two thresholds of one class before any batch, or None."""
         return None
 
     @abstractmethod

@@ -280,7 +280,7 @@ def test_a_checkpoint_of_another_run_is_refused(
         with pytest.raises(KeyboardInterrupt):
             stage(**one_scheme).run()
     assert (tmp_path / "stage" / SCHEMES[0] / "checkpoint.pth").exists()
-    with pytest.raises(CheckpointError, match="belongs to other settings"):
+    with pytest.raises(CheckpointError, match="was made with other settings"):
         stage({"epsilon": 0.1}, **one_scheme).run()
 
 
