@@ -288,7 +288,9 @@ def test_a_keyword_that_was_not_read_is_named(
 ) -> None:
     """The host would take `metric_loss~OVERIDE~` for the name of another loss."""
     vars(baseline).update(change)
-    assert "has a keyword that the benchmarker does not read here" in problems(baseline, full_getter)
+    assert "has a keyword that the benchmarker does not read here" in problems(
+        baseline, full_getter
+    )
 
 
 # ---- self-training ------------------------------------------------------------------------------
