@@ -435,7 +435,7 @@ def test_experiment_folder_that_cannot_be_written(
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         outcome = bench(flags, root=root)
         assert outcome.code == 2
-        assert f"ExperimentError: {tmp_path / 'file'} is not a folder that can be" in outcome.err
+        assert f"ExperimentError: {tmp_path / 'file'} is not a writable folder" in outcome.err
         assert "--root_experiment_folder" in outcome.err
     monkeypatch.setattr("slade_plugin.runner.os.access", lambda path, mode: False)
     outcome = bench(flags, root=tmp_path / "new")

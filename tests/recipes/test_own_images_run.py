@@ -109,7 +109,7 @@ def test_lists_run_through_all_stages(
          "DataError: there is no {root}/label.csv: {root} holds no label.csv (did you mean"),
         ("--labeled {root}/images --unlabeled {root}/images", "images but no folders; expected"),
         ("--config_dataset default --labeled {root}/labels.csv",
-         "names Glyphs, FolderImages; expected exactly one class (--labeled and --unlabeled go"),
+         "names Glyphs, FolderImages; expected exactly one class (--labeled and --unlabeled need"),
         ("--labeled {root}/pool.txt --unlabeled {root}/images",
          "pool.txt: line 1: images/0.jpg (columns: 1); line 2"),
         ("--labeled {root}/labels.csv --unlabeled {root}/broken.txt",

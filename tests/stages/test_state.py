@@ -187,7 +187,7 @@ def test_what_lies_outside_is_compared_by_its_hash(tmp_path: Path) -> None:
         ("self_supervised", "--self_supervised {folder: PATH}"),
         ("pool", "--unlabeled"),
     ):
-        with pytest.raises(ExperimentError, match=f"{name} is not what the run was .* now 999999"):
+        with pytest.raises(ExperimentError, match=f"{name} differs from the start of the run .was .* now 999999"):
             state.check_data({**hashes, name: "9" * 64}, elsewhere)
         with pytest.raises(ExperimentError, match=re.escape(flag)):
             state.check_data({**hashes, name: "9" * 64}, elsewhere)
