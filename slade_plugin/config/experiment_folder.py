@@ -119,7 +119,7 @@ def check_saved_configs(folder: Path, areas: list[str]) -> None:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise ExperimentError(
-                f"cannot read the saved config {path}: {error}; expected the config of an "
+                f"the saved config {path} cannot be read: {error}; expected the config of an "
                 "existing experiment. Check --experiment_name, or start a new experiment."
             ) from error
         if not isinstance(content, dict):

@@ -36,7 +36,7 @@ def check_pool(parser: APISladeStudent, pseudo_labels: PseudoLabels) -> None:
         raise
     except Exception as error:
         raise ConfigError(
-            f"cannot build the unlabeled_sampler (config_loss): {error or type(error).__name__}"
+            f"the unlabeled_sampler (config_loss) cannot be built: {error or type(error).__name__}"
         ) from error
     check_batch(_batch_size(parser), len(dataset), len(sampler))
 

@@ -92,7 +92,7 @@ def _build(build: Any, what: str) -> Any:
         raise
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise ConfigError(f"cannot build the {what}: {reason}") from error
+        raise ConfigError(f"the {what} cannot be built: {reason}") from error
 
 
 def _embed(models: dict[str, torch.nn.Module], image: torch.Tensor) -> torch.Tensor:

@@ -36,7 +36,7 @@ def test_a_free_folder_may_exist_and_be_empty(tmp_path: Path) -> None:
 def test_a_folder_with_a_file_anywhere_is_taken(tmp_path: Path) -> None:
     """The host overlooks files at the top of the folder."""
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ExperimentError, match=r"is taken \(it holds notes\.txt\)"):
+    with pytest.raises(ExperimentError, match=r"is taken \(it contains notes\.txt\)"):
         check_folder_is_free(tmp_path)
 
 
@@ -90,7 +90,7 @@ def test_is_trained(tmp_path: Path, files: list[str], trained: bool) -> None:
     if trained:
         check_is_trained(tmp_path)
     else:
-        with pytest.raises(ExperimentError, match="saved_models holds no trained model"):
+        with pytest.raises(ExperimentError, match="saved_models has no trained model"):
             check_is_trained(tmp_path)
 
 
@@ -98,7 +98,7 @@ def test_is_trained(tmp_path: Path, files: list[str], trained: bool) -> None:
 def test_saved_areas_must_be_a_list(tmp_path: Path, content: str) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "config_foldernames.yaml").write_text(content)
-    with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml names no areas"):
+    with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml lists no areas"):
         saved_areas(tmp_path)
 
 

@@ -231,7 +231,7 @@ def test_an_argument_beside_a_scheduler_is_explained(baseline: Any, full_getter:
 
 
 def test_the_hosts_own_special_values_pass(baseline: Any, full_getter: Any) -> None:
-    """No patience, the data set's own length of an epoch, a number of epochs a split scheme."""
+    """No patience, the data set's own length of an epoch, a number of epochs per split scheme."""
     baseline.patience = None
     only_argument(baseline, "trainer")["iterations_per_epoch"] = None
     baseline.num_epochs_train = {"Test50_50_Partitions4_0": 3}

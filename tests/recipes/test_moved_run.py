@@ -217,7 +217,7 @@ def test_a_given_teacher_knows_its_data_by_their_hash(
     moved = Path(shutil.move(images, tmp_path / "elsewhere"))
     outcome = bench(own, data(changed), given, root=tmp_path)
     assert outcome.code == 2
-    assert "the given teacher was trained on other labeled data" in outcome.err
+    assert "the given teacher was trained on different labeled data" in outcome.err
     outcome = bench(own, data(moved), given, root=tmp_path)
     assert outcome.code == 0, outcome.err
 

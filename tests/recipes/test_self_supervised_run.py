@@ -33,7 +33,7 @@ def done(bench: Any, command: str, tmp_path_factory: pytest.TempPathFactory) -> 
     root = tmp_path_factory.mktemp("swav")
     outcome = bench(command, root=root)
     assert outcome.code == 0, outcome.err
-    assert "[1/5] self-supervised trunk: SwAV, 2 epochs a split scheme" in outcome.out
+    assert "[1/5] self-supervised trunk: SwAV, 2 epochs per split scheme" in outcome.out
     return root / "slade_seed0"
 
 

@@ -153,7 +153,7 @@ def test_a_trunk_of_another_architecture_is_refused(
 ) -> None:
     parser = make(**entry(tmp_path), models=models(TinyTrunk={"hidden": 8}))
     parser.models = {"trunk": parser.get_trunk()}
-    with pytest.raises(CheckpointError, match="of another architecture"):
+    with pytest.raises(CheckpointError, match="differs in architecture"):
         check_trunks(parser)
 
 

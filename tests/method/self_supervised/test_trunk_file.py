@@ -92,7 +92,7 @@ def test_the_trunk_of_another_scheme_is_refused(saved: nn.Module, tmp_path: Path
 
 
 def test_another_architecture_is_refused(saved: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="of another architecture"):
+    with pytest.raises(CheckpointError, match="differs in architecture"):
         load_trunk(tmp_path, SCHEME, {}).load_into(nn.Linear(2, 2))
 
 
