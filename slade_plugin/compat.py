@@ -349,8 +349,8 @@ def _silent_bars() -> Undo:
     def undo_all() -> None:
         if added in warnings.filters:
             warnings.filters.remove(added)  # type: ignore[attr-defined]
-        for taken_back in undos:
-            taken_back()
+        for undo_one in undos:
+            undo_one()
 
     return undo_all
 

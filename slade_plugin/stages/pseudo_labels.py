@@ -17,7 +17,7 @@ class PseudoLabels(Stage):
     has_scores = False
 
     def is_wanted(self) -> bool:
-        """Always."""
+        """Return True: every student needs pseudo labels."""
         return True
 
     def read_config(self) -> None:

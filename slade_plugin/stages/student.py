@@ -16,7 +16,7 @@ class Student(Stage):
     in_every_round = True
 
     def is_wanted(self) -> bool:
-        """Always."""
+        """Return True: a run always has a student."""
         return True
 
     def read_config(self) -> Any:

@@ -75,7 +75,7 @@ class BasisSimilarityMiner(PoolPairMiner):
         self.__dict__.update(arguments)
         both = positive_threshold, negative_threshold
         self.reads_running_means = any(one.reads_running_mean for one in both)
-        self.thresholds_may_cross = require_agreement and not all(
+        self.allows_crossed_thresholds = require_agreement and not all(
             one.reads_running_mean for one in both
         )
         self.mining_active = 0
@@ -103,7 +103,7 @@ class BasisSimilarityMiner(PoolPairMiner):
         )
         known = not any(map(math.isnan, thresholds))
         self.mining_active = int(
-            known and (self.thresholds_may_cross or thresholds_apart(*thresholds))
+            known and (self.allows_crossed_thresholds or thresholds_apart(*thresholds))
         )
         if not self.mining_active:
             thresholds = math.nan, math.nan
