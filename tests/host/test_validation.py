@@ -146,7 +146,7 @@ def test_all_wrong_flags_are_named_at_once() -> None:
         ("splits_to_eval", "val", "splits_to_eval is 'val'; expected a list such as [val]"),
         ("splits_to_eval", [], "splits_to_eval is []; expected a list"),
         ("splits_to_eval", ["vall"], "holds 'vall' (did you mean 'val'?); expected train, val"),
-        ("splits_to_eval", ["test"], "without val: the best model could not be chosen"),
+        ("splits_to_eval", ["test"], "without val, which selects the best model"),
         ("dataset", "Glyphs", "dataset in config_dataset names 'Glyphs'; expected exactly one"),
         ("dataset", True, "dataset in config_dataset names True; expected exactly one class"),
         ("dataset", {}, "dataset in config_dataset names nothing; expected exactly one class"),

@@ -199,7 +199,7 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
         pytest.param(
             "--config_loss slade --loss_funcs {basis_loss: {FeatureBasisLoss: "
             "{embedding_size: 3}}}",
-            [CONFIG_ERROR, "embedding_size is 3, but the embedder gives 128; expected equal"],
+            [CONFIG_ERROR, "embedding_size is 3, but the embedder's output is 128; expected equal"],
             id="basis of another size than the embedder",
         ),
         pytest.param(
@@ -335,7 +335,7 @@ def test_a_config_that_is_wrong(flags: str, parts: list[str], bench: Any, tmp_pa
         ),
         pytest.param(
             "--dataset~OVERRIDE~ {Letters: {classes: 3}}",
-            [CONFIG_ERROR, "the labeled data cannot be split: Cannot have number of splits",
+            [CONFIG_ERROR, "cannot split the labeled data: Cannot have number of splits",
              "expected at least two classes per fold"],
             id="fewer classes than folds",
         ),

@@ -115,7 +115,7 @@ def test_lists_run_through_all_stages(
         ("--labeled {root}/labels.csv --unlabeled {root}/broken.txt",
          "DataError: FolderImages: 1 of 2 images cannot be decoded, for example {root}/images/bro"),
         ("--labeled {root}/labels.csv --unlabeled {root}/images --split_manager~APPLY~2 "
-         "{num_training_partitions: 9}", "ConfigError: the labeled data cannot be split: Cannot"),
+         "{num_training_partitions: 9}", "ConfigError: cannot split the labeled data: Cannot"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_before_training(

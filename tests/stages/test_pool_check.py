@@ -61,7 +61,7 @@ def test_a_pool_of_identical_images(
 
 def test_two_classes_of_an_oracle_can_be_trained_on(checked: Callable[..., Any]) -> None:
     settings = {"clusterer": {"TrueLabels": {}}, "min_cluster_size": 10**6}
-    with pytest.raises(PseudoLabelError, match="fewer than two clusters hold 1000000"):
+    with pytest.raises(PseudoLabelError, match="fewer than two clusters have 1000000"):
         checked(pseudo_labels=settings)
 
 

@@ -323,7 +323,7 @@ class Colours(WatchedGlyphs):
 @pytest.mark.parametrize(
     ("settings", "changes", "error", "text"),
     [
-        ({"batch_size": 10_000}, {}, ConfigError, "batch_size is 10000, but labeled images"),
+        ({"batch_size": 10_000}, {}, ConfigError, "batch_size is 10000, but there are only"),
         ({"views": SETTINGS["views"] | {"crop_sizes": [24]}}, {}, DataError, "expected .N, 1, 32"),
         ({"views": SETTINGS["views"] | {"size": 3}}, {}, ConfigError, "no argument 'size'"),
         ({"view_transforms": {"Invert": {}}}, {}, ConfigError, "no transform named 'Invert'"),

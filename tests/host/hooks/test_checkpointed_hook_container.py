@@ -255,7 +255,9 @@ def test_nothing_is_written_if_models_are_not_saved(tmp_path: Path) -> None:
 def test_two_parts_of_one_name_are_refused(tmp_path: Path) -> None:
     trainer = make_trainer(0)
     trainer.mining_funcs["trunk"] = torch.nn.Identity()
-    with pytest.raises(CheckpointError, match=r"mining_funcs\.trunk has the name of another part"):
+    with pytest.raises(
+        CheckpointError, match=r"mining_funcs\.trunk has the same name as another part"
+    ):
         make_hooks().save_models(trainer, str(tmp_path), 1)
 
 
@@ -623,7 +625,7 @@ def test_untrained_model_is_resumed(tmp_path: Path, best: bool) -> None:
 def test_best_that_does_not_exist_is_explained(tmp_path: Path) -> None:
     make_hooks().save_models(make_trainer(1), str(tmp_path), 4)
     with pytest.raises(
-        CheckpointError, match=r"has no best model.*got only epoch 4; .*--resume_training latest"
+        CheckpointError, match=r"has no best model.*only epoch 4; .*--resume_training latest"
     ):
         load(tmp_path, best=True)
 
