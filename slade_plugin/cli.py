@@ -205,7 +205,7 @@ def _main() -> None:
 
 
 def _run_search(kwargs: dict[str, Any], iterations: int, reproductions: int) -> None:
-    """The host's Bayesian optimisation. Ax takes seconds to import, so nothing else imports it."""
+    """Run the host's Bayesian optimization, imported here since Ax takes seconds to import."""
     try:
         compat.apply(compat.AX_SHIMS)
     except ImportError as error:

@@ -1,11 +1,11 @@
-"""The host, powerful-benchmarker 0.9.33, on today's libraries.
+"""Shims that run the host, powerful-benchmarker 0.9.33, on current libraries.
 
-Each shim mends one thing that stops the host from importing or running, says why, and can be taken
-back. None changes a measured number. Installed packages stay untouched: shims only set attributes
-in this process. Nothing heavy is imported before `apply` is called.
+Each shim fixes one problem that stops the host from importing or running, states the reason and can
+be undone. None changes a measured number. Installed packages stay untouched: shims only set
+attributes in this process. Nothing heavy is imported before `apply` is called.
 
-No shim is needed for the host's t-SNE visualizer: scikit-learn renamed ``n_iter``, so configs for
-it say ``max_iter``.
+The host's t-SNE visualizer needs no shim: scikit-learn renamed ``n_iter``, so use ``max_iter`` in
+its config.
 """
 
 import functools
@@ -30,12 +30,12 @@ Undo = Callable[[], None]
 
 
 class Shim(NamedTuple):
-    """One repair.
+    """One fix.
 
     Attributes:
         name: Short name, used by `undo`.
         reason: What broke and the symptom without the shim.
-        install: Puts the repair in place and returns what takes it back.
+        install: Applies the fix and returns a function that undoes it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Shim(NamedTuple):
 def assert_md5sum(
     filename: str, md5: str, quiet: bool = False, blocksize: int | None = None
 ) -> bool:
-    """Compares a file with its MD5 sum, in place of the function that gdown 6 dropped.
+    """Compare a file with its MD5 sum; replaces the function that gdown 6 removed.
 
     Args:
         filename: File to read.
@@ -75,11 +75,11 @@ def assert_md5sum(
 
 
 def _nothing() -> None:
-    """Takes back a shim that was not needed."""
+    """Undo a shim that was not needed."""
 
 
 def _set(target: Any, name: str, value: object) -> Undo:
-    """Sets a missing attribute; leaves an existing one alone."""
+    """Set a missing attribute; keep an existing one."""
     if name in vars(target):
         return _nothing
     setattr(target, name, value)
@@ -87,14 +87,14 @@ def _set(target: Any, name: str, value: object) -> Undo:
 
 
 def _replace(target: Any, name: str, value: object) -> Undo:
-    """Sets an attribute that is there."""
+    """Replace an existing attribute."""
     original = getattr(target, name)
     setattr(target, name, value)
     return functools.partial(setattr, target, name, original)
 
 
 def _all(undos: Sequence[Undo]) -> Undo:
-    """Takes back several changes."""
+    """Undo several changes."""
 
     def undo() -> None:
         for one in undos:
@@ -105,9 +105,9 @@ def _all(undos: Sequence[Undo]) -> Undo:
 
 def _gdown_md5() -> Undo:
     name = "gdown.cached_download"
-    importlib.import_module("gdown")  # without gdown itself there is nothing to mend
+    importlib.import_module("gdown")  # fails if gdown itself is missing
     try:
-        # import_module, since the package hides the module behind a function of the same name.
+        # Not `import`: a function of the package hides the module of the same name.
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
@@ -129,7 +129,7 @@ def _numpy_int() -> Undo:
 
 @contextmanager
 def _read_csv_with_delim_whitespace() -> Iterator[None]:
-    """Lets ``pandas.read_csv`` understand ``delim_whitespace`` for as long as this is open."""
+    """Let ``pandas.read_csv`` accept ``delim_whitespace`` inside the block."""
     pandas: Any = importlib.import_module("pandas")
     original = pandas.read_csv
 
@@ -147,8 +147,8 @@ def _read_csv_with_delim_whitespace() -> Iterator[None]:
 
 
 def _pandas_whitespace() -> Undo:
-    # Both loaders import read_csv inside the method, so the module holds no name to replace, and
-    # pandas itself is changed only while one of them runs.
+    # Both loaders import read_csv inside the method, so there is no module attribute to replace.
+    # pandas itself is patched only while one of them runs.
     classes = [
         importlib.import_module(f"powerful_benchmarker.datasets.{module}").__dict__[name]
         for module, name in (
@@ -228,8 +228,8 @@ def _lists_in_records() -> Undo:
             original(self, table_name, dict_of_lists, experiment_name=experiment_name)
             return
         # The host names the column of a list "<name>_list" and then looks that name up in the
-        # records. With encoded rows under the final name, in columns made before, its own code
-        # does the rest; the column type "json" makes it read lists back.
+        # records. Given encoded rows under that name and existing columns, its own code works;
+        # the column type "json" makes it decode lists when reading.
         records = {
             f"{name}_list" if name in lists else name: (
                 [json.dumps(row).encode() for row in rows] if name in lists else rows
@@ -247,14 +247,14 @@ def _lists_in_records() -> Undo:
 
 
 def _column_type(value: object) -> str:
-    """The column types of record-keeper."""
+    """Map a value to a column type of record-keeper."""
     if isinstance(value, str):
         return "text"
     return "timestamp" if type(value).__name__ == "datetime" else "real"
 
 
 def _ensure_columns(database: Any, table: str, types_of_columns: Mapping[str, str]) -> None:
-    """Creates a table of record-keeper, or the columns it lacks."""
+    """Create a table of record-keeper, or the columns it lacks."""
     if not database.table_exists(table):
         columns = [f"[{name}] {kind}" for name, kind in types_of_columns.items()]
         if database.is_global:
@@ -342,21 +342,21 @@ def _silent_bars() -> Undo:
         _replace(importlib.import_module(f"pytorch_metric_learning.{name}"), "tqdm", silent)
         for name in ("trainers.base_trainer", "testers.base_tester")
     ]
-    # The bar's text is made nonetheless.
+    # The bar's text is still formatted.
     warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True", UserWarning)
     added: Any = warnings.filters[0]
 
     def undo_all() -> None:
         if added in warnings.filters:
             warnings.filters.remove(added)  # type: ignore[attr-defined]
-        for taken_back in undos:
-            taken_back()
+        for undo_one in undos:
+            undo_one()
 
     return undo_all
 
 
 class _SilentFaiss:
-    """faiss with a `Clustering` that does not ask for more images; else faiss itself."""
+    """Proxy of faiss whose `Clustering` does not ask for more images."""
 
     def __init__(self, faiss: Any) -> None:
         self._faiss = faiss
@@ -366,7 +366,7 @@ class _SilentFaiss:
 
     def Clustering(self, *args: Any) -> Any:
         clustering = self._faiss.Clustering(*args)
-        clustering.min_points_per_centroid = 1  # below it, faiss warns and does the same
+        clustering.min_points_per_centroid = 1  # faiss only warns below it
         return clustering
 
 
@@ -412,19 +412,19 @@ def _ax_contour() -> Undo:
 SHIMS: tuple[Shim, ...] = (
     Shim(
         "gdown_md5",
-        "gdown 6 has no assert_md5sum. Every runner dies at start: ImportError: cannot import "
+        "gdown 6 has no assert_md5sum. Every runner fails at start: ImportError: cannot import "
         "name 'assert_md5sum' from 'gdown.cached_download'.",
         _gdown_md5,
     ),
     Shim(
         "numpy_int",
-        "NumPy 1.24 dropped np.int, which pytorch-metric-learning 0.9.92 uses in its sampler, "
+        "NumPy 1.24 removed np.int, which pytorch-metric-learning 0.9.92 uses in its sampler, "
         "label mapper and metrics: AttributeError: module 'numpy' has no attribute 'int'.",
         _numpy_int,
     ),
     Shim(
         "pandas_whitespace",
-        "pandas 3 dropped delim_whitespace, with which StanfordOnlineProducts and CelebA read "
+        "pandas 3 removed delim_whitespace, which StanfordOnlineProducts and CelebA use to read "
         "their lists: TypeError: read_csv() got an unexpected keyword argument.",
         _pandas_whitespace,
     ),
@@ -442,69 +442,69 @@ SHIMS: tuple[Shim, ...] = (
     ),
     Shim(
         "mined_triplets",
-        "Of mined pairs in which no anchor has both a positive and a negative, triplet losses make "
-        "no triplet. torch's error for joining nothing is another one than the host expects: "
+        "Triplet losses form no triplet from mined pairs if no anchor has both a positive and a "
+        "negative. torch's error for an empty list is not the type that the host catches: "
         "ValueError: torch.cat(): expected a non-empty list of Tensors.",
         _mined_triplets,
     ),
     Shim(
         "one_sided_pairs",
-        "NTXentLoss of positive pairs alone and LiftedStructureLoss of negative ones alone, as a "
-        "miner may find them, are no 0 but an AttributeError: 'list' object has no attribute "
-        "'dtype'.",
+        "NTXentLoss on positive pairs alone and LiftedStructureLoss on negative pairs alone, as a "
+        "miner may return them, fail instead of returning 0: AttributeError: 'list' object has no "
+        "attribute 'dtype'.",
         _one_sided_pairs,
     ),
     Shim(
         "lists_in_records",
-        "record-keeper cannot store a record that is a list, e.g. a learned beta per class with "
+        "record-keeper cannot store a list as a record, e.g. a learned beta per class with "
         "save_lists_in_db: True: KeyError: 'beta_list'.",
         _lists_in_records,
     ),
     Shim(
         "whole_config_files",
-        "The host writes the configs of an experiment one by one and in place. On a full disk half "
-        "of them stay, and the experiment can neither be resumed nor started again.",
+        "The host writes the configs of an experiment one by one and in place. A full disk leaves "
+        "some of them, and the experiment can be neither resumed nor restarted.",
         _whole_config_files,
     ),
     Shim(
         "names_with_brackets",
-        "The host and pytorch-metric-learning look for files with the whole path as a pattern: in "
-        "an experiment named '[try] one' they find no checkpoint, and start again at epoch 0.",
+        "The host and pytorch-metric-learning use the whole path as a glob pattern: in an "
+        "experiment named '[try] one' they find no checkpoint and restart at epoch 0.",
         _names_with_brackets,
     ),
     Shim(
         "closed_databases",
-        "record-keeper leaves the connection open if a query fails, as the host's own do when they "
-        "try one name of a column after another. Python 3.13: ResourceWarning: unclosed database.",
+        "record-keeper leaves the connection open if a query fails, as the host's do while trying "
+        "several column names. Python 3.13: ResourceWarning: unclosed database.",
         _closed_databases,
     ),
     Shim(
         "silent_bars",
-        "The host draws a bar for each epoch and each evaluation, which renews the screen at every "
-        "step; base/progress.py has one line for the run. For the bar's text torch warns that a "
-        "tensor that requires a gradient is made a number.",
+        "The host draws a progress bar for each epoch and evaluation and refreshes it every step; "
+        "base/progress.py shows one line for the run. Formatting the bar makes torch warn that a "
+        "tensor that requires a gradient is converted to a number.",
         _silent_bars,
     ),
     Shim(
         "silent_clustering",
-        "faiss prints WARNING clustering ... please provide at least ... training points, since a "
-        "class has fewer images than it likes to see in a cluster.",
+        "faiss prints WARNING clustering ... please provide at least ... training points if a "
+        "class has fewer images than it expects per cluster.",
         _silent_clustering,
     ),
 )
 
-# With them the host's search can be imported on ax-platform 1.3, which itself takes seconds to
-# import. slade_plugin/experiments/search does without what else the host calls of the old Ax.
+# They make the host's search importable on ax-platform 1.3, which itself takes seconds to import.
+# slade_plugin/experiments/search avoids the other calls that the host makes to the old Ax.
 AX_SHIMS: tuple[Shim, ...] = (
     Shim(
         "ax_best_point",
-        "Ax 1.0 dropped a function that the host's search imports: ImportError: cannot import name "
-        "'get_best_raw_objective_point'. Its successor gives variances for standard errors.",
+        "Ax 1.0 removed a function that the host's search imports: ImportError: cannot import name "
+        "'get_best_raw_objective_point'. Its successor returns variances, not standard errors.",
         _ax_best_point,
     ),
     Shim(
         "ax_modelbridge",
-        "Ax 1.0 renamed the package of the models that the host's plots are made with: "
+        "Ax 1.0 renamed the package of the models that the host's plots use: "
         "ModuleNotFoundError: No module named 'ax.modelbridge'.",
         _ax_modelbridge,
     ),
@@ -519,7 +519,7 @@ _applied: dict[str, Undo] = {}
 
 
 def apply(shims: Sequence[Shim] = SHIMS) -> None:
-    """Puts shims in place; a second call does nothing. Call it before importing the host.
+    """Apply shims before the host is imported; a second call does nothing.
 
     Args:
         shims: `SHIMS`, or `AX_SHIMS` before the host's search is imported.
@@ -530,9 +530,9 @@ def apply(shims: Sequence[Shim] = SHIMS) -> None:
 
 
 def undo(name: str) -> None:
-    """Takes one shim back, e.g. to show its symptom; `apply` puts it in place again.
+    """Undo one shim, e.g. to show its symptom; `apply` installs it again.
 
     Args:
-        name: Name in `SHIMS` or `AX_SHIMS`. A shim that is not in place is left alone.
+        name: Name in `SHIMS` or `AX_SHIMS`. A shim that is not applied is ignored.
     """
     _applied.pop(name, _nothing)()

@@ -1,7 +1,7 @@
-"""The host's experiment runner with our command line, our classes and our checks.
+"""The host's experiment runner with our command line, classes and checks.
 
-A config with a `pipeline` entry becomes the stages of self-training; any other config is one
-experiment of the host, run by the host's own code.
+A config with a `pipeline` entry becomes the stages of self-training; any other config is a single
+host experiment, run by the host's own code.
 """
 
 import argparse
@@ -64,7 +64,7 @@ class SladeRunner(SingleExperimentRunner):
     """Run one experiment, or the stages of self-training.
 
     Args:
-        root_config_folder: Config root; the shipped one by default. It replaces the host's.
+        root_config_folder: Config root that replaces the host's; the shipped one by default.
         **kwargs: Arguments of the host's runner: dataset_root, root_experiment_folder,
             pytorch_home, global_db_path, merge_argparse_when_resuming.
     """
@@ -83,24 +83,24 @@ class SladeRunner(SingleExperimentRunner):
     # ---- command line -------------------------------------------------------------------------
 
     def setup_argparser(self) -> argparse.ArgumentParser:
-        """The host's flags with their meaning, and ours."""
+        """Create the parser of the host's flags and ours."""
         parser = CommandLine()
         parser.set_defaults(experiment_name=default_experiment_name(sys.argv[1:]))
         return parser
 
     def setup_yaml_reader(self) -> Any:
-        """The host's reader, with config names made into the lists of files they stand for."""
+        """Create the host's reader, with config names expanded to lists of files."""
         read_areas(Path(self.root_config_folder))
         reader = super().setup_yaml_reader()
         if not reader.args.experiment_name.strip("/. "):
             raise ConfigError(
-                f"--experiment_name is {reader.args.experiment_name!r}; expected the name of a "
-                "folder, or no such flag."
+                f"--experiment_name is {reader.args.experiment_name!r}; expected a folder name. "
+                "Omit the flag to use the default name."
             )
         check_command_line(reader.argparser.config_flags, reader.args.config_foldernames)
         seed = reader.args.seed
         if seed is None:
-            del reader.args.seed  # the config's value holds
+            del reader.args.seed  # use the config's value
         elif not 0 <= seed < 2**32:
             raise ConfigError(f"--seed is {seed}; expected 0 to {2**32 - 1}.")
         if reader.args.teacher_experiment is None:
@@ -108,7 +108,7 @@ class SladeRunner(SingleExperimentRunner):
         reader.args.plugins = plugin_names(reader.args.plugins)
         register_plugins(self, reader.args.plugins)
         if not reader.args.plugins:
-            del reader.args.plugins  # the config's hold
+            del reader.args.plugins  # use the config's value
         add_rounds(reader.args)
         add_own_images(reader.args)
         self.given = copy.deepcopy(reader.args)  # the host merges saved configs into its own
@@ -120,7 +120,7 @@ class SladeRunner(SingleExperimentRunner):
         return reader
 
     def compose(self, areas: list[str], *requested: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Config files by area; see `slade_plugin.config.composition`."""
+        """Determine the config files by area; see `slade_plugin.config.composition`."""
         return compose(Path(self.root_config_folder), areas, *requested)
 
     @staticmethod
@@ -132,7 +132,7 @@ class SladeRunner(SingleExperimentRunner):
     # ---- running ------------------------------------------------------------------------------
 
     def run(self) -> Any:
-        """Run what the command line asks for: one experiment or a pipeline."""
+        """Run the experiment or pipeline of the command line."""
         self.set_YR()
         with locked(self.YR.args.experiment_folder):
             return self._run()
@@ -143,7 +143,7 @@ class SladeRunner(SingleExperimentRunner):
         if is_pipeline_folder(folder) and (args.evaluate or args.evaluate_ensemble):
             stages = planned_experiments(folder)
             raise ExperimentError(
-                f"{folder} holds several experiments; expected the name of one of them, such as "
+                f"{folder} contains several experiments; expected the name of one, such as "
                 + ", ".join(f"--experiment_name {args.experiment_name}/{s}" for s in stages)
             )
         if self.starts_fresh(args) or (
@@ -155,16 +155,16 @@ class SladeRunner(SingleExperimentRunner):
                 return Pipeline(self, requested).run()
             if is_pipeline_folder(folder):
                 raise ExperimentError(
-                    f"{folder} holds the stages of self-training, but config_loss is "
-                    f"{self.requested.get('config_loss')}; expected the command that started it, "
-                    f"which is on record in {folder / 'pipeline.json'}, and --resume_training."
+                    f"{folder} contains the stages of self-training, but config_loss is "
+                    f"{self.requested.get('config_loss')}; expected the command that started it "
+                    f"(recorded in {folder / 'pipeline.json'}) with --resume_training."
                 )
         if args.reproduce_results:
             return self.reproduce_results(self.YR)
         return self.run_new_experiment_or_resume(self.YR)
 
     def reader_for(self, reader: Any, fresh: bool = False) -> Any:
-        """An independent copy of a reader; with `fresh`, as if nothing were to be resumed."""
+        """Copy a reader; with `fresh`, as for a new experiment rather than a resumed one."""
         other = copy.copy(reader)
         other.args = copy.deepcopy(reader.args)
         if fresh and other.args.resume_training:
@@ -174,7 +174,7 @@ class SladeRunner(SingleExperimentRunner):
         return other
 
     def read(self, reader: Any) -> SimpleNamespace:
-        """Load and merge a reader's YAML files without running anything; the reader is kept."""
+        """Load and merge a reader's YAML files; the reader itself is not modified."""
         other = self.reader_for(reader)
         try:
             args, _, dict_of_yamls = other.load_yamls(
@@ -184,10 +184,10 @@ class SladeRunner(SingleExperimentRunner):
                 merge_argparse=not other.args.resume_training or self.merge_argparse_when_resuming,
             )
         except (KeyError, AssertionError) as error:
-            # The host's keywords fail without a text on what does not exist.
+            # The host's keywords fail without a message on missing keys.
             raise ConfigError(
-                f"a value of the command line does not fit the config: {error or 'one class'}; "
-                "~APPLY~2 and ~SWAP~1 need a key that exists and a value {in: braces}, ~SWAP~1 an "
+                f"a command-line value does not fit the config: {error or 'one class'}; "
+                "~APPLY~2 and ~SWAP~1 need an existing key and a value {in: braces}, ~SWAP~1 an "
                 "entry with one class. run.py --list prints the configs."
             ) from error
         args.dict_of_yamls = dict_of_yamls
@@ -195,13 +195,13 @@ class SladeRunner(SingleExperimentRunner):
         return args
 
     def complete(self, args: Any) -> None:
-        """Complete a merged config and register the plugins that it names."""
+        """Complete a merged config and register the plugins it names."""
         complete_config(args)
         register_plugins(self, plugin_names(getattr(args, "plugins", None)))
         self._resolve_folders(args)
 
     def run_new_experiment_or_resume(self, YR: Any) -> Any:
-        """The host's, after checking the folder and the whole config."""
+        """Check the folder and the whole config, then call the host's."""
         args = YR.args
         folder = Path(args.experiment_folder)
         if self.starts_fresh(args):
@@ -210,34 +210,34 @@ class SladeRunner(SingleExperimentRunner):
             check_saved_configs(folder, args.config_foldernames)
         if args.evaluate or args.evaluate_ensemble:
             check_is_trained(folder)
-        self.read(YR)  # the host's own reading, below, fails without a text
+        self.read(YR)  # the host's own loading, below, fails without a message
         if args.evaluate or args.evaluate_ensemble:
             return super().run_new_experiment_or_resume(YR)
         with environment_recorded(folder):
             return super().run_new_experiment_or_resume(YR)
 
     def reproduce_results(self, YR: Any, *args: Any, **kwargs: Any) -> Any:
-        """The host's, with the saved experiment's own areas, and an error where one is missing."""
+        """Reproduce with the saved experiment's own areas; a missing one is an error."""
         source = Path(YR.args.reproduce_results)
         areas_file = source / "configs" / f"{AREAS_FILE}.yaml"
         if not areas_file.is_file():
             raise ExperimentError(
-                f"--reproduce_results {source}: there is no {areas_file}; expected the folder of "
-                "an experiment of the benchmarker."
+                f"--reproduce_results {source}: there is no {areas_file}; expected an experiment "
+                "folder of the benchmarker."
             )
         YR.args.config_foldernames = saved_areas(source)
         check_folder_is_free(Path(YR.args.experiment_folder))
         for area in YR.args.config_foldernames:
-            setattr(YR.args, area, ["default"])  # the host lists them before it takes the saved
+            setattr(YR.args, area, ["default"])  # the host needs names before it reads the saved
         with environment_recorded(Path(YR.args.experiment_folder)):
             return super().reproduce_results(YR, *args, **kwargs)
 
     def start_experiment(self, args: Any, built_before: bool = False) -> Any:
-        """The host's, after the checks that take no time and, for a new one, a trial of its parts.
+        """Run the cheap checks, build a new experiment's parts once, then start as the host does.
 
         Args:
             args: The merged config.
-            built_before: Whether `try_to_build` has been called already.
+            built_before: Whether `try_to_build` was called already.
         """
         self.complete(args)
         self._take_given_locations(args)
@@ -249,40 +249,40 @@ class SladeRunner(SingleExperimentRunner):
         return super().start_experiment(args)
 
     def _resolve_folders(self, args: Any) -> None:
-        """Make the folders absolute that a saved config names relative to its experiment."""
+        """Make folders absolute that a saved config names relative to its experiment."""
         if not self.starts_fresh(args):
             source = Path(args.reproduce_results or args.experiment_folder)
             vars(args).update(resolve_folders(vars(args), source))
 
     def _take_given_locations(self, args: Any) -> None:
-        """Read the data of a saved experiment where the command line says they lie now."""
+        """Take the data locations of a saved experiment from the command line."""
         original = args.reproduce_results or (args.resume_training and args.experiment_folder)
         if original and take_given_locations(args, self.given):
             if not read_data_record(Path(original)):
                 warn_once(
-                    f"{original} has no hash of its data on record, so those given now cannot be "
-                    "compared with those it was trained on."
+                    f"{original} has no record of its data hashes, so the given data cannot be "
+                    "compared with the data it was trained on."
                 )
 
     def try_to_build(
         self, args: Any, teacher_experiment: Path | None = None, trunks: bool = True
     ) -> Any:
-        """Build every part of an experiment once, so that a mistake shows before any training.
+        """Build every part of an experiment once, so that mistakes show before any training.
 
         Args:
-            args: The merged config; it is left as it is.
-            teacher_experiment: A teacher that exists already, to be checked against a student.
+            args: The merged config; not modified.
+            teacher_experiment: An existing teacher to check against a student.
             trunks: Whether the trunks of the SwAV stage, if the config names any, exist already.
 
         Returns:
             The API parser that built the parts.
 
         Raises:
-            SladeError: Whatever does not fit.
+            SladeError: If any part does not fit.
         """
         parser = self.get_api_parser(copy.deepcopy(args))  # the host's factories empty configs
         if type(parser).get_transforms is not BaseAPIParser.get_transforms:
-            return parser  # it transforms images in its trainer: nothing can be tried on one
+            return parser  # its trainer transforms the images, so none can be tried here
         preflight(parser, teacher_experiment)
         if trunks:
             check_trunks(parser)
@@ -291,7 +291,7 @@ class SladeRunner(SingleExperimentRunner):
         return parser
 
     def get_api_parser(self, args: Any) -> Any:
-        """The host's choice of API parser, seeded; a missing one is an error, never a fallback."""
+        """Create the host's choice of API parser, seeded; a missing one is an error."""
         name = next(iter(args.api_parser or {}), f"API{next(iter(args.trainer))}")
         where = "api_parser in config_general (BaseAPIParser suits most trainers)"
         parser_class: Any = find_class(self.pytorch_getter, "api_parser", name, where)
@@ -305,13 +305,10 @@ class SladeRunner(SingleExperimentRunner):
 
 
 def build_trainer(parser: Any) -> None:
-    """Build the trainer as a run does, but with hooks that do nothing.
+    """Build the trainer of a run, with hooks that do nothing.
 
     Args:
         parser: An API parser with models, losses and miners.
-
-    Raises:
-        SladeError: If the trainer refuses something.
     """
     if isinstance(parser, APISladeStudent):  # the clusters are not known yet
         parser.pseudo_labels = parser.stand_in_pseudo_labels()
@@ -342,15 +339,11 @@ def build_evaluation(parser: Any) -> None:
 
 
 def _no_hook() -> None:
-    """Stand for a hook in a trainer that is never run."""
+    """Stand in for a hook in a trainer that never runs."""
 
 
 def default_experiment_name(argv: list[str]) -> str:
-    """A readable name: the loss config and the seed, such as ``slade_seed0``.
-
-    Args:
-        argv: The command line without the program's name.
-    """
+    """Make a readable name from loss config and seed, such as ``slade_seed0``."""
 
     def value(flag: str, default: str) -> str:
         joined = [a for a in argv if a.startswith(f"{flag}=")]
@@ -368,29 +361,25 @@ def default_experiment_name(argv: list[str]) -> str:
 
 
 def add_rounds(args: Any) -> None:
-    """Put the flag --rounds where a config has it, `pipeline: {rounds: N}`.
-
-    Args:
-        args: The command line; changed in place.
-    """
+    """Move the flag --rounds to its config key, `pipeline: {rounds: N}`, in place."""
     rounds = args.rounds
     del args.rounds
     key = "pipeline~OVERRIDE~" if hasattr(args, "pipeline~OVERRIDE~") else "pipeline"
     pipeline = getattr(args, key, None) or {}
-    if rounds is not None and isinstance(pipeline, Mapping):  # else it is refused with the config
+    if rounds is not None and isinstance(pipeline, Mapping):  # else the config check rejects it
         setattr(args, key, {**pipeline, "rounds": rounds})
 
 
 def add_own_images(args: Any) -> None:
-    """Put the flags --labeled and --unlabeled where a config has them, as `FolderImages: {path}`.
+    """Move the flags --labeled and --unlabeled to their config keys, as `FolderImages: {path}`.
 
-    The path is made absolute, so that the saved experiment can be evaluated from anywhere.
+    Paths become absolute, so the saved experiment can be evaluated from anywhere.
 
     Args:
-        args: The command line; changed in place.
+        args: The command line; modified in place.
 
     Raises:
-        ConfigError: If the same is also said by a value of the config with a keyword.
+        ConfigError: If the config key is also given with a keyword.
     """
     for flag, key in (("labeled", "dataset"), ("unlabeled", "unlabeled_dataset")):
         path = getattr(args, flag)
@@ -402,7 +391,7 @@ def add_own_images(args: Any) -> None:
         if others or not isinstance(entry, Mapping):
             raise ConfigError(
                 f"--{flag} is given together with --{(others or [key])[0]}; expected one or the "
-                f"other. --{key} {{FolderImages: {{OPTION: VALUE}}}} goes with --{flag}."
+                f"other. Only --{key} {{FolderImages: {{OPTION: VALUE}}}} combines with --{flag}."
             )
         name = FolderImages.__name__
         own = {"path": os.path.abspath(os.path.expanduser(path))}

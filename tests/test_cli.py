@@ -100,7 +100,7 @@ def test_list_prints_classes_and_configs(bench: Any) -> None:
 def test_list_of_a_root_without_configs_is_an_error(bench: Any, tmp_path: Path) -> None:
     outcome = bench(f"--list --root_config_folder {tmp_path}", root=None)
     assert outcome.code == 2
-    assert f"{tmp_path} holds no config_foldernames.yaml" in outcome.err
+    assert f"{tmp_path} has no config_foldernames.yaml" in outcome.err
 
 
 def test_run_py_ends_with_the_exit_code(tmp_path: Path) -> None:
@@ -138,26 +138,26 @@ def test_quoted_and_unquoted_dicts_mean_the_same(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--trainer {MetricLossOnly:{batch_size: 8}}", "There must be a space after the colon"),
+        ("--trainer {MetricLossOnly:{batch_size: 8}}", "Put a space after the colon"),
         ("--trainer {MetricLossOnly: {batch_size: 8}", "bracket imbalance: 2 of { and 1 of }"),
-        ("--trainer {a: b: c}", "the command line cannot be read: while parsing"),
+        ("--trainer {a: b: c}", "cannot parse the command line: while parsing"),
         ("contrastive", "contrastive is missing"),
         ("--resume_training last", "argument --resume_training: invalid choice: 'last'"),
         ("--seed one", "argument --seed: invalid int value: 'one'"),
         ("--seed -1", "--seed is -1; expected 0 to 4294967295"),
         ("--bayes_opt_iters x", "argument --bayes_opt_iters: invalid int value: 'x'"),
         ("--experiment_name", "argument --experiment_name: expected one argument"),
-        ("--experiment_name ..", "--experiment_name is '..'; expected the name of a folder"),
+        ("--experiment_name ..", "--experiment_name is '..'; expected a folder name"),
         ("--config_loss", "--config_loss is True; expected a name or a list of names"),
         ("--config_loss {a: b}", "--config_loss is {'a': 'b'}; expected a name or a list"),
         ("--config_los slade", "unknown flag or config key: --config_los (did you mean"),
         ("--config_loss=slade", "unknown flag or config key: --config_loss=slade"),
-        ("--trainer~APPLY~ {batch_size: 8}", "holds a keyword the benchmarker does not know"),
-        ("--trainer~APPLY~2 8", "a value of the command line does not fit the config"),
+        ("--trainer~APPLY~ {batch_size: 8}", "has a keyword unknown to the benchmarker"),
+        ("--trainer~APPLY~2 8", "a command-line value does not fit the config"),
         ("--models {embeder~APPLY~1: {MLP: {}}}", "does not fit the config: 'embeder'"),
         ("--pipeline {teacher: {trainer~APPLY~2: {batch_size: 8}}} --config_loss slade",
          "does not fit the config: 'trainer'"),
-        ("--root_config_folder /nowhere/at/all", "/nowhere/at/all holds no config_foldernames"),
+        ("--root_config_folder /nowhere/at/all", "/nowhere/at/all has no config_foldernames"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_message(

@@ -266,7 +266,7 @@ def test_a_taken_name_is_refused_and_left_alone(bench: Any, copied: Path) -> Non
     before = bench.snapshot(copied)
     outcome = bench(f"--config_loss contrastive {bench.tiny(2, 2, 2)}", root=copied.parent)
     assert outcome.code == 2  # the host ends with 0
-    assert "is taken (it holds " in outcome.err
+    assert "is taken (it contains " in outcome.err
     assert bench.snapshot(copied) == before
 
 
@@ -373,7 +373,7 @@ def test_evaluating_an_untrained_experiment_is_refused(bench: Any, copied: Path)
     for flag in ("--evaluate", "--evaluate_ensemble"):
         outcome = bench(f"--experiment_name contrastive_seed0 {flag}", root=copied.parent)
         assert outcome.code == 2
-        assert "saved_models holds no trained model; expected a finished" in outcome.err
+        assert "saved_models has no trained model; expected a finished" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What every wing uses: errors, atomic files, seeding, provenance, suggestions for typos."""
+"""Shared by every wing: errors, atomic files, seeding, provenance, suggestions for typos."""

@@ -1,8 +1,7 @@
-"""The words of run.py's command line: flags whose values are plain text, and values of the config.
+"""Parse run.py's command line: flags whose values are plain text, and keys of the config.
 
-A path or a name is taken as it is written. Every other flag is a key of the config, whose value is
-YAML in the host's notation: a word, ``[a list]`` or ``{keys: and values}``, as one word in quotes
-or as several.
+Paths and names are taken literally. Every other flag is a config key with a YAML value in the
+host's notation: a word, ``[a list]`` or ``{keys: and values}``, quoted or as several words.
 """
 
 import argparse
@@ -26,13 +25,13 @@ _PAIRS = (("{", "}"), ("[", "]"))
 
 
 class CommandLine(argparse.ArgumentParser):
-    """The parser of run.py.
+    """Command-line parser of run.py.
 
-    It sets what is not a flag of its own as an attribute as well, so nothing is left for the host
-    to read. What is not given has no attribute or, where the host expects one, None or False.
+    Config keys become attributes too, so nothing is left for the host to parse. A flag that is not
+    given has no attribute or, where the host expects one, None or False.
 
     Attributes:
-        config_flags: The flags of the last command line that are taken for keys of the config.
+        config_flags: The flags of the last command line that are read as config keys.
     """
 
     def __init__(self) -> None:
@@ -59,14 +58,14 @@ class CommandLine(argparse.ArgumentParser):
         """Read a command line.
 
         Args:
-            args: Its words; by default those of this process.
+            args: Its words; those of this process by default.
             namespace: Where to set the values.
 
         Returns:
-            The namespace and an empty list: no word is left over.
+            The namespace and an empty list: nothing is left unparsed.
 
         Raises:
-            ConfigError: If it cannot be read.
+            ConfigError: If it cannot be parsed.
         """
         try:
             found, words = super().parse_known_args(args, namespace)
@@ -87,7 +86,7 @@ class CommandLine(argparse.ArgumentParser):
 
 
 def _values(words: Iterable[str]) -> Iterable[tuple[str, Any]]:
-    """Flags with what YAML makes of the words that follow each."""
+    """Yield each flag with the YAML value of the words after it."""
     texts: list[tuple[str, list[str]]] = []
     for word in words:
         if _FLAG.match(word):
@@ -95,24 +94,24 @@ def _values(words: Iterable[str]) -> Iterable[tuple[str, Any]]:
         elif texts:
             texts[-1][1].append(word)
         else:
-            raise _unreadable(f'{word} is missing "--" in front of it.')
+            raise _unreadable(f'{word} is missing its leading "--".')
     for flag, of_flag in texts:
         yield flag, read_value(flag, of_flag)
 
 
 def read_value(flag: str, words: Sequence[str]) -> Any:
-    """Read the value of one key of the config.
+    """Parse the value of one config key.
 
     Args:
-        flag: The key, as it is typed. The names of config files stay text: ``no`` and ``007`` are
-            names, not False and 7.
-        words: The words behind it.
+        flag: The key as given, such as ``--seed``. Names of config files stay text: ``no`` and
+            ``007`` are names, not False and 7.
+        words: The words after it.
 
     Returns:
-        What YAML makes of them; True if there are none.
+        Their YAML value; True if there are none.
 
     Raises:
-        ConfigError: If they cannot be read.
+        ConfigError: If they are not valid YAML.
     """
     if not words:
         return True
@@ -120,8 +119,8 @@ def read_value(flag: str, words: Sequence[str]) -> Any:
     opened = text.startswith(("[", "{"))
     if not opened and len(words) > 1:
         raise _unreadable(
-            f'{words[1]}, behind the value of {flag}, is missing "--" in front of it. A list is '
-            "written [a, b], and a value with spaces in quotes."
+            f'{words[1]}, after the value of {flag}, is missing its leading "--". Write a list as '
+            "[a, b] and put a value with spaces in quotes."
         )
     is_name = flag[2:].rpartition(".")[2].startswith("config_")
     if is_name and not opened:
@@ -130,8 +129,8 @@ def read_value(flag: str, words: Sequence[str]) -> Any:
         bare = _QUOTED.sub("", text)
         if re.search(r":\S", bare):
             raise _unreadable(
-                f"There must be a space after the colon in {text!r}, or quotes around the text "
-                "with the colon."
+                f"Put a space after the colon in {text!r}, or quotes around the text with the "
+                "colon."
             )
         for left, right in _PAIRS:
             if bare.count(left) != bare.count(right):
@@ -147,6 +146,6 @@ def read_value(flag: str, words: Sequence[str]) -> Any:
 
 def _unreadable(reason: str) -> ConfigError:
     return ConfigError(
-        f"the command line cannot be read: {reason} Values are words, [lists] or "
+        f"cannot parse the command line: {reason} Values are words, [lists] or "
         "{keys: and values}, with a space after each colon."
     )

@@ -1,14 +1,14 @@
-"""Where two nested configs differ."""
+"""Differences between two nested configs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The places at which two nested configs differ.
+    """Compare two nested configs.
 
     Yields:
-        The path of a place, the old and the new value.
+        The path of each difference, the old and the new value.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}, key=str):
@@ -20,5 +20,5 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[tuple[str, Any,
 
 
 def first_difference(old: Any, new: Any) -> tuple[str, Any, Any] | None:
-    """The first of `differences`, or None."""
+    """Return the first of `differences`, or None."""
     return next(differences(old, new), None)

@@ -1,7 +1,7 @@
-"""Files that are either whole or absent, and errors of the disk.
+"""Atomic file writes and disk errors.
 
-A file is written under a temporary name in its own folder, flushed to the disk and renamed: a
-reader, a crash or a second process never meets half a file.
+A file is written under a temporary name in its own folder, flushed to disk and renamed, so a
+reader, a crash or a second process never sees a partial file.
 """
 
 import errno
@@ -28,21 +28,21 @@ _HASH_CHUNK = 1 << 20
 # A full disk, a quota, a limit on the size of a file.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-# How torch (its zip writer, a folder of shared memory) and SQLite name the same.
+# The same errors as worded by torch (zip writer, shared memory) and SQLite.
 _FULL_TEXTS = ("PytorchStreamWriter failed", "inline_container", "No space left on device",
                "database or disk is full", "disk I/O error")  # fmt: skip
 _REFUSED_TEXTS = ("readonly database", "unable to open database file")
 
 
 def disk_error(error: BaseException) -> str | None:
-    """Find the error of the disk behind an exception, whatever a library has made of it.
+    """Find the disk error behind an exception, even if a library wrapped it.
 
     Args:
-        error: Any exception. Of what it was raised from, or while handling, only a full disk
-            counts: a refused permission there may have been handled long before.
+        error: Any exception. Among its causes and contexts only a full disk counts: a permission
+            error there may have been handled long before.
 
     Returns:
-        The reason, with the file where it is known; None if the disk is not to blame.
+        The reason, with the file if known; None if the disk is not to blame.
     """
     seen: list[BaseException] = []
     link: BaseException | None = error
@@ -61,10 +61,10 @@ def disk_error(error: BaseException) -> str | None:
 
 
 class _Checked(io.RawIOBase):
-    """A file for libraries to write to, which remembers the first error of the disk.
+    """A file for libraries to write to that remembers the first disk error.
 
-    It has no descriptor: with one, NumPy writes through a buffer of its own, and what that cannot
-    flush is lost without an error.
+    It has no descriptor: with one, NumPy writes through its own buffer and loses what that cannot
+    flush without an error.
     """
 
     def __init__(self, handle: BinaryIO) -> None:
@@ -100,11 +100,10 @@ def checked_write(path: str | os.PathLike[str]) -> Iterator[Any]:
         path: The file to create or to replace.
 
     Yields:
-        The open file. It can be written, sought and told; it has no descriptor.
+        The open file, with `write`, `seek` and `tell` but no descriptor.
 
     Raises:
-        OSError: If the disk refuses something, also where a library in the block turned that error
-            into another one.
+        OSError: If writing fails, even if a library in the block turned that error into another.
     """
     with open(path, "wb") as handle:
         stream = _Checked(handle)
@@ -118,11 +117,10 @@ def checked_write(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """Open a temporary file for writing bytes; it becomes ``path`` when the block ends well.
+    """Open a temporary file for writing bytes; it becomes ``path`` when the block succeeds.
 
-    If the block raises, ``path`` is left as it was and the temporary file is removed. The folder
-    must exist. Within one block write nothing but this file: any ``OSError`` is reported as a
-    failure to write it.
+    If the block raises, ``path`` is unchanged and the temporary file is removed. The folder must
+    exist. Write only this file in the block: any ``OSError`` is reported as a failure to write it.
 
     Args:
         path: The file to create or to replace.
@@ -136,7 +134,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Any]:
     target = Path(path)
     temporary = _temporary(target)
     try:
-        # Not tempfile: it makes files that only their owner can read, and data sets are shared.
+        # Not tempfile, whose files only the owner can read: data sets are shared.
         with checked_write(temporary) as stream:
             yield stream
         flush_to_disk(temporary)
@@ -151,16 +149,16 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Make a temporary folder; it becomes ``path`` when the block ends well, and else is removed.
+    """Make a temporary folder; it becomes ``path`` if the block succeeds and is removed otherwise.
 
     Args:
-        path: A folder that does not exist yet. Missing parents are made.
+        path: A folder that does not exist yet. Missing parents are created.
 
     Yields:
         The temporary folder, beside ``path``.
 
     Raises:
-        ExperimentError: If something cannot be written, or ``path`` exists by now.
+        ExperimentError: If a write fails, or ``path`` exists by now.
     """
     target = Path(path)
     temporary = _temporary(target)
@@ -176,7 +174,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _temporary(target: Path) -> Path:
-    # Not the whole name, which may be as long as a name can be.
+    # Shortened, since the name may have the maximum length already.
     return target.with_name(f".{target.name[:40]}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
 
 
@@ -189,7 +187,7 @@ def _not_written(target: Path, error: OSError) -> ExperimentError:
 
 
 def finite(content: Any) -> Any:
-    """Puts None in the place of every NaN and infinity, which strict JSON does not know."""
+    """Replace every NaN and infinity by None, since strict JSON has neither."""
     if isinstance(content, Mapping):
         return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -198,11 +196,11 @@ def finite(content: Any) -> Any:
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Writes indented JSON atomically, keys in the order given, NaN and infinity as null.
+    """Write indented JSON atomically, keys in the order given, NaN and infinity as null.
 
     Args:
         path: The file to create or to replace.
-        content: What ``json`` can write.
+        content: Anything ``json`` can write.
 
     Raises:
         ExperimentError: If the file cannot be written.
@@ -213,27 +211,27 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def write_manifest(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Writes JSON as `write_json` does, with its own hash as `MANIFEST_HASH`.
+    """Write JSON like `write_json`, with its own hash as `MANIFEST_HASH`.
 
     Args:
         path: The file to create or to replace.
-        content: What ``json`` can write, without the hash.
+        content: Anything ``json`` can write, without the hash.
 
     Raises:
         ExperimentError: If the file cannot be written.
     """
-    as_read = finite(content)  # the hash is of what a reader will find
+    as_read = finite(content)  # hash what a reader will find
     write_json(path, {**as_read, MANIFEST_HASH: manifest_hash(as_read)})
 
 
 def manifest_hash(manifest: Mapping[str, Any]) -> str:
-    """The hash of everything in a manifest but the hash itself."""
+    """Hash everything in a manifest except the hash itself."""
     rest = {key: value for key, value in manifest.items() if key != MANIFEST_HASH}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
-    """Returns the SHA-256 of a file, in hex; reads it piece by piece."""
+    """Compute the SHA-256 of a file in hex, block by block."""
     digest = hashlib.sha256()
     with open(path, "rb") as handle:
         while chunk := handle.read(_HASH_CHUNK):
@@ -242,7 +240,7 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, survive a power cut."""
+    """Flush a file, or the names in a folder, so that they survive a power cut."""
     folder = path.is_dir()
     if folder and os.name == "nt":  # Windows cannot open folders
         return
@@ -254,7 +252,7 @@ def flush_to_disk(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` survive a power cut, where the system allows it."""
-    # The file is already in place and whole, so a system that cannot sync folders is no error.
+    """Make a rename in ``folder`` survive a power cut, if the system supports it."""
+    # The file is already complete and in place, so failing to sync the folder is not an error.
     with suppress(OSError):
         flush_to_disk(folder)

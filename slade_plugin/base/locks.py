@@ -1,8 +1,8 @@
 """One process at a time in a folder.
 
 The kernel holds the lock (``flock`` on a file in the folder) for as long as the process lives, so
-one that was killed leaves no lock behind, only a file that says nothing any more. On network file
-systems the server has to support locks; where there are none, a warning says so and work goes on.
+a killed process leaves no lock, only a stale file. Network file systems must support locks; where
+locks are missing, the process logs a warning and continues.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ _held: dict[Path, io.BufferedRandom] = {}  # by this process, by resolved folder
 
 
 def _close_in_child() -> None:
-    """Give up the parent's locks in a forked child, such as a worker of a data loader.
+    """Release the parent's locks in a forked child, such as a data-loader worker.
 
     A lock ends when the last copy of its descriptor is closed, and a worker may outlive its parent.
     """
@@ -45,18 +45,18 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 @contextmanager
 def locked(folder: str | os.PathLike[str], what: str = "experiment") -> Iterator[None]:
-    """Hold a folder, and all folders in it, for this process.
+    """Lock a folder, and all folders in it, for this process.
 
-    A folder inside one that this process holds is held already. The folder is made if it is
-    missing; if nothing was written to it, it is removed again.
+    A folder inside a locked one is locked already. A missing folder is created, and removed again
+    if nothing was written to it.
 
     Args:
         folder: Where the block writes.
         what: What the folder is, for the message.
 
     Raises:
-        ExperimentError: If another process holds the folder, one around it or one in it; or if the
-            folder cannot be written.
+        ExperimentError: If another process holds the folder, a parent or a subfolder; or if the
+            folder is not writable.
     """
     place = Path(folder).resolve()
     if any(held in (place, *place.parents) for held in _held):
@@ -66,7 +66,7 @@ def locked(folder: str | os.PathLike[str], what: str = "experiment") -> Iterator
     try:
         handle = _acquire(place, what)
         try:
-            # Only now: of two processes that come at once at least one sees the other.
+            # Only now, so that of two simultaneous processes at least one sees the other.
             for other in _around_and_inside(place):
                 _probe(other, place, what)
             yield
@@ -74,12 +74,12 @@ def locked(folder: str | os.PathLike[str], what: str = "experiment") -> Iterator
             _release(place, handle)
     finally:
         for path in made:
-            with suppress(OSError):  # it is no longer empty
+            with suppress(OSError):  # not empty any more
                 path.rmdir()
 
 
 def _make(place: Path) -> list[Path]:
-    """Makes a folder; returns what was made, the innermost first."""
+    """Create a folder and return the created ones, innermost first."""
     missing = [path for path in (place, *place.parents) if not path.exists()]
     existing = next(path for path in (place, *place.parents) if path.exists())
     try:
@@ -89,14 +89,14 @@ def _make(place: Path) -> list[Path]:
     except OSError as error:
         reason = f": {error.strerror}" if error.strerror else ""
         raise ExperimentError(
-            f"{existing} is not a folder that can be written{reason}; expected one for {place}. "
+            f"{existing} is not a writable folder{reason}; expected one for {place}. "
             "Change --root_experiment_folder."
         ) from error
     return missing
 
 
 def _acquire(place: Path, what: str) -> io.BufferedRandom:
-    """Locks the file of a folder and writes down who holds it."""
+    """Lock the file of a folder and record the holder in it."""
     path = place / LOCK_FILE
     tries = _TRIES
     try:
@@ -118,7 +118,7 @@ def _acquire(place: Path, what: str) -> io.BufferedRandom:
         except OSError:
             with suppress(OSError):
                 path.unlink()
-            handle.raw.close()  # without another try to write
+            handle.raw.close()  # without retrying the write
             raise
     except OSError as error:
         raise ExperimentError(
@@ -132,26 +132,26 @@ def _acquire(place: Path, what: str) -> io.BufferedRandom:
 def _release(place: Path, handle: io.BufferedRandom) -> None:
     if _held.pop(place, None) is handle:  # else this is a child that gave it up
         with suppress(OSError):
-            (place / LOCK_FILE).unlink()  # while it is held, so nobody else's
+            (place / LOCK_FILE).unlink()  # while held, so it is ours
         handle.close()
 
 
 def _lock(handle: BinaryIO, path: Path, shared: bool = False) -> bool:
-    """Whether the lock was given; without support for locks always, with a warning."""
+    """Whether the lock was acquired; True, with a warning, where locks are unsupported."""
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
         logger.warning(
-            "%s cannot be locked (%s): a second process in this folder would not be noticed.",
+            "%s cannot be locked (%s): a second process in this folder would go unnoticed.",
             *(path, error.strerror or error),
         )
     return True
 
 
 def _is_file_of(handle: BinaryIO, path: Path) -> bool:
-    """Whether a path still leads to an open file."""
+    """Whether a path still points to an open file."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(handle.fileno()), os.stat(path))
     return False
@@ -163,12 +163,12 @@ def _around_and_inside(place: Path) -> list[Path]:
 
 
 def _probe(other: Path, place: Path, what: str) -> None:
-    """Checks that no process holds another folder, without holding it."""
+    """Check that no process holds another folder, without locking it."""
     for left in reversed(range(_TRIES)):
         try:
             handle = open(other / LOCK_FILE, "rb")
         except OSError:
-            return  # given back a moment ago, or not ours to read
+            return  # released a moment ago, or not readable
         with handle:
             if _lock(handle, other / LOCK_FILE, shared=True):
                 return
@@ -178,7 +178,7 @@ def _probe(other: Path, place: Path, what: str) -> None:
 
 
 def _holder() -> str:
-    """This process, as its lock file names it."""
+    """Describe this process for its lock file."""
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return json.dumps(
         {
@@ -199,9 +199,9 @@ def _refusal(handle: BinaryIO, held: Path, place: Path, what: str) -> Experiment
             f"({holder['command']})"
         )
     except (ValueError, LookupError, TypeError):
-        who = "another process, which has not written its name yet"
+        who = "another process, which has not identified itself yet"
     where = "" if held == place else f" through {held}"
     return ExperimentError(
         f"the {what} folder {place} is in use{where} by {who}; expected one process at a time. "
-        "Wait until it has finished, stop it, or choose another name."
+        "Wait until it finishes, stop it, or choose another name."
     )

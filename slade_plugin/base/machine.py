@@ -1,18 +1,18 @@
-"""What a process uses of the machine: cores, waiting threads, memory. Decided before torch loads.
+"""Threads, waiting policy and memory of a process, set before torch loads.
 
-libgomp, OpenBLAS and MKL read the environment once, when they are loaded, so `prepare_process` is
-called first at every door: ``cli.main``, the package of the commands, the benchmarks. Workers of a
-data loader are forked from there; the runs of a study go through a door of their own.
+libgomp, OpenBLAS and MKL read the environment once, on load, so every entry point calls
+`prepare_process` first: ``cli.main``, the package of the commands, the benchmarks. Data-loader
+workers are forked from there; the runs of a study have their own entry point.
 
-- **Cores.** The libraries heed the affinity of a process, but not the CPU quota of its container:
-  with 2 of 64 cores they start 64 threads. Where a quota is smaller, it is the number of threads.
-- **Waiting.** OpenMP threads spin while they wait for each other. Beside another busy process the
-  one they wait for has no core, and spinning keeps it from getting one.
-- **Memory.** glibc gives memory that is freed back to the system at once, and the system clears it
-  before it gives it out again. A step of a small network frees all it has, so a third of the time
-  went there. Up to `_KEPT_BYTES` are kept instead.
+- **Cores.** The libraries respect a process's affinity but not its container's CPU quota: with 2 of
+  64 cores they start 64 threads. A smaller quota therefore sets the number of threads.
+- **Waiting.** OpenMP threads spin while they wait for each other. Next to another busy process the
+  awaited thread has no core, and spinning keeps it from getting one.
+- **Memory.** glibc returns freed memory to the system at once, and the system clears it before
+  reuse. A step of a small network frees everything, which took a third of its time. Up to
+  `_KEPT_BYTES` are kept instead.
 
-None of this changes a number, except that the number of threads changes last digits, as ever.
+No numbers change, except that the number of threads changes the last digits, as always.
 """
 
 import ctypes
@@ -22,13 +22,13 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 _THREADS, _WAITING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
-# If the user has set one of these, the matter is settled.
+# The user's setting of any of these wins.
 _SET_BY_USER = {
     _THREADS: (_THREADS, "MKL_NUM_THREADS"),
     _WAITING: (_WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME"),
 }
 
-# Of glibc's malloc.h; 32 MiB is the most that it takes for the first.
+# From glibc's malloc.h; 32 MiB is the maximum of the first.
 _M_MMAP_THRESHOLD, _LARGEST_THRESHOLD = -3, 1 << 25
 _M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 1 << 28
 
@@ -36,10 +36,10 @@ _added: set[str] = set()
 
 
 def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Sets threads, waiting and memory, unless torch is loaded or the user has set them.
+    """Set threads, waiting and memory, unless torch is loaded or the user has set them.
 
     Args:
-        environment: The variables of this process.
+        environment: Environment variables of this process.
     """
     if "torch" in sys.modules:
         return
@@ -55,21 +55,21 @@ def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def restore_environment(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Takes back what `prepare_process` set, so that processes started from here decide anew.
+    """Undo the changes of `prepare_process`, so that child processes decide for themselves.
 
-    The libraries of this process have read it by now.
+    The libraries of this process have already read them.
     """
     while _added:
         environment.pop(_added.pop(), None)
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: its affinity and the CPU quotas of its cgroups."""
+    """Count the cores this process may use, by affinity and CPU quotas of its cgroups."""
     return max(1, min([len(os.sched_getaffinity(0)), *map(int, _quotas())]))
 
 
 def _keep_freed_memory() -> None:
-    """Changes two thresholds of glibc; does nothing with another C library."""
+    """Set two thresholds of glibc; do nothing with another C library."""
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
         set_option(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
@@ -77,10 +77,10 @@ def _keep_freed_memory() -> None:
 
 
 def _quotas(root: Path = Path("/")) -> Iterator[float]:
-    """Cores that each cgroup of this process allows, itself and its parents; none if unlimited.
+    """Yield the core limits of this process's cgroup and its parents; nothing if unlimited.
 
     Args:
-        root: Where /proc and the mounts lie.
+        root: Root of /proc and the mounts.
     """
     try:
         groups = (root / "proc/self/cgroup").read_text().splitlines()
@@ -111,7 +111,7 @@ def _quotas(root: Path = Path("/")) -> Iterator[float]:
 
 
 def _quota_of(group: Path) -> Iterator[float]:
-    """The cores of one cgroup: "max 100000" and -1 are no limit."""
+    """Yield the core limit of one cgroup; "max 100000" and -1 mean unlimited."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
             quota, period = " ".join((group / name).read_text() for name in names).split()

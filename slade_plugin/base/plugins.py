@@ -1,8 +1,8 @@
-"""Modules of users that add classes of their own: `--plugins my_module`, or an entry point.
+"""User modules that add classes: `--plugins my_module`, or an entry point.
 
 A plugin is a module with a list ``REGISTRY`` of pairs (kind, class), such as
-``[("clusterer", MyClusterer)]``. Packages offer theirs in the entry-point group
-``slade_plugin.plugins``; those are always loaded.
+``[("clusterer", MyClusterer)]``. Plugins in the entry-point group ``slade_plugin.plugins`` of
+installed packages are always loaded.
 """
 
 import importlib
@@ -22,10 +22,10 @@ loaded: dict[str, str | None] = {}
 
 
 def plugin_names(given: object) -> list[str]:
-    """Returns the modules that a command line or a config names.
+    """List the modules that a command line or a config names.
 
     Args:
-        given: None, a module, or a list of modules; several may also be separated by commas.
+        given: None, a module, or several, as a list or separated by commas.
 
     Raises:
         ConfigError: If it is anything else.
@@ -40,22 +40,22 @@ def plugin_names(given: object) -> list[str]:
 
 
 def installed_plugins() -> list[str]:
-    """Returns the modules that installed packages offer as entry points."""
+    """List the modules that installed packages offer as entry points."""
     return sorted({point.value for point in metadata.entry_points(group=GROUP)})
 
 
 def load_plugin(name: str) -> list[tuple[str, type]]:
-    """Imports a plugin, from the current folder or from what is installed.
+    """Import a plugin from the current folder or from the installed packages.
 
     Args:
-        name: Of the module, as in `import name`.
+        name: Module name, as in `import name`.
 
     Returns:
         Its pairs of kind and class.
 
     Raises:
-        ConfigError: If the module is missing or has no proper REGISTRY. What the module itself
-            raises passes through.
+        ConfigError: If the module is missing or has no valid REGISTRY. Errors of the module itself
+            pass through.
     """
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -65,14 +65,14 @@ def load_plugin(name: str) -> list[tuple[str, type]]:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the plugin is there, but something it needs is not
         raise ConfigError(
-            f"there is no plugin {name!r}: no such module in {os.getcwd()} nor among the installed "
-            "packages. Give --plugins the name of a module, without .py; an experiment that was "
-            "trained with a plugin needs it for --evaluate and --resume_training too."
+            f"there is no plugin {name!r}: no such module in {os.getcwd()} or among the installed "
+            "packages. Give --plugins the name of a module, without .py; an experiment trained "
+            "with a plugin also needs it for --evaluate and --resume_training."
         ) from error
     registry: Any = getattr(module, "REGISTRY", None)
     if not isinstance(registry, Iterable) or not all(map(_is_entry, registry)):
         raise ConfigError(
-            f"the plugin {name!r} has no proper REGISTRY: it is {registry!r}; expected a list of "
+            f"the plugin {name!r} has no valid REGISTRY: it is {registry!r}; expected a list of "
             'pairs (kind, class), such as [("clusterer", MyClusterer)]'
         )
     file = getattr(module, "__file__", None)

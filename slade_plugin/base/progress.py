@@ -1,7 +1,7 @@
-"""How far a run is: one live line on a terminal, one plain line an epoch in a log file.
+"""Progress of a run: one live line on a terminal, one plain line per epoch in a log file.
 
-`Progress` knows the parts of a whole run and how much work each is; what trains tells it after each
-step and epoch where it stands (`current`), without knowing what it is a part of.
+`Progress` knows the parts of a run and the work of each. Training code reports its position to
+`current` after each step and epoch, without knowing which part it belongs to.
 """
 
 import shutil
@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands.
+    """Position in a training.
 
     Attributes:
         scheme: The split scheme, from 1.
-        schemes: How many there are.
+        schemes: Number of split schemes.
         epoch: The epoch, from 1.
-        epochs: How many there are.
-        within: Share of the epoch that is done, 0 to 1.
+        epochs: Number of epochs.
+        within: Finished share of the epoch, 0 to 1.
     """
 
     scheme: int
@@ -34,32 +34,32 @@ class Position:
 
     @property
     def share(self) -> float:
-        """Share of all epochs of all split schemes that is done, 0 to 1."""
+        """Finished share of all epochs of all split schemes, 0 to 1."""
         return (self.scheme - 1 + (self.epoch - 1 + self.within) / self.epochs) / self.schemes
 
 
 class Progress:
-    """The progress of a run.
+    """Progress of a run.
 
     Args:
         parts: Title and work of each part, in any unit that takes about equally long everywhere;
-            0 for what takes no time worth mentioning.
+            0 if the time is negligible.
     """
 
     def __init__(self, parts: Sequence[tuple[str, float]]) -> None:
         self._parts = parts
         self._number = 0
-        self._share: float | None = None  # of the current part, when last heard of
-        self._seconds = self._work = 0.0  # measured so far, of which the rate is made
+        self._share: float | None = None  # of the current part, as last reported
+        self._seconds = self._work = 0.0  # measured so far, for the rate
         self._since = 0.0
         self._bar: tqdm | None = None
 
     @contextmanager
     def part(self, number: int) -> Iterator[None]:
-        """A part is being done; what trains finds this object by `current`.
+        """Make this object `current` while a part runs.
 
         Args:
-            number: Of the part, from 0.
+            number: Number of the part, from 0.
         """
         global _current
         before, _current = _current, self
@@ -73,12 +73,12 @@ class Progress:
                 self._bar = None
 
     def step(self, position: Position, loss: float, accuracy: str) -> None:
-        """Takes note of a step and renews the live line, if there is one.
+        """Record a step and update the live line, if there is one.
 
         Args:
-            position: Where training stands after it.
-            loss: Of the step.
-            accuracy: The last and the best accuracy as text; empty while there is none.
+            position: Position after the step.
+            loss: Loss of the step.
+            accuracy: Last and best accuracy as text; empty while there is none.
         """
         now, share = time.monotonic(), position.share
         if self._share is not None and share >= self._share:
@@ -95,7 +95,7 @@ class Progress:
         self._bar.update()  # draws it a few times a second
 
     def epoch(self, position: Position, loss: float, accuracy: str) -> None:
-        """Prints a plain line where there is no terminal. The arguments are those of `step`."""
+        """Print a plain line if there is no terminal. Takes the arguments of `step`."""
         if not sys.stderr.isatty():
             print(f"      {self._line(position, loss, accuracy)}", flush=True)
 
@@ -108,7 +108,7 @@ class Progress:
         )
 
     def _left(self) -> str:
-        """Time left for the part and for the whole; empty while nothing is measured."""
+        """Format the time left for the part and the run; empty while nothing is measured."""
         if not self._work:
             return ""
         rate = self._seconds / self._work
@@ -122,7 +122,7 @@ _current: Progress | None = None
 
 
 def current() -> Progress:
-    """The progress of the run that goes on; a new one where nothing has been said of it."""
+    """Return the progress of the current run, a new one if there is none."""
     global _current
     if _current is None:
         _current = Progress([("training", 1.0)])

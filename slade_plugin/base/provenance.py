@@ -1,4 +1,4 @@
-"""Where the numbers of a run come from."""
+"""Provenance of a run's numbers: versions, commit, machine, command line."""
 
 import json
 import os
@@ -31,7 +31,7 @@ _PACKAGES = (
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, git commit, machine kind and command line of this process, ready for JSON."""
+    """Collect versions, git commit, machine and command line of this process, ready for JSON."""
     return {
         "slade_plugin": slade_plugin.__version__,
         "git_commit": _git_commit(),
@@ -53,14 +53,14 @@ def describe_environment() -> dict[str, Any]:
 
 @contextmanager
 def environment_recorded(folder: Path) -> Iterator[None]:
-    """Adds this process to the environment.json of a plain experiment, however it ends.
+    """Add this process to a plain experiment's environment.json, however it ends.
 
-    Runs of self-training have theirs in pipeline.json.
+    Self-training runs record it in pipeline.json.
     """
     try:
         yield
     finally:
-        # Nothing is written of a run that was refused, and a note must not hide why one ended.
+        # A refused run leaves no record, and failing to write one must not hide why a run ended.
         with suppress(ExperimentError, OSError, ValueError):
             if (folder / "configs").is_dir():
                 path = folder / ENVIRONMENT_FILE
@@ -69,7 +69,7 @@ def environment_recorded(folder: Path) -> Iterator[None]:
 
 
 def _cpu_model() -> str | None:
-    """The name of the CPU, as Linux has it; None if the machine does not tell."""
+    """Read the CPU's name on Linux; None if unknown."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", _CPUINFO.read_text(encoding="utf-8"), re.M)
     except OSError:
@@ -85,7 +85,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout, marked where files differ from it; None once installed."""
+    """Read the commit of the checkout, marked if files differ from it; None once installed."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

@@ -1,8 +1,8 @@
-"""One seed for every generator a run draws from.
+"""One seed for every generator that a run uses.
 
-The host seeds nothing, and its samplers and miners draw from a generator of their own
-(``pytorch_metric_learning.utils.common_functions.NUMPY_RANDOM``) that it replaces by an unseeded
-one when an API parser is made.
+The host seeds nothing. Its samplers and miners use their own generator
+(``pytorch_metric_learning.utils.common_functions.NUMPY_RANDOM``), which the host replaces by an
+unseeded one when it creates an API parser.
 """
 
 import random
@@ -14,7 +14,7 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds python, numpy, torch (all devices) and the host's own generator.
+    """Seed python, numpy, torch (all devices) and the host's own generator.
 
     Equal records follow only for an equal number of data-loading workers and torch threads.
 
@@ -30,15 +30,15 @@ def seed_everything(seed: int) -> None:
 
 
 def derive_seed(seed: int, *parts: int) -> int:
-    """A seed for one part of a run (split scheme, epoch to resume at), 0 to 2**32 - 1.
+    """Derive a seed in [0, 2**32) for one part of a run (split scheme, epoch to resume at).
 
-    Different parts give unrelated streams, the same parts always the same one.
+    Different parts give unrelated streams; the same parts always give the same one.
     """
     return int(np.random.SeedSequence([seed, *parts]).generate_state(1)[0])
 
 
 def generator_states() -> dict[str, Any]:
-    """The states of all generators that `seed_everything` sets."""
+    """Return the states of all generators that `seed_everything` sets."""
     import pytorch_metric_learning.utils.common_functions as pml_cf
 
     return {
@@ -51,9 +51,9 @@ def generator_states() -> dict[str, Any]:
 
 
 def set_generator_states(states: Mapping[str, Any]) -> None:
-    """Sets all generators to states that `generator_states` gave.
+    """Restore the states that `generator_states` returned.
 
-    Those of GPUs are set only if there are as many as when the states were taken.
+    GPU states are restored only if the number of GPUs is the same.
     """
     import pytorch_metric_learning.utils.common_functions as pml_cf
 

@@ -1,7 +1,7 @@
-"""Arguments declared once, with type, range and default, and checked from that declaration.
+"""Arguments declared once, with type, range and default, and checked against that declaration.
 
-A class that can be named in a config writes each argument as
-``name: Annotated[float, Range(0, 1)] = 0.5``, and a wrong value is checked against that line.
+A class that a config can name declares each argument as
+``name: Annotated[float, Range(0, 1)] = 0.5``.
 """
 
 import math
@@ -16,12 +16,12 @@ from slade_plugin.base.errors import ConfigError
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers an argument may take.
+    """Range of valid numbers.
 
     Attributes:
         low: Smallest value.
         high: Largest value.
-        ends: Which ends belong to it, as in "[0, 1)".
+        ends: Which ends are included, as in "[0, 1)".
     """
 
     low: float = -math.inf
@@ -35,18 +35,18 @@ class Range:
         return math.isfinite(value) and above and below
 
     def __str__(self) -> str:
-        """Return it as an error message words it, such as ">= 2"."""
+        """Format it for an error message, such as ">= 2"."""
         if self.high < math.inf:
             return f"in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
         return f">{'=' if self.ends[0] == '[' else ''} {self.low}" if self.low > -math.inf else ""
 
 
 class Settings:
-    """Base of a frozen dataclass that can be named in a config; it checks its own fields.
+    """Base of a frozen dataclass that a config can name; it checks its own fields.
 
     Attributes:
-        place: Where a config holds it, for error messages.
-        title: What error messages call it; the name of the class if empty.
+        place: Its place in the config, for error messages.
+        title: Its name in error messages; the class name if empty.
     """
 
     place: ClassVar[str] = "the config"
@@ -78,13 +78,13 @@ def checked_arguments(
 
     Args:
         name: Class under construction, for the message.
-        constructor: Its ``__init__``; ``**kwargs`` are left alone.
+        constructor: Its ``__init__``; ``**kwargs`` are ignored.
         values: ``locals()`` of the constructor.
-        place: Where a config holds the class, for the message.
-        problems: What else is wrong, reported along with it.
+        place: The class's place in the config, for the message.
+        problems: Other problems to report with these.
 
     Returns:
-        The declared arguments, integers given for a ``float`` made into one.
+        The declared arguments, integers given for a ``float`` converted.
 
     Raises:
         ConfigError: Naming every wrong value.
@@ -115,7 +115,7 @@ def _check(
 
 
 def _plain(hint: Any) -> Any:
-    """The type of an annotation, without range and without None."""
+    """Return the type of an annotation, without range and without None."""
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
     if get_origin(hint) in (Union, types.UnionType):

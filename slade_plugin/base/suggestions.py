@@ -5,14 +5,14 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """A hint for a wrong name, to be put right behind it.
+    """Suggest a correction, to append to a wrong name.
 
     Args:
-        name: What was written.
-        candidates: What could have been meant.
+        name: The name as given.
+        candidates: The valid names.
 
     Returns:
-        " (did you mean 'x'?)", or "" if nothing is close. Upper and lower case do not matter.
+        " (did you mean 'x'?)", or "" if nothing is close. Case is ignored.
     """
     by_lower_case = {candidate.lower(): candidate for candidate in sorted(set(candidates))}
     close = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
@@ -20,13 +20,13 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
 
 
 def quoting_hint(value: object) -> str:
-    """A hint for a value that YAML read as something else than text.
+    """Explain a value that YAML did not read as text.
 
     Args:
-        value: What was read where text was expected.
+        value: The value found where text was expected.
 
     Returns:
-        A parenthesis to be put behind what was expected; "" for text and for a mapping.
+        A parenthesis to append to the expectation; "" for text and for a mapping.
     """
     if isinstance(value, str | dict | list):
         return ""

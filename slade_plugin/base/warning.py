@@ -1,4 +1,4 @@
-"""Warnings of data sets and checks, each said once."""
+"""Warnings of data sets and checks, each logged once."""
 
 import logging
 from functools import cache
@@ -8,5 +8,5 @@ logger = logging.getLogger(__name__)
 
 @cache
 def warn_once(message: str) -> None:
-    """Logs a warning, once in a process: the host builds each data set many times."""
+    """Log a warning once per process, since the host builds each data set many times."""
     logger.warning("%s", message)

@@ -23,7 +23,7 @@ from slade_plugin.experiments.results.found import (
     group_experiments,
 )
 from slade_plugin.experiments.results.layouts import LAYOUTS, SUFFIXES
-from slade_plugin.experiments.results.searches import note_on
+from slade_plugin.experiments.results.searches import describe_search
 from slade_plugin.experiments.results.summary import missing_splits, summarise
 
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     args = argument_parser().parse_args(argv)
     check_outputs(args.out, SUFFIXES)
     groups, notes = group_experiments(find_experiments(args.folders))
-    notes += map(note_on, find_searches(args.folders))
+    notes += map(describe_search, find_searches(args.folders))
     splits = [args.split] if args.split else SPLITS
     rows = summarise(groups, splits)
     for note in [*notes, *missing_splits(groups, splits)]:

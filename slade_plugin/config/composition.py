@@ -1,11 +1,11 @@
-"""Which YAML files make up a config: names, lists and what a file brings along.
+"""The YAML files that make up a config: names, lists and `brings`.
 
 - A bare name means the area's default and then that file: ``--config_loss slade`` is
-  ``--config_loss [default, slade]``. A list is taken as it is, as in the host.
-- A file may say ``brings: {config_general: [slade]}``: files of other areas it needs. They come
-  after the default and before the files the user names, so the user has the last word. Files it
-  brings from its own area come right before it. What a data set brings comes after what others
-  bring: a method knows how it is trained, the data which trunk and how many workers they need.
+  ``--config_loss [default, slade]``. A list is used unchanged, as in the host.
+- ``brings: {config_general: [slade]}`` in a file names the files it needs. Those of other areas
+  load after the default and before the files the user names, so the user's values win. Those of
+  its own area load right before it. A data set's files load after those of a method, since the
+  data decide which trunk and how many workers they need.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,14 +25,14 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def config_root() -> Path:
-    """The shipped config root: beside the package in a checkout, inside it once installed."""
+    """Find the shipped config root: beside the package in a checkout, inside it once installed."""
     package = Path(__file__).resolve().parents[1]
     beside = package.parent / "bench_configs"
     return beside if (beside / f"{AREAS_FILE}.yaml").is_file() else package / "bench_configs"
 
 
 def read_areas(root: Path) -> list[str]:
-    """The areas of a config root, in the order of its ``config_foldernames.yaml``.
+    """Read the areas of a config root, in the order of its ``config_foldernames.yaml``.
 
     Raises:
         ConfigError: If the file is missing or does not name each area and its default files.
@@ -40,7 +40,7 @@ def read_areas(root: Path) -> list[str]:
     path = root / f"{AREAS_FILE}.yaml"
     if not path.is_file():
         raise ConfigError(
-            f"{root} holds no {path.name}; expected a config root with that file and a folder for "
+            f"{root} has no {path.name}; expected a config root with that file and a folder for "
             "each area it names (--root_config_folder)."
         )
     content = _read_mapping(path)
@@ -57,15 +57,15 @@ def read_areas(root: Path) -> list[str]:
 
 
 def available_configs(root: Path, area: str) -> list[str]:
-    """Names of the config files of one area, sorted."""
+    """List the names of an area's config files, sorted."""
     return sorted(p.stem for p in (root / area).glob("*.yaml"))
 
 
 def load_config(root: Path, area: str, name: str) -> dict[str, Any]:
-    """Reads one config file; as in the host, an area may also be one file beside its folder.
+    """Read one config file; as in the host, an area may also be a single file without a folder.
 
     Raises:
-        ConfigError: If there is no such file (with the nearest name) or it is not a mapping.
+        ConfigError: If the file does not exist (with the nearest name) or is not a mapping.
     """
     path = root / f"{area}.yaml"
     if not path.is_file():
@@ -90,7 +90,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
 
 
 def requested_names(value: Any, area: str) -> list[str]:
-    """What the user asked for in one area, as a list.
+    """Return the names that the user requested in one area as a list.
 
     Raises:
         ConfigError: If the value is neither a name nor a list of names.
@@ -112,16 +112,16 @@ def compose(
     requested: Mapping[str, Any],
     brings: Mapping[str, Any] = _NOTHING,
 ) -> dict[str, list[str]]:
-    """The files to load for each area, in order.
+    """Determine the files to load for each area, in order.
 
     Args:
         root: The config root.
         areas: Areas in the order of config_foldernames.yaml.
-        requested: What the user asked for by area; an area left out means its default.
+        requested: Requested names by area; a missing area means its default.
         brings: Further files by area, as if a file other than the data set's brought them last.
 
     Returns:
-        For each area the names of its files, each once; later files win.
+        The file names of each area, without duplicates; later files win.
 
     Raises:
         ConfigError: If a file is missing or a `brings` entry is malformed.
@@ -133,12 +133,12 @@ def compose(
         if (area, name) in seen:
             way = " -> ".join(f"{a}/{n}" for a, n in (*seen, (area, name)))
             raise ConfigError(
-                f"{area}/{name}.yaml brings itself: {way}. Take one of these `brings` out."
+                f"{area}/{name}.yaml brings itself: {way}. Remove one of these `brings`."
             )
         seen = (*seen, (area, name))
         own: list[str] = []
         found = _brings(load_config(root, area, name), f"{area}/{name}.yaml", areas)
-        # What this file builds on first, with all that brings, however the keys are ordered.
+        # First this area's own files, recursively, whatever the order of the keys.
         for other in sorted(found, key=lambda other: other != area):
             for n in found[other]:
                 (own if other == area else brought[other]).extend(expand(other, n, seen))

@@ -1,4 +1,4 @@
-"""What the folder of an experiment holds: nothing yet, saved configs, trained models, stages."""
+"""Inspect an experiment folder: empty, saved configs, trained models, or stages."""
 
 import os
 import re
@@ -16,21 +16,21 @@ STATE_FILE = "pipeline.json"  # of the stages of self-training
 
 
 def is_pipeline_folder(folder: Path) -> bool:
-    """Whether a folder holds the stages of a pipeline."""
+    """Whether a folder contains the stages of a pipeline."""
     return (folder / STATE_FILE).is_file()
 
 
 def check_folder_is_free(folder: Path) -> None:
-    """Check that a new experiment does not meet an old one.
+    """Check that the folder of a new experiment is unused.
 
     Raises:
-        ExperimentError: If the folder holds files or cannot be written.
+        ExperimentError: If the folder contains files or is not writable.
     """
     files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != LOCK_FILE)
     taken = next(files, None)
     if taken is not None:
         raise ExperimentError(
-            f"the experiment folder {folder} is taken (it holds {taken.relative_to(folder)}); "
+            f"the experiment folder {folder} is taken (it contains {taken.relative_to(folder)}); "
             "expected a new name. Give another --experiment_name, resume with "
             "--resume_training latest, or remove the folder."
         )
@@ -39,7 +39,7 @@ def check_folder_is_free(folder: Path) -> None:
         existing = existing.parent
     if not os.access(existing, os.W_OK) or not existing.is_dir():
         raise ExperimentError(
-            f"{existing} is not a folder that can be written; expected one for {folder}. Change "
+            f"{existing} is not a writable folder; expected one for {folder}. Change "
             "--root_experiment_folder."
         )
 
@@ -48,7 +48,7 @@ def check_is_trained(folder: Path) -> None:
     """Check that every split scheme of an experiment has a model to evaluate.
 
     Raises:
-        ExperimentError: If one has none beyond the untrained model.
+        ExperimentError: If one has only the untrained model.
     """
     schemes = sorted(p for p in folder.glob("*/saved_models") if p.parent.name != META_LOGS)
     for scheme in schemes or [folder]:
@@ -56,17 +56,17 @@ def check_is_trained(folder: Path) -> None:
         best, trained = r"trunk_best\d+\.pth", r"trunk_(best)?[1-9]\d*\.pth"
         if not (re.search(best, names) and re.search(trained, names)):
             raise ExperimentError(
-                f"{scheme} holds no trained model; expected a finished experiment. Resume it "
+                f"{scheme} has no trained model; expected a finished experiment. Resume it "
                 "first: --resume_training latest."
             )
 
 
 def latest_epoch(models: Path, best: bool = False) -> int:
-    """The epoch of the newest checkpoint, as the host counts it.
+    """Find the epoch of the newest checkpoint, as the host does.
 
     Args:
-        models: The folder of the checkpoints of one split scheme. Its path may hold brackets, which
-            the host takes for a pattern.
+        models: Checkpoint folder of one split scheme. Its path may contain brackets, which the host
+            would read as a pattern.
         best: Count best models only.
 
     Returns:
@@ -78,24 +78,24 @@ def latest_epoch(models: Path, best: bool = False) -> int:
 
 
 def saved_areas(folder: Path) -> list[str]:
-    """The config areas of a saved experiment, which are the host's own if its runner made it.
+    """Read the config areas of a saved experiment, which are the host's if its runner made it.
 
     Raises:
-        ExperimentError: If a config is missing or damaged, or the areas are not named.
+        ExperimentError: If a config is missing or damaged, or the areas are not listed.
     """
     check_saved_configs(folder, [])
     path = folder / "configs" / f"{AREAS_FILE}.yaml"
     areas = yaml.safe_load(path.read_text(encoding="utf-8")).get(AREAS_FILE)
     if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
         raise ExperimentError(
-            f"{path} names no areas ({areas!r}); expected a list. Restore it from a copy."
+            f"{path} lists no areas ({areas!r}); expected a list. Restore it from a copy."
         )
     check_saved_configs(folder, areas)
     return areas
 
 
 def read_saved_config(experiment: Path) -> dict[str, Any]:
-    """All areas of a saved experiment's config in one mapping, paths as they are stored.
+    """Read all areas of a saved experiment's config into one mapping, paths as stored.
 
     Raises:
         ExperimentError: If a config is missing or damaged.
@@ -111,7 +111,7 @@ def check_saved_configs(folder: Path, areas: list[str]) -> None:
     """Check that a saved experiment has all its configs.
 
     Raises:
-        ExperimentError: If a file is missing or cannot be read as YAML.
+        ExperimentError: If a file is missing or not valid YAML.
     """
     for name in [*areas, AREAS_FILE]:
         path = folder / "configs" / f"{name}.yaml"
@@ -120,10 +120,10 @@ def check_saved_configs(folder: Path, areas: list[str]) -> None:
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise ExperimentError(
                 f"the saved config {path} cannot be read: {error}; expected the config of an "
-                "experiment that was started. Check --experiment_name, or start anew."
+                "existing experiment. Check --experiment_name, or start a new experiment."
             ) from error
         if not isinstance(content, dict):
             raise ExperimentError(
                 f"the saved config {path} is empty or damaged; expected keys and values. Restore "
-                "it or start the experiment anew."
+                "it or restart the experiment."
             )

@@ -1,8 +1,8 @@
-"""Config entries as earlier versions spelled them, read with a warning.
+"""Translate config entries of earlier versions, with a warning.
 
-The command line and saved experiments may hold them: whatever was trained with an earlier version
-is resumed, evaluated and compared as before. Each function returns an entry in today's spelling, or
-unchanged where there is nothing to translate; what cannot be translated is left for the checks.
+They occur on command lines and in saved experiments, which can still be resumed, evaluated and
+compared. Each function returns an entry in the current spelling, or unchanged if there is nothing
+to translate; entries that cannot be translated are left to the checks.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,10 +25,10 @@ _K_MEANS = ("num_clusters", "num_iterations", "num_restarts", "seed")
 
 
 def translate(config: dict[str, Any]) -> None:
-    """Translates the entries of a config in place, with one warning for each former spelling.
+    """Translate the entries of a config in place, with one warning per former spelling.
 
     Args:
-        config: A merged config, or one area of it; nested entries are replaced, never changed.
+        config: A merged config, or one area of it; nested entries are replaced, never modified.
     """
     for key, translated in _ENTRIES.items():
         old = config.get(key)
@@ -37,8 +37,8 @@ def translate(config: dict[str, Any]) -> None:
             if new != old:
                 before, now = _difference(old, new)
                 warn_once(
-                    f"{key} holds a former spelling: {before}; read as {now}. Write it so in "
-                    "configs and commands of your own; saved experiments need no change."
+                    f"{key} uses a former spelling: {before}; read as {now}. Use the new one in "
+                    "your configs and commands; saved experiments need no change."
                 )
                 config[key] = new
 
@@ -115,7 +115,7 @@ def _of_class(
     name: str,
     translated: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Named parts, with the arguments of one class translated."""
+    """Translate the arguments of one class among named parts."""
     return {
         key: {**part, name: translated(part[name])}
         if isinstance(part, Mapping) and isinstance(part.get(name), Mapping)
@@ -125,7 +125,7 @@ def _of_class(
 
 
 def _difference(old: Any, new: Any) -> tuple[Any, Any]:
-    """What of two entries differs, at the lowest level with one difference."""
+    """Return the differing parts of two entries, at the lowest level with one difference."""
     while isinstance(old, Mapping) and isinstance(new, Mapping):
         different = [k for k in {**old, **new} if old.get(k) != new.get(k)]
         if len(different) != 1 or not {different[0]} <= old.keys() & new.keys():

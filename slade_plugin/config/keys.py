@@ -1,4 +1,4 @@
-"""The keys of a merged config, the host's and ours, and the keywords that may follow them."""
+"""Keys of a merged config, the host's and ours, and the keywords that may follow them."""
 
 import re
 from typing import Any
@@ -22,7 +22,7 @@ OUR_KEYS = SELF_TRAINING_KEYS | {
     "brings", "leakage", "plugins", "seed", "self_supervised", "unlabeled_dataset",
 }  # fmt: skip
 
-# How something is trained belongs to the student; everything else is shared by all stages.
+# Training settings apply to the student; everything else is shared by all stages.
 STUDENT_KEYS = frozenset(
     """loss_funcs mining_funcs sampler trainer optimizers num_epochs_train save_interval
     api_parser""".split()
@@ -30,20 +30,20 @@ STUDENT_KEYS = frozenset(
 
 DEFAULT_SEED = 0
 
-# The host reads no keyword that is written differently, and says nothing.
+# The host silently ignores a keyword in any other spelling.
 KEYWORD = re.compile(r"~(?:OVERRIDE~|DELETE~|(?:APPLY|SWAP)~[1-9]\d*|(?:LOG_|INT_)?BAYESIAN~\d*)$")
 
 
 def plain_key(key: str) -> str:
-    """A key without the host's keyword: ``trainer~APPLY~2`` is ``trainer``."""
+    """Strip the host's keyword from a key: ``trainer~APPLY~2`` is ``trainer``."""
     return KEYWORD.sub("", key)
 
 
 def complete_config(args: Any) -> None:
-    """Adds the seed, reads former spellings, and saves config keys that no loaded file has.
+    """Add the seed, translate former spellings, and save config keys that no loaded file has.
 
-    The host uses such a key of the command line, but saves only keys of its files: a resumed or
-    evaluated experiment would lack it.
+    The host uses such a key of the command line but saves only the keys of its files, so a resumed
+    or evaluated experiment would lack it.
 
     Args:
         args: The merged config; its `dict_of_yamls` is extended.
@@ -60,13 +60,13 @@ def complete_config(args: Any) -> None:
 
 
 def drop_leftovers(config: Any) -> None:
-    """Removes keys such as ``loss~OVERRIDE~`` that lie beside the ``loss`` they were merged into.
+    """Remove keys such as ``loss~OVERRIDE~`` that remain next to the ``loss`` they modified.
 
-    The host merges the command line into each file of an area in turn. Where an early file lacks
-    the entry it keeps the keyword, and a later file that has the entry does not remove it.
+    The host merges the command line into each file of an area in turn. If an early file lacks the
+    entry, the keyword stays, and a later file that has the entry does not remove it.
 
     Args:
-        config: A merged config; changed in place.
+        config: A merged config; modified in place.
     """
     if isinstance(config, dict):
         for key in [key for key in config if str(key).endswith("~OVERRIDE~")]:

@@ -1,8 +1,8 @@
-"""What the host's getter knows by name, and what a registered class accepts.
+"""Look up registered classes by name, and the arguments they accept.
 
-The host looks names up with ``EasyModuleAttributeGetter.get``, which turns every problem into an
-``AttributeError`` without text. These functions ask the same lists first and answer with the name,
-the place in the config and the nearest valid spelling.
+The host's ``EasyModuleAttributeGetter.get`` turns every problem into an ``AttributeError`` without
+text. These functions search the same lists first and report the name, its place in the config and
+the nearest valid spelling.
 """
 
 import copy
@@ -29,13 +29,13 @@ CONSTRUCTOR_ERRORS = (
 
 
 class Constructor(NamedTuple):
-    """What a class or function can be called with.
+    """Arguments that a class or function accepts.
 
     Attributes:
         names: Every argument name, the most derived class first.
         required: Names without a default in the most derived constructor.
-        open_ended: True if ``**kwargs`` are never handed on to a constructor with a closed list,
-            so that no name can be called wrong.
+        open_ended: True if ``**kwargs`` never reach a constructor with a closed list, so any name
+            is accepted.
     """
 
     names: tuple[str, ...]
@@ -44,7 +44,7 @@ class Constructor(NamedTuple):
 
 
 def registered_names(getter: object, kind: str) -> list[str]:
-    """Public names of one kind, sorted.
+    """List the public names of one kind, sorted.
 
     Args:
         getter: The host's ``PytorchGetter``.
@@ -52,10 +52,10 @@ def registered_names(getter: object, kind: str) -> list[str]:
 
     Returns:
         Names of classes; for the kinds in `FUNCTION_KINDS` also of functions. Modules, constants
-        and private names that a registered module happens to hold are left out.
+        and private names are left out.
 
     Raises:
-        ConfigError: If the getter knows no such kind.
+        ConfigError: If the kind is unknown.
     """
     names: set[str] = set()
     for entry in _entries(getter, kind):
@@ -71,7 +71,7 @@ def registered_names(getter: object, kind: str) -> list[str]:
 
 
 def find_class(getter: object, kind: str, name: str, where: str = "") -> Callable[..., Any]:
-    """The class (or, for models and weight inits, function) that the host would pick.
+    """Find the class (or, for models and weight inits, function) that the host would use.
 
     Args:
         getter: The host's ``PytorchGetter``.
@@ -80,10 +80,10 @@ def find_class(getter: object, kind: str, name: str, where: str = "") -> Callabl
         where: Place in the config, for the message.
 
     Returns:
-        The first match in the order of registration.
+        The first match in registration order.
 
     Raises:
-        ConfigError: If nothing of this kind has the name.
+        ConfigError: If no class of this kind has the name.
     """
     for entry in _entries(getter, kind):
         found = vars(entry).get(name) if inspect.ismodule(entry) else entry
@@ -100,14 +100,7 @@ def find_class(getter: object, kind: str, name: str, where: str = "") -> Callabl
 
 
 def constructor(target: Callable[..., Any]) -> Constructor:
-    """Collects the arguments of a class, following ``**kwargs`` up its base classes.
-
-    Args:
-        target: A class or a function.
-
-    Returns:
-        Its argument names, the required ones, and whether any name at all is accepted.
-    """
+    """Collect the arguments of a class or function, following ``**kwargs`` up the base classes."""
     names: dict[str, None] = {}
     required: list[str] | None = None
     for init in _constructors(target):
@@ -123,7 +116,7 @@ def constructor(target: Callable[..., Any]) -> Constructor:
             required = [p.name for p in by_name if p.default is p.empty]
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return Constructor(tuple(names), tuple(required), open_ended=False)
-    # No constructor of its own at all: object() takes nothing.
+    # Without a constructor of its own: object() takes nothing.
     return Constructor(tuple(names), tuple(required or ()), open_ended=required is not None)
 
 
@@ -133,14 +126,14 @@ def check_arguments(
     where: str,
     provided: Collection[str] | None = None,
 ) -> None:
-    """Refuses arguments that a class does not take.
+    """Reject arguments that a class does not take.
 
     Args:
         cls: A class or a function.
         kwargs: The arguments of the config.
         where: Place in the config, for the message.
-        provided: Arguments that the program adds itself. If given, required arguments that neither
-            the config nor the program supplies are refused too; None checks unknown names only.
+        provided: Arguments that the program adds. If given, required arguments that neither config
+            nor program supplies are rejected too; None checks unknown names only.
 
     Raises:
         ConfigError: Naming the class, the argument and the nearest valid one.
@@ -165,9 +158,9 @@ def check_arguments(
 
 
 def check_numbers(kwargs: Mapping[str, object], where: str) -> None:
-    """Refuses numbers that YAML read as text.
+    """Reject numbers that YAML read as text.
 
-    YAML 1.1 takes ``1e-6`` for a string: the mantissa needs a point, the exponent a sign.
+    YAML 1.1 reads ``1e-6`` as a string: the mantissa needs a point, the exponent a sign.
 
     Args:
         kwargs: The arguments of the config.
@@ -192,7 +185,7 @@ def check_numbers(kwargs: Mapping[str, object], where: str) -> None:
 def resolve(
     getter: object, kind: str, spec: object, where: str
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Splits a config entry ``{ClassName: {argument: value}}`` into class and arguments.
+    """Split a config entry ``{ClassName: {argument: value}}`` into class and arguments.
 
     Args:
         getter: The host's ``PytorchGetter``.
@@ -201,7 +194,7 @@ def resolve(
         where: Place in the config, for the message.
 
     Returns:
-        The class and a deep copy of its arguments, so that the config is never changed.
+        The class and a deep copy of its arguments, so the config is never modified.
 
     Raises:
         ConfigError: If the entry is not one class with a mapping, or the class is unknown.
@@ -215,7 +208,7 @@ def resolve(
         names = ", ".join(map(str, spec)) or "none"
         raise ConfigError(
             f"{_place(where)}expected exactly one {kind}, got {len(spec)} ({names}); to replace "
-            f"the one of the config file write the key as '{where.rpartition('.')[2]}~OVERRIDE~'"
+            f"the config file's, write the key as '{where.rpartition('.')[2]}~OVERRIDE~'"
         )
     ((name, arguments),) = spec.items()
     found = find_class(getter, kind, name, where)
@@ -231,19 +224,19 @@ def resolve(
 
 @contextmanager
 def constructor_errors(name: str, where: str) -> Iterator[None]:
-    """Turns what a constructor raises into a `ConfigError` that keeps its text.
+    """Turn a constructor's exception into a `ConfigError` that keeps its text.
 
     Args:
         name: The class under construction.
         where: Place in the config, for the message.
 
     Raises:
-        ConfigError: Instead of the errors of `CONSTRUCTOR_ERRORS`. Errors of the plugin pass.
+        ConfigError: In place of `CONSTRUCTOR_ERRORS`. The plugin's own errors pass through.
     """
     try:
         yield
     except CONSTRUCTOR_ERRORS as error:
-        # Many of the host's assertions have no text: their source line says what was expected.
+        # Many of the host's assertions have no text; their source line shows what was expected.
         text = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
         raise ConfigError(
             f"{_place(where)}{name} cannot be built: {type(error).__name__}: {text}"
@@ -253,14 +246,7 @@ def constructor_errors(name: str, where: str) -> Iterator[None]:
 def resolve_checked(
     getter: object, kind: str, spec: object, where: str
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """`resolve`, with the arguments checked by `check_arguments` and `check_numbers`.
-
-    Returns:
-        The class and a deep copy of its arguments.
-
-    Raises:
-        ConfigError: If the name or an argument is wrong.
-    """
+    """Run `resolve`, then check the arguments with `check_arguments` and `check_numbers`."""
     found, kwargs = resolve(getter, kind, spec, where)
     check_arguments(found, kwargs, where)
     check_numbers(kwargs, where)
@@ -268,16 +254,13 @@ def resolve_checked(
 
 
 def build(getter: object, kind: str, spec: object, where: str) -> Any:
-    """Builds one object from its config entry, with every error naming the place.
+    """Build one object from its config entry; every error names its place.
 
     Args:
         getter: The host's ``PytorchGetter``.
         kind: "distance", "reducer", ...
         spec: ``{ClassName: {argument: value}}``.
         where: Place in the config, for the message.
-
-    Returns:
-        The object.
 
     Raises:
         ConfigError: If the name, an argument or a value is wrong.
@@ -288,7 +271,7 @@ def build(getter: object, kind: str, spec: object, where: str) -> Any:
 
 
 def _entries(getter: object, kind: str) -> list[Any]:
-    """Modules and classes registered for a kind."""
+    """List the modules and classes registered for a kind."""
     entries = getattr(getter, kind, None)
     if not isinstance(entries, list):
         kinds = [name for name, value in vars(getter).items() if isinstance(value, list)]
@@ -299,15 +282,15 @@ def _entries(getter: object, kind: str) -> list[Any]:
 
 
 def _is_constructible(value: object, kind: str) -> bool:
-    """Whether a registered module's attribute can be built from a config."""
+    """Whether a config can build this attribute of a registered module."""
     return inspect.isclass(value) or (kind in FUNCTION_KINDS and inspect.isfunction(value))
 
 
 def _constructors(target: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """The function itself, or every ``__init__`` of the class in order of the calls to super."""
+    """Return the function itself, or each ``__init__`` of the class in order of super calls."""
     if not inspect.isclass(target):
         return [target]
-    # torch's Module takes **kwargs only to refuse them, object takes none: both end the chain.
+    # torch's Module takes **kwargs only to reject them, object takes none: both end the chain.
     ends = {("builtins", "object"), ("torch.nn.modules.module", "Module")}
     found: list[Callable[..., Any]] = []
     for base in target.__mro__:
@@ -319,7 +302,7 @@ def _constructors(target: Callable[..., Any]) -> list[Callable[..., Any]]:
 
 
 def _yaml_number(number: float) -> str:
-    """Spells a number so that YAML 1.1 reads a number."""
+    """Format a number so that YAML 1.1 reads it as a number."""
     text = repr(number)
     mantissa, exponent_mark, exponent = text.partition("e")
     if not exponent_mark:
@@ -329,7 +312,7 @@ def _yaml_number(number: float) -> str:
 
 
 def _some(names: Collection[str], limit: int = 8) -> str:
-    """The first names of a list, as text."""
+    """Join the first names of a list."""
     shown = ", ".join(list(names)[:limit])
     return shown + (", ..." if len(names) > limit else "") if shown else "none"
 

@@ -1,8 +1,8 @@
-"""Paths in saved configs, so that a folder of experiments can be moved, renamed or mounted.
+"""Paths in saved configs that survive moving, renaming or mounting the experiment folder.
 
-A path that leads to another folder of the same run is stored relative to the experiment whose
-config it is: `../teacher`. What lies outside the run keeps its absolute path. Folders of earlier
-versions hold absolute paths only, which are followed if the run was moved as a whole.
+A path to another folder of the same run is stored relative to the experiment: `../teacher`. Paths
+outside the run stay absolute. Earlier versions stored absolute paths only; those are resolved if
+the run was moved as a whole.
 """
 
 import copy
@@ -20,24 +20,24 @@ _FOLDERS = (
     ("pseudo_labels", "last_folder"),
     ("self_supervised", "folder"),
 )
-# Entries that name data, and the arguments of a data set that say where it lies.
+# Entries that name data, and the arguments of a data set that give its location.
 _DATA = ("dataset", "unlabeled_dataset")
 _LOCATIONS = ("path", "root")
 
-_DEEPEST = 4  # folders from an experiment up to what a moved path is looked for in
+_DEEPEST = 4  # levels above an experiment in which a moved path is searched
 
 
 def run_of(experiment: Path) -> Path | None:
-    """The folder of the run whose stage an experiment is, resolved; None for a plain one."""
+    """Find the run that an experiment is a stage of, resolved; None for a plain experiment."""
     return next((p for p in experiment.resolve().parents[:2] if is_pipeline_folder(p)), None)
 
 
 def path_in_run(path: Path, place: Path) -> str:
-    """How a file of a run names a folder: relative to the run, absolute outside it.
+    """Express a folder relative to its run; folders outside the run stay absolute.
 
     Args:
         path: The folder.
-        place: The folder of the stage, or of the experiment, that the file belongs to.
+        place: The stage or experiment folder that the file with the path belongs to.
     """
     run, absolute = run_of(place), path.resolve()
     inside = run is not None and absolute.is_relative_to(run)
@@ -48,20 +48,20 @@ def resolve_folders(config: Mapping[str, Any], experiment: Path) -> dict[str, An
     """Make the paths of other stages in a saved config absolute.
 
     Args:
-        config: Keys and values of a config; it is left as it is.
-        experiment: The folder of the experiment whose config it is.
+        config: Keys and values of a config; not modified.
+        experiment: Folder of the config's experiment.
 
     Returns:
-        The entries that hold such paths, changed.
+        The entries with such paths, updated.
     """
     return _with_folders(config, lambda path: str(find_moved(path, experiment)))
 
 
 def store_folders(args: Any, run: Path | None) -> dict[str, Any]:
-    """The areas of a config to save: paths inside the run are relative to the experiment.
+    """Return the config areas to save, with paths inside the run relative to the experiment.
 
     Args:
-        args: The merged config with absolute paths and `dict_of_yamls`; it is left as it is.
+        args: The merged config with absolute paths and `dict_of_yamls`; not modified.
         run: The folder of the run, None outside a run.
 
     Returns:
@@ -83,11 +83,11 @@ def store_folders(args: Any, run: Path | None) -> dict[str, Any]:
 
 
 def take_given_locations(args: Any, flags: Any) -> bool:
-    """Replace where the data of a saved config lie by what the command line says.
+    """Replace the data locations of a saved config by those on the command line.
 
     Args:
-        args: The saved config; changed in place.
-        flags: The command line; entries of other data sets are left alone.
+        args: The saved config; modified in place.
+        flags: The command line; entries of other data sets are ignored.
 
     Returns:
         Whether something changed.
@@ -106,11 +106,11 @@ def take_given_locations(args: Any, flags: Any) -> bool:
 
 
 def take_locations(args: Any, planned: Any) -> None:
-    """Replace the paths in a stage's saved config by those of today's command.
+    """Replace the paths in a stage's saved config by those of the current command.
 
     Args:
-        args: The saved config; changed in place.
-        planned: The config of the same stage as the command has it, equal but for paths.
+        args: The saved config; modified in place.
+        planned: The same stage's config from the command, equal except for paths.
     """
     for key in (*dict.fromkeys(key for key, _ in _FOLDERS), *_DATA):
         if hasattr(args, key) and hasattr(planned, key):
@@ -118,7 +118,7 @@ def take_locations(args: Any, planned: Any) -> None:
 
 
 def without_locations(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys and values without the paths of other stages and of data, for comparing settings."""
+    """Drop the paths of other stages and of data from a config, to compare settings."""
     bare = {**config, **_with_folders(config, lambda _: "")}
     for key in _DATA:
         if isinstance(bare.get(key), Mapping):
@@ -133,9 +133,9 @@ def find_moved(path: str, experiment: Path) -> Path:
     """Find the folder that a saved config names.
 
     Args:
-        path: As stored. A relative path starts at the experiment, or as the user gave it at the
-            working directory. An absolute one may be where the run was before it was moved.
-        experiment: The folder of the experiment whose config it is.
+        path: As stored. A relative path starts at the experiment or, if the user gave it, at the
+            working directory. An absolute path may predate a move of the run.
+        experiment: Folder of the config's experiment.
 
     Returns:
         An absolute path, which may not exist.
@@ -150,14 +150,14 @@ def find_moved(path: str, experiment: Path) -> Path:
 
 
 def _moved_to(path: Path, home: Path) -> Iterator[Path]:
-    """Where a folder may be that was moved together with an experiment, the closest match first."""
+    """List where a folder may be that moved with an experiment, closest match first."""
     for length in range(min(_DEEPEST, len(path.parts) - 1), 0, -1):
         for parent in home.parents[:_DEEPEST]:
             yield parent.joinpath(*path.parts[-length:])
 
 
 def _with_folders(config: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """The entries that hold paths of other stages, each path changed."""
+    """Apply a change to every entry that is a path of another stage."""
     changed: dict[str, Any] = {}
     for key, entry in _FOLDERS:
         value = changed.get(key, config.get(key))

@@ -1,1 +1,1 @@
-"""The wiring to powerful-benchmarker: factories, API parsers, hooks, testers, registration."""
+"""Wiring to powerful-benchmarker: factories, API parsers, hooks, testers, registration."""

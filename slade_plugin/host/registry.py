@@ -1,7 +1,7 @@
-"""The list of classes the plugin adds to the host through `runner.register`.
+"""The classes that the plugin adds to the host through `runner.register`.
 
 Classes are registered one by one: a registered module would expose everything it imports, and a
-class with a name of the host would silently take its place.
+class with a host class's name would silently replace it.
 """
 
 import inspect
@@ -91,7 +91,7 @@ REGISTRY: tuple[tuple[str, type], ...] = (
 
 
 def register_all(runner: Any) -> None:
-    """Registers every entry of `REGISTRY` with a runner of the host.
+    """Register every entry of `REGISTRY` with a runner of the host.
 
     Args:
         runner: Any powerful-benchmarker runner, before its ``run()``.
@@ -103,12 +103,12 @@ def register_all(runner: Any) -> None:
 
 
 def register_classes(runner: Any, classes: Iterable[tuple[str, type]], owner: str) -> None:
-    """Registers classes by kind, all of them or none.
+    """Register classes by kind, all of them or none.
 
     Args:
         runner: Any powerful-benchmarker runner.
         classes: Pairs of kind and class.
-        owner: Where they come from, for the message.
+        owner: Their origin, for the message.
 
     Raises:
         ConfigError: If a kind is unknown or a name is taken.
@@ -130,7 +130,7 @@ def register_classes(runner: Any, classes: Iterable[tuple[str, type]], owner: st
             )
             if taken:
                 raise ConfigError(
-                    f"{owner}: the {kind} {cls.__name__} is registered already (by "
+                    f"{owner}: the {kind} {cls.__name__} is already registered (by "
                     f"{known.__name__}); expected a new name, registered once."
                 )
     for kind, cls in classes:
@@ -138,7 +138,7 @@ def register_classes(runner: Any, classes: Iterable[tuple[str, type]], owner: st
 
 
 def register_plugins(runner: Any, names: Iterable[str]) -> None:
-    """Registers the classes of plugins that the runner does not know yet.
+    """Register the classes of plugins that are not registered with the runner yet.
 
     Args:
         runner: Any powerful-benchmarker runner.

@@ -1,7 +1,7 @@
-"""Everything wrong with a config, at once, before anything is trained.
+"""Report everything wrong with a config at once, before any training.
 
-The host takes unknown keys silently and meets wrong values in the middle of a run. What only shows
-when the parts are built is left to `slade_plugin.stages.preflight`.
+The host silently accepts unknown keys and fails on wrong values in the middle of a run. Problems
+that only show when the parts are built are left to `slade_plugin.stages.preflight`.
 """
 
 import re
@@ -42,7 +42,7 @@ _SWITCHES = (
 )
 _EXPECTED = "expected ~OVERRIDE~, ~DELETE~, ~APPLY~2 or ~SWAP~1"
 
-# What the program itself gives to a constructor, by kind, and where the config names its class.
+# Arguments that the program gives to a constructor, by kind, and the config area of its class.
 _PROVIDED: dict[str, tuple[str, list[str]]] = {
     "dataset": ("config_dataset", ["root", "transform", "download"]),
     "unlabeled_dataset": ("config_dataset", ["root", "transform"]),
@@ -65,7 +65,7 @@ _PROVIDED: dict[str, tuple[str, list[str]]] = {
 _OPTIONAL = {"api_parser", "unlabeled_dataset", "unlabeled_sampler"}
 _KIND = {"unlabeled_dataset": "dataset", "unlabeled_sampler": "sampler"}
 
-# key -> argument of its class -> least value
+# key -> argument of its class -> minimum
 _LEAST: dict[str, dict[str, int]] = {
     "trainer": {"batch_size": 1, "iterations_per_epoch": 1, "dataloader_num_workers": 0},
     "tester": {"batch_size": 1, "dataloader_num_workers": 0},
@@ -77,21 +77,21 @@ _MAY_BE_NULL = {"iterations_per_epoch"}
 
 
 def check_command_line(unknown_args: Iterable[str], areas: Iterable[str]) -> None:
-    """Checks the flags that the argument parser passed on as config keys.
+    """Check the flags that the argument parser passed on as config keys.
 
     Args:
-        unknown_args: The words that the argument parser left over.
+        unknown_args: The words that the argument parser did not consume.
         areas: Areas of the config root.
 
     Raises:
-        ConfigError: Naming every flag that is no key of any config, with the nearest one.
+        ConfigError: Naming every unknown flag, with the nearest valid key.
     """
     keys = (HOST_KEYS | OUR_KEYS | set(areas)) - {"brings"}
     problems = []
     for flag in (a for a in unknown_args if re.match("--[a-zA-Z]", a)):
         key = plain_key(flag[2:])
         if "~" in key:
-            problems.append(f"{flag} holds a keyword the benchmarker does not know: {_EXPECTED}")
+            problems.append(f"{flag} has a keyword unknown to the benchmarker: {_EXPECTED}")
             continue
         prefix = next((p for p in STAGE_PREFIXES if key.startswith(p)), "")
         known = keys if prefix else keys | _RUN_FLAGS | {"config_foldernames"}
@@ -103,11 +103,11 @@ def check_command_line(unknown_args: Iterable[str], areas: Iterable[str]) -> Non
 
 
 def check_args(args: Any, getter: Any) -> None:
-    """Checks a merged config: keys, types, ranges, class names and their arguments.
+    """Check a merged config: keys, types, ranges, class names and their arguments.
 
     Args:
-        args: The namespace the host makes of YAML files and command line.
-        getter: The runner's `pytorch_getter`, which knows every registered class.
+        args: The host's namespace from YAML files and command line.
+        getter: The runner's `pytorch_getter`, with every registered class.
 
     Raises:
         ConfigError: Naming everything that is wrong.
@@ -156,39 +156,37 @@ def _keys_without_effect(config: Mapping[str, Any], getter: Any) -> list[str]:
         given[given.index("pipeline")] = "--rounds"
     given += sorted(k for k in config if k.startswith(STAGE_PREFIXES))
     return [
-        f"{key} has no effect here; expected it only with a config of self-training, such as "
+        f"{key} has no effect here; expected it only with a self-training config, such as "
         "--config_loss slade"
         for key in given
     ]
 
 
 def _is_null(value: Any) -> bool:
-    """Whether an entry asks for nothing, as `pseudo_labels: {num_clusters: null}` of a data set."""
+    """Whether an entry sets nothing, such as a data set's `pseudo_labels: {num_clusters: null}`."""
     if isinstance(value, Mapping):
         return bool(value) and all(map(_is_null, value.values()))
     return value is None
 
 
 def _keywords(content: Any, where: str = "") -> Iterator[str]:
-    """Keys that still hold a keyword: misspelt, or below a key that no file has."""
+    """List keys that still have a keyword: misspelled, or below a key that no file has."""
     if not isinstance(content, Mapping):
         return
     for key, value in content.items():
         path = f"{where}.{key}".lstrip(".")
         if "BAYESIAN~" in str(key):
-            yield (
-                f"{path} is a search space; expected a value, or --bayes_opt_iters N to search it"
-            )
+            yield (f"{path} is a search space; expected a value, or --bayes_opt_iters N to search")
         elif "~" in str(key):
             yield (
-                f"{path} holds a keyword the benchmarker does not read here; {_EXPECTED}, each "
-                "behind a key that exists"
+                f"{path} has a keyword that the benchmarker does not read here; {_EXPECTED}, each "
+                "after an existing key"
             )
         yield from _keywords(value, path)
 
 
 def _only_class(config: Mapping[str, Any], key: str) -> tuple[str, Mapping[str, Any]] | None:
-    """Name and arguments of an entry `{ClassName: arguments}`; None if it is anything else."""
+    """Return name and arguments of an entry `{ClassName: arguments}`, else None."""
     spec = config.get(key)
     if not isinstance(spec, Mapping) or len(spec) != 1:
         return None
@@ -206,7 +204,7 @@ def _numbers(config: Mapping[str, Any]) -> list[str]:
         value = config.get(name, least)
         if value is None and name == "patience":
             continue
-        # The host itself makes a number for each split scheme when it reproduces a resumed run.
+        # The host gives each split scheme its own number when it reproduces a resumed run.
         by_scheme = isinstance(value, Mapping) and name == "num_epochs_train"
         if not all(_is_integer(v, least) for v in (value.values() if by_scheme else [value])):
             problems.append(f"{name} is {value!r}; expected an integer >= {least} (config_general)")
@@ -237,7 +235,7 @@ def _numbers(config: Mapping[str, Any]) -> list[str]:
 
 
 def _schedules(config: Mapping[str, Any]) -> list[str]:
-    """Arguments beside schedulers, and half a cosine that is over before the training is."""
+    """Find arguments next to schedulers, and cosine schedules shorter than the training."""
     problems = []
     epochs = config.get("num_epochs_train")
     for name, optimizer in _mapping(config, "optimizers", []).items():
@@ -248,7 +246,7 @@ def _schedules(config: Mapping[str, Any]) -> list[str]:
             if key.startswith("scheduler_by_") and isinstance(value, Mapping)
         }
         problems += [
-            f"optimizers.{name}.{key} holds {argument!r} beside its scheduler, where ~APPLY~3 puts "
+            f"optimizers.{name}.{key} has {argument!r} next to its scheduler, where ~APPLY~3 puts "
             "it; expected it below a class, as in --optimizers~APPLY~2 "
             f"{{Adam: {{{argument}: {scheduler[argument]}}}}}"
             for key, scheduler in schedulers.items()
@@ -272,7 +270,7 @@ def _evaluation(config: Mapping[str, Any]) -> list[str]:
     if not isinstance(splits, list) or not splits:
         return [f"splits_to_eval is {splits!r}; expected a list such as [val] (config_dataset)"]
     problems = [
-        f"splits_to_eval holds {s!r}{nearest(str(s), known)}; expected train, val or test"
+        f"splits_to_eval contains {s!r}{nearest(str(s), known)}; expected train, val or test"
         for s in splits
         if s not in known
     ]
@@ -281,8 +279,8 @@ def _evaluation(config: Mapping[str, Any]) -> list[str]:
     validation = hooks.get("validation_split_name", "val")
     if training and validation not in splits:
         problems.append(
-            f"splits_to_eval is {splits}, without {validation}: the best model could not be "
-            f"chosen; expected {validation} among them (config_dataset)"
+            f"splits_to_eval is {splits}, without {validation}, which selects the best model; "
+            f"expected {validation} among them (config_dataset)"
         )
     _, tester = _only_class(config, "tester") or ("", {})
     reference = tester.get("reference_set", _REFERENCE_SETS[0])
@@ -300,7 +298,7 @@ def _evaluation(config: Mapping[str, Any]) -> list[str]:
 
 
 def _classes(config: Mapping[str, Any], getter: Any) -> list[str]:
-    """Class names and their arguments, where the host would only fail while building them."""
+    """Check class names and arguments that would otherwise fail only when built."""
     problems = []
     for key, (area, given) in _PROVIDED.items():
         spec = config.get(key)
@@ -310,9 +308,9 @@ def _classes(config: Mapping[str, Any], getter: Any) -> list[str]:
         if not isinstance(spec, Mapping) or len(spec) != 1:
             names = [str(name) for name in spec] if isinstance(spec, Mapping) else [repr(spec)]
             hint = (
-                "--labeled and --unlabeled go with --config_dataset folders or folders_small"
+                "--labeled and --unlabeled need --config_dataset folders or folders_small"
                 if FolderImages.__name__ in names
-                else "a second one is added where ~SWAP~1 or ~OVERRIDE~ is left out"
+                else "without ~SWAP~1 or ~OVERRIDE~ a second one is added"
             )
             problems.append(
                 f"{where} names {', '.join(names) or 'nothing'}; expected exactly one class "
@@ -328,7 +326,7 @@ def _classes(config: Mapping[str, Any], getter: Any) -> list[str]:
 
 
 def _named_parts(config: Mapping[str, Any], getter: Any) -> list[str]:
-    """Entries that hold several parts by name, each part one class."""
+    """Check entries with several named parts, each part one class."""
     problems: list[str] = []
     for key, kind in {"models": "model", "factories": "factory"}.items():
         for name, spec in _mapping(config, key, problems).items():
@@ -343,7 +341,7 @@ def _named_parts(config: Mapping[str, Any], getter: Any) -> list[str]:
             except ConfigError as error:
                 problems.append(str(error))
     for key in ("loss_funcs", "mining_funcs", "optimizers"):
-        _mapping(config, key, problems)  # the factories check what is in them
+        _mapping(config, key, problems)  # the factories check their contents
     return problems
 
 
@@ -352,7 +350,7 @@ def _is_area(name: Any) -> bool:
 
 
 def _mapping(config: Mapping[str, Any], key: str, problems: list[str]) -> Mapping[str, Any]:
-    """An entry that is a mapping or empty; anything else is added to the problems."""
+    """Return an entry that is a mapping or empty; report anything else as a problem."""
     value = config.get(key) or {}
     if isinstance(value, Mapping):
         return value
@@ -365,7 +363,7 @@ def _pseudo_labels(entry: Mapping[str, Any], getter: Any) -> None:
     build(getter, "clusterer", settings.clusterer, "pseudo_labels.clusterer (config_general)")
 
 
-# Entry -> what makes objects of it; they check themselves.
+# Entry -> constructor of its objects, which check themselves.
 _MAKERS: dict[str, Callable[[Any, Any], object]] = {
     "pseudo_labels": _pseudo_labels,
     "self_supervised": lambda entry, _: SwAVSettings.from_config(entry),
@@ -374,7 +372,7 @@ _MAKERS: dict[str, Callable[[Any, Any], object]] = {
 
 
 def _checked_by_themselves(config: Mapping[str, Any], getter: Any) -> list[str]:
-    """What the objects behind the entries have to say."""
+    """Collect the errors of the objects that check themselves."""
     problems: list[str] = []
     for key, make in _MAKERS.items():
         if _is_null(config.get(key)) or not _mapping(config, key, problems):
@@ -417,7 +415,7 @@ def _pipeline(config: Mapping[str, Any]) -> list[str]:
 
 
 def _stage_settings(stage: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """The settings of one stage; which stages there are is checked by the pipeline."""
+    """Check the settings of one stage; the pipeline checks the stage names."""
     areas = set(config.get("config_foldernames") or filter(_is_area, entry))
     ours = {"brings", "leakage", "plugins", "seed", "unlabeled_dataset"}
     known = sorted((HOST_KEYS | ours | areas) - {"api_parser"})
@@ -433,15 +431,15 @@ def _self_supervised(config: Mapping[str, Any]) -> list[str]:
     entry = _mapping(config, "self_supervised", [])
     if entry and not entry.get(PLACE) and not config.get("pipeline"):
         problems.append(
-            "self_supervised has no effect here; expected it with a config of self-training, such "
+            "self_supervised has no effect here; expected it with a self-training config, such "
             f"as --config_loss slade, or with {PLACE}: the folder of a finished stage "
             "(config_self_supervised)"
         )
     untrained = config.get("check_untrained_accuracy") and entry.get(PLACE)
     if config.get("evaluate_ensemble") and untrained:
         problems.append(
-            "check_untrained_accuracy is True, but the host makes the untrained trunks of an "
-            "ensemble all alike and here each split scheme has its own start; expected "
+            "check_untrained_accuracy is True, but the host gives all untrained trunks of an "
+            "ensemble the same weights, while here each split scheme has its own; expected "
             "--check_untrained_accuracy False"
         )
     return problems

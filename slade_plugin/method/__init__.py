@@ -1,1 +1,1 @@
-"""The method: equations, losses, miners, the student's step, pseudo labels, SwAV, trunks."""
+"""SLADE itself: equations, losses, miners, the student's step, pseudo labels, SwAV, trunks."""

@@ -1,1 +1,1 @@
-"""The stages teacher, pseudo labels, student and baseline, each rerunnable on its own."""
+"""Stages of a self-training run, each rerunnable on its own."""

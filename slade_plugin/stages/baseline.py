@@ -1,4 +1,4 @@
-"""The control: the teacher's config, trained for as many steps as teacher and students together."""
+"""Control: the teacher's config, trained for as many steps as teacher and students together."""
 
 import math
 from typing import Any
@@ -11,18 +11,18 @@ from slade_plugin.stages.training import build_experiment, describe_training, tr
 
 
 class Baseline(Stage):
-    """A plain experiment, so that a gain of the student is not one of longer training."""
+    """A plain experiment that separates the student's gain from that of longer training."""
 
     kind = BASELINE
     heading = "baseline (teacher's config, equally long)"
     row_order = 0
 
     def is_wanted(self) -> bool:
-        """Unless `pipeline: {baseline: false}`."""
+        """Whether `pipeline: {baseline: false}` is absent."""
         return self.command.settings.get(BASELINE) is not False
 
     def read_config(self) -> Any:
-        """The teacher's config with more epochs; `--baseline.KEY` has the last word."""
+        """Read the teacher's config with more epochs; `--baseline.KEY` overrides it."""
         teacher = read_teacher(self.command, self.name)
         epochs = equal_epochs(teacher, self.command.configs[STUDENT], self.command.rounds)
         own = [("num_epochs_train", epochs), *self.command.flags("baseline.")]
@@ -34,7 +34,7 @@ class Baseline(Stage):
         return Findings()
 
     def describe(self) -> str:
-        """Trainer and length."""
+        """Return trainer and number of epochs."""
         return describe_training(self.config)
 
     def run(self, entry: dict[str, Any]) -> None:
@@ -45,15 +45,15 @@ class Baseline(Stage):
 
 
 def equal_epochs(teacher: Any, student: Any, rounds: int) -> int:
-    """Epochs of the teacher for the steps of the teacher and all rounds' students, rounded up.
+    """Compute the teacher epochs equal to the steps of teacher and all students, rounded up.
 
     Args:
-        teacher: Its merged config.
+        teacher: The teacher's merged config.
         student: The merged config of one round's student.
-        rounds: How many students are trained.
+        rounds: Number of students.
 
     Raises:
-        ConfigError: If the number of steps is not known beforehand.
+        ConfigError: If the number of steps is not known in advance.
     """
     steps = []
     for args in (teacher, student):
@@ -61,7 +61,7 @@ def equal_epochs(teacher: Any, student: Any, rounds: int) -> int:
         if not isinstance(args.num_epochs_train, int) or not isinstance(per_epoch, int):
             raise ConfigError(
                 f"num_epochs_train is {args.num_epochs_train!r} and iterations_per_epoch is "
-                f"{per_epoch!r}; expected integers, since the baseline is trained for as many "
+                f"{per_epoch!r}; expected integers, since the baseline trains for as many "
                 "steps as teacher and students (or set pipeline: {baseline: false})."
             )
         steps.append((args.num_epochs_train * per_epoch, per_epoch))

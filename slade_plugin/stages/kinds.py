@@ -1,8 +1,8 @@
-"""What a stage is called, and what a saved experiment is: a plain one, or a stage of a run.
+"""Names of stages, and the kind of a saved experiment: plain, or a stage of a run.
 
-The answer comes from facts: the stages that `pipeline.json` lists, and for an experiment outside a
-run the API parser it was trained with. Keys of a config prove nothing: `config_general/folders`
-writes `pseudo_labels` into every experiment.
+The kind follows from the stages in `pipeline.json` or, outside a run, from the API parser the
+experiment was trained with. Config keys prove nothing: `config_general/folders` writes
+`pseudo_labels` into every experiment.
 """
 
 import json
@@ -26,13 +26,13 @@ _NAME = re.compile(r"(?:round(\d+)/)?([^/]+)")
 
 @dataclass(frozen=True)
 class SavedStage:
-    """What an experiment on disk is.
+    """Kind, round and run of an experiment on disk.
 
     Attributes:
         kind: `PLAIN`, or the kind of its stage: `TEACHER`, `STUDENT`, `BASELINE`. A student outside
             a run is a `STUDENT`; a teacher or baseline outside a run is `PLAIN`.
-        round: The round it belongs to, from 1. Outside a run always 1.
-        run: The folder of the run whose stage it is; None outside a run.
+        round: Its round, from 1. Always 1 outside a run.
+        run: Folder of its run; None outside a run.
     """
 
     kind: str = PLAIN
@@ -41,22 +41,22 @@ class SavedStage:
 
     @property
     def is_student(self) -> bool:
-        """Whether it was trained on a pool with pseudo labels, in whichever round."""
+        """Whether it was trained on a pool with pseudo labels, in any round."""
         return self.kind == STUDENT
 
     @property
     def name(self) -> str:
-        """Its name in pipeline.json, such as `round2/student`; empty outside a run."""
+        """Name in pipeline.json, such as `round2/student`; empty outside a run."""
         return "" if self.run is None else stage_name(self.kind, self.round)
 
 
 def stage_name(kind: str, number: int = 1) -> str:
-    """The folder of a stage below the run's, and its key in pipeline.json: `round2/student`."""
+    """Return a stage's folder in the run and key in pipeline.json, such as `round2/student`."""
     return kind if number == 1 else f"round{number}/{kind}"
 
 
 def parse_stage_name(name: str) -> tuple[str, int]:
-    """Split the name of a stage into its kind and its round: `round2/student` is a student's, 2.
+    """Split the name of a stage into kind and round: `round2/student` gives student and 2.
 
     Raises:
         ExperimentError: If it is not the name of a stage.
@@ -70,25 +70,25 @@ def parse_stage_name(name: str) -> tuple[str, int]:
 
 
 def row_name(kind: str, number: int, rounds: int) -> str:
-    """The `experiment` of a stage in the table: the last student is `student`.
+    """Return a stage's `experiment` in the table; the last student is `student`.
 
     Args:
-        kind: Of the stage.
+        kind: Kind of the stage.
         number: Its round, from 1.
-        rounds: Rounds in which there is such a stage.
+        rounds: Number of rounds with such a stage.
     """
     return kind if number == rounds else f"{kind}_round{number}"
 
 
 def identify_experiment(folder: Path, config: Mapping[str, Any]) -> SavedStage:
-    """Tell what a saved experiment is.
+    """Identify the kind, round and run of a saved experiment.
 
     Args:
-        folder: The folder of the experiment, with `configs` in it.
+        folder: Folder of the experiment, with `configs` in it.
         config: Its saved config, all areas in one mapping.
 
     Raises:
-        ExperimentError: If the pipeline.json beside it cannot be read.
+        ExperimentError: If its run's pipeline.json cannot be read.
     """
     run = run_of(folder)
     if run is not None:
@@ -99,7 +99,7 @@ def identify_experiment(folder: Path, config: Mapping[str, Any]) -> SavedStage:
 
 
 def planned_experiments(run: Path) -> list[str]:
-    """Names of the experiments of a run in the order of their training, such as `round2/student`.
+    """List the experiments of a run in training order, such as `round2/student`.
 
     Args:
         run: A folder with a pipeline.json.
@@ -112,16 +112,16 @@ def planned_experiments(run: Path) -> list[str]:
         return list(dict(json.loads(path.read_text(encoding="utf-8"))["plan"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ExperimentError(
-            f"{path} cannot be read: {type(error).__name__}: {error}; expected the state of a run "
-            "of self-training. Restore it from a copy."
+            f"{path} cannot be read: {type(error).__name__}: {error}; expected the state of a "
+            "self-training run. Restore it from a copy."
         ) from error
 
 
 def students_of(run: Path) -> list[Path]:
-    """Folders of the students of a run, the last round's last; some may not be trained yet.
+    """List the student folders of a run in round order; some may not be trained yet.
 
     Returns:
-        An empty list of a folder that is not a run, or of a run that has not begun.
+        The folders; empty if the folder is not a run or the run has not begun.
 
     Raises:
         ExperimentError: If the pipeline.json cannot be read.
@@ -131,9 +131,9 @@ def students_of(run: Path) -> list[Path]:
 
 
 def _trained_as_student(config: Mapping[str, Any]) -> bool:
-    """Whether the API parser is the student's; without one the host finds it by the trainer's name.
+    """Whether the API parser is the student's; by default the trainer's name determines it.
 
-    A user's own API parser counts if it runs the student's trainer.
+    A custom API parser counts if it runs the student's trainer.
     """
     names = [*(config.get("api_parser") or {}), *(f"API{t}" for t in config.get("trainer") or {})]
     return APISladeStudent.__name__ in names

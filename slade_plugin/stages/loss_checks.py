@@ -1,4 +1,4 @@
-"""Check that a loss can train what it is used for."""
+"""Checks that a loss suits its use."""
 
 import copy
 from typing import Any
@@ -14,12 +14,12 @@ from slade_plugin.base.errors import ConfigError
 def check_margins(name: str, loss: Any) -> None:
     """Check that the negative margin of a contrastive loss can be reached.
 
-    Embeddings of unit length are at most 2 apart, and unrelated ones near sqrt(2) = 1.41: a pair
-    never satisfies a negative margin above 2, and one of 0 never fires.
+    Unit embeddings are at most 2 apart, and unrelated ones about sqrt(2) = 1.41: no pair satisfies
+    a negative margin above 2, and a margin of 0 is never violated.
 
     Args:
         name: Key of the loss in `loss_funcs`.
-        loss: Any loss; only a `ContrastiveLoss` on normalised distances is looked at.
+        loss: Any loss; only `ContrastiveLoss` on normalized distances is checked.
 
     Raises:
         ConfigError: If no pair of unit vectors could satisfy the margin or none could violate it.
@@ -34,7 +34,7 @@ def check_margins(name: str, loss: Any) -> None:
     if on_unit_length and not 0 < loss.neg_margin <= 2:
         raise ConfigError(
             f"{name}: neg_margin is {loss.neg_margin}; expected above 0 and at most 2, the largest "
-            "distance of unit vectors. Change it in config_loss."
+            "distance between unit vectors. Change it in config_loss."
         )
 
 
@@ -42,7 +42,7 @@ def check_takes_embeddings(loss: Any, embedding_size: int) -> None:
     """Check that a loss with class weights or proxies knows the size of the embeddings.
 
     Args:
-        loss: A loss of the host on D^l; only one with such weights is looked at.
+        loss: A host loss on D^l; only one with such weights is checked.
         embedding_size: D of the embedder.
 
     Raises:
@@ -55,23 +55,22 @@ def check_takes_embeddings(loss: Any, embedding_size: int) -> None:
             copy.deepcopy(loss)(torch.ones(2, embedding_size), torch.tensor([0, 1]))
     except Exception as error:
         raise ConfigError(
-            f"metric_loss: {type(loss).__name__} cannot take the {embedding_size} numbers that the "
-            f"embedder gives: {error or type(error).__name__}; expected embedding_size: "
-            f"{embedding_size}. Change loss_funcs in config_loss or config_models."
+            f"metric_loss: {type(loss).__name__} cannot take embeddings of size "
+            f"{embedding_size}, the embedder's: {error or type(error).__name__}; expected "
+            f"embedding_size: {embedding_size}. Change loss_funcs in config_loss or config_models."
         ) from error
 
 
 def check_takes_pairs(loss: Any, embedding_size: int, num_labels: int = 10**6) -> None:
-    """Check that a loss depends on the mined pairs alone, not on labels of its own.
+    """Check that a loss depends only on the mined pairs, not on labels.
 
-    Proxy and classification losses compare labels with weights of known classes, and pseudo labels
-    are not among them. A pair or triplet loss gives the same value whatever the labels, once pairs
-    are given.
+    Proxy and classification losses compare labels with weights of known classes, which do not
+    include pseudo labels. Given pairs, a pair or triplet loss has the same value for any labels.
 
     Args:
         loss: A loss of the host.
         embedding_size: D of the embedder.
-        num_labels: c + k; the pseudo labels reach c + k - 1, above the classes that a loss knows.
+        num_labels: c + k; pseudo labels go up to c + k - 1, beyond the classes of the loss.
 
     Raises:
         ConfigError: If the loss cannot take mined pairs.
@@ -87,10 +86,10 @@ def check_takes_pairs(loss: Any, embedding_size: int, num_labels: int = 10**6) -
             for labels in (torch.tensor([0, 0, 1, 1, 2, 2]), largest - torch.arange(6)):
                 values.append(float(loss(embeddings, labels, (a1, p, a2, n))))
             swapped = float(loss(embeddings, labels, (a2, n, a1, p)))
-    except Exception as error:  # noqa: BLE001 - whichever way it refuses, it cannot take pairs
+    except Exception as error:  # noqa: BLE001 - any failure means that it cannot take pairs
         values, reason = [], f"it fails: {error or type(error).__name__}"
     else:
-        reason = "its value depends on labels or not on the pairs"
+        reason = "its value depends on the labels or ignores the pairs"
     if len(values) != 2 or values[0] != values[1] or swapped == values[0]:
         raise ConfigError(
             f"unlabeled_metric_loss is {type(loss).__name__}, which cannot take mined pairs "

@@ -1,7 +1,7 @@
-"""A run of self-training: stages with files between them, each skipped once it is finished.
+"""A self-training run: stages with files between them, each skipped once finished.
 
-Each trained stage is a plain experiment of the host in a folder of its own, so the host's own flags
-work on it. Which stages there are: `slade_plugin.stages.stages`.
+Each trained stage is a plain host experiment in its own folder, so the host's flags work on it. The
+stages are listed in `slade_plugin.stages.stages`.
 """
 
 import sys
@@ -34,7 +34,7 @@ class Pipeline:
 
     Args:
         runner: Our runner.
-        reader: Its reader of the command line, as for a new experiment.
+        reader: Its command-line reader, as for a new experiment.
 
     Attributes:
         args: The merged config of each stage that is an experiment, by name.
@@ -51,13 +51,13 @@ class Pipeline:
                 self.args[stage.name] = config
 
     def run(self) -> dict[str, Any]:
-        """Run what is not done yet and print the table.
+        """Run the unfinished stages and print the table.
 
         Returns:
             The contents of results/table.json.
 
         Raises:
-            SladeError: Before anything is trained, if something does not fit.
+            SladeError: Before any training, if something does not fit.
         """
         state = self._begin()
         own = [stage for stage in self.stages if stage.given is None]
@@ -70,7 +70,7 @@ class Pipeline:
         return self._write_table()
 
     def _begin(self) -> RunState:
-        """Check everything, then record that the run begins or resumes."""
+        """Check everything, then record the start or resumption of the run."""
         state = self._open_state()
         plan = {
             name: plain_config(store_folders(args, self.folder)) for name, args in self.args.items()
@@ -87,7 +87,7 @@ class Pipeline:
         return state
 
     def _open_state(self) -> RunState:
-        """The state of the run to resume, or that of a new one.
+        """Open the state of the run to resume, or create that of a new one.
 
         Raises:
             ExperimentError: If the folder is taken or the state is missing or damaged.
@@ -95,8 +95,8 @@ class Pipeline:
         resuming, fresh = self.command.resuming, not is_pipeline_folder(self.folder)
         if fresh and resuming and any(self.folder.glob("*/configs")):
             raise ExperimentError(
-                f"{self.folder} holds experiments but no {STATE_FILE}, which says what is done; "
-                "expected that file. Restore it or give another --experiment_name."
+                f"{self.folder} contains experiments but no {STATE_FILE}, which lists the finished "
+                "stages; expected that file. Restore it or give another --experiment_name."
             )
         if fresh or not resuming:
             check_folder_is_free(self.folder)
@@ -134,18 +134,18 @@ class Pipeline:
 
 
 def collect_hashes(findings: Iterable[Findings]) -> dict[str, str]:
-    """Name to hash of all that a run is made from.
+    """Merge the hashes of a run's inputs, by name.
 
     Raises:
-        ExperimentError: If a given teacher was trained on other labeled images than the student.
+        ExperimentError: If a given teacher was trained on different labeled images.
     """
     data: dict[str, str] = {}
     for found in findings:
         for name, value in found.hashes.items():
             if data.setdefault(name, value) != value:
                 raise ExperimentError(
-                    f"the given teacher was trained on other {name} data: their hash is "
-                    f"{data[name][:12]}, that of the student's {value[:12]}; expected the same "
+                    f"the given teacher was trained on different {name} data: their hash is "
+                    f"{data[name][:12]}, the student's is {value[:12]}; expected the same "
                     "content. Change config_dataset or train another teacher."
                 )
     return data

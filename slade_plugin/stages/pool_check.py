@@ -1,4 +1,4 @@
-"""Checks an unlabeled pool against the settings of clustering and sampling, before any training."""
+"""Checks of an unlabeled pool against the settings of clustering and sampling, before training."""
 
 import inspect
 from typing import Any
@@ -10,16 +10,16 @@ from slade_plugin.method.pseudo_labels.record import PseudoLabels
 
 
 def check_pool(parser: APISladeStudent, pseudo_labels: PseudoLabels) -> None:
-    """Checks what can be known of a pool before there is a teacher.
+    """Check a pool as far as possible before a teacher exists.
 
     Args:
-        parser: Of the student, with its split manager made.
-        pseudo_labels: Its stand-in pseudo labels; true labels if those are asked for.
+        parser: The student's, with its split manager.
+        pseudo_labels: Its stand-in pseudo labels; true labels for an oracle.
 
     Raises:
-        ConfigError: If the sampler of the pool cannot be built.
-        DataError: If the pool is too small, or has too few different images.
-        PseudoLabelError: If fewer than two classes of an oracle's pool can be trained on.
+        ConfigError: If the pool's sampler cannot be built.
+        DataError: If the pool is too small or has too few distinct images.
+        PseudoLabelError: If an oracle's pool has fewer than two trainable classes.
     """
     pool = parser.split_manager.get_unlabeled_dataset("train")
     if hasattr(parser.get_clusterer(), "num_clusters"):  # else the number is found later
@@ -42,7 +42,7 @@ def check_pool(parser: APISladeStudent, pseudo_labels: PseudoLabels) -> None:
 
 
 def check_clusters(pool_size: int, num_clusters: int, min_cluster_size: int) -> None:
-    """Checks that two clusters can be large enough to be trained on.
+    """Check that at least two clusters can reach the minimum size.
 
     Raises:
         DataError: If k clusters of one image each leave too few images for two such clusters.
@@ -58,11 +58,11 @@ def check_clusters(pool_size: int, num_clusters: int, min_cluster_size: int) -> 
 
 
 def check_distinct(pool_size: int, distinct: int, num_clusters: int) -> None:
-    """Checks that the pool has as many different images as there are clusters.
+    """Check that the pool has at least as many distinct images as clusters.
 
     Args:
         pool_size: Number of images.
-        distinct: Number of different ones.
+        distinct: Number of distinct images.
         num_clusters: k.
 
     Raises:
@@ -76,22 +76,22 @@ def check_distinct(pool_size: int, distinct: int, num_clusters: int) -> None:
         else ""
     )
     raise DataError(
-        f"the unlabeled pool has {pool_size} images, but only {distinct} different ones, and "
-        f"num_clusters is {num_clusters}; expected at least one different image a cluster, since "
+        f"the unlabeled pool has {pool_size} images, but only {distinct} distinct ones, and "
+        f"num_clusters is {num_clusters}; expected at least one distinct image per cluster, since "
         f"equal images share a cluster. Add other images to the pool (--unlabeled){lower}."
     )
 
 
 def check_batch(batch_size: int, num_images: int, images_a_pass: int) -> None:
-    """Checks that the pool and its sampler can fill a batch.
+    """Check that the pool and its sampler can fill a batch.
 
     Raises:
         DataError: If they cannot.
     """
     if min(num_images, images_a_pass) < batch_size:
         raise DataError(
-            f"{num_images} images of the pool, of which the sampler draws {images_a_pass} a pass, "
-            f"cannot fill a batch of {batch_size}; expected a larger pool or a smaller "
+            f"{num_images} images of the pool, of which the sampler draws {images_a_pass} per "
+            f"pass, cannot fill a batch of {batch_size}; expected a larger pool or a smaller "
             "unlabeled_batch_size: --trainer~APPLY~2 {unlabeled_batch_size: N} (config_general)."
         )
 

@@ -1,7 +1,7 @@
-"""Build every part of a stage once, in seconds, so that hours of training do not end in an error.
+"""Build every part of a stage once, in seconds, so that mistakes show before hours of training.
 
-Nothing is written and nothing is trained. `slade_plugin.host.validation` checks the config alone;
-this module checks whether its parts fit together.
+Nothing is written or trained. `slade_plugin.host.validation` checks the config alone; this module
+checks that its parts fit together.
 """
 
 from pathlib import Path
@@ -30,13 +30,13 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
     """Build the parts of one stage for its first split scheme and check that they fit.
 
     Args:
-        parser: An API parser of the host or ours, made but not run.
-        teacher_experiment: A teacher that exists already, to be checked against the student.
+        parser: An API parser of the host or ours, before its run.
+        teacher_experiment: An existing teacher to check against the student.
 
     Raises:
-        SladeError: Whatever does not fit.
+        SladeError: If any part does not fit.
     """
-    # The host builds a trunk to know the transforms.
+    # The host builds a trunk to determine the transforms.
     what = "trunk (config_models) or transforms (config_transforms)"
     parser.transforms = _build(parser.get_transforms, what)
     parser.split_manager = _build(parser.get_split_manager, "data set or split manager")
@@ -62,38 +62,30 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
 
 
 def warn_of_lone_classes(split_manager: Any) -> None:
-    """Warn of splits for evaluation that hold one class, on which every score is perfect.
-
-    Args:
-        split_manager: One with split schemes.
-    """
+    """Warn of evaluation splits with a single class, on which every score is perfect."""
     for name, scheme in split_manager.split_scheme_holder.split_schemes.items():
         for split, dataset in scheme["eval"].items():
             if split != "train" and split_manager.get_num_labels(dataset=dataset) < 2:
                 warn_once(
-                    f"{split} of split scheme {name} holds one class, so every score on it is "
-                    "perfect and says nothing; expected more. Give more classes, or fewer folds: "
+                    f"{split} of split scheme {name} has a single class, so every score on it is "
+                    "perfect and meaningless; expected more. Add classes, or use fewer folds: "
                     "--split_manager~APPLY~2 {num_training_partitions: 2} (config_dataset)."
                 )
 
 
 def warn_of_unseen_epochs(args: Any) -> None:
-    """Warn of last epochs that the host would train, but neither evaluate nor save.
-
-    Args:
-        args: The merged config.
-    """
+    """Warn of final epochs that the host would train but neither evaluate nor save."""
     epochs, interval = args.num_epochs_train, args.save_interval
     unseen = epochs % interval if isinstance(epochs, int) else 0
     if unseen and args.patience is None:
         warn_once(
-            f"num_epochs_train is {epochs} and save_interval {interval}: what the last {unseen} "
-            "epochs train is neither evaluated nor saved; expected a multiple (config_general)."
+            f"num_epochs_train is {epochs} and save_interval {interval}: the last {unseen} epochs "
+            "are neither evaluated nor saved; expected a multiple (config_general)."
         )
 
 
 def _build(build: Any, what: str) -> Any:
-    """Build a part; an error of the host, often without a text, becomes one that names the part."""
+    """Build a part; a host error, often without text, becomes one that names the part."""
     try:
         return build()
     except SladeError:
@@ -156,8 +148,8 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
     reads_similarity = isinstance(miner, PoolPairMiner) and miner.reads_similarity
     if reads_similarity and "basis_loss" not in losses:
         raise ConfigError(
-            f"unlabeled_tuple_miner is {type(miner).__name__}, but there is no basis_loss whose "
-            "similarity it could use; add one in config_loss or take PseudoLabelPairMiner."
+            f"unlabeled_tuple_miner is {type(miner).__name__}, but there is no basis_loss to "
+            "provide its similarity; add one in config_loss or use PseudoLabelPairMiner."
         )
     if "unlabeled_metric_loss" in losses:
         num_labels = parser.split_manager.get_num_labels("train", "train") + num_clusters
@@ -165,7 +157,7 @@ def _check_student(parser: APISladeStudent, image: torch.Tensor, embedding: torc
     basis = losses.get("basis_loss")
     if basis is not None and basis.embedding_size != embedding.shape[1]:
         raise ConfigError(
-            f"basis_loss: embedding_size is {basis.embedding_size}, but the embedder gives "
+            f"basis_loss: embedding_size is {basis.embedding_size}, but the embedder's output is "
             f"{embedding.shape[1]}; expected equal. Change loss_funcs in config_loss or "
             "config_models."
         )

@@ -9,7 +9,7 @@ from slade_plugin.stages.stage import Findings, Stage
 
 
 class PseudoLabels(Stage):
-    """Makes one record of pseudo labels a split scheme, with the config of the round's student."""
+    """Make one pseudo-label record per split scheme, with the config of the round's student."""
 
     kind = PSEUDO_LABELS
     heading = "pseudo labels"
@@ -17,22 +17,22 @@ class PseudoLabels(Stage):
     has_scores = False
 
     def is_wanted(self) -> bool:
-        """Always."""
+        """Return True: every student needs pseudo labels."""
         return True
 
     def read_config(self) -> None:
-        """It is not an experiment of the host."""
+        """Return None: this is not an experiment of the host."""
 
     def check(self) -> Findings:
-        """Nothing: the student's check builds the pool."""
+        """Return no findings: the student's check builds the pool."""
         return Findings()
 
     def describe(self) -> str:
-        """Where the labels come from."""
+        """Name the source of the labels."""
         return self.command.clusters
 
     def run(self, entry: dict[str, Any]) -> None:
-        """Make the records that are missing; those that exist are checked."""
+        """Make the missing records and check the existing ones."""
         args = Namespace(**vars(self._students_config))
         args.api_parser = {"APISladePseudoLabels": {}}
         manifests = self.command.runner.get_api_parser(args).run()
@@ -51,24 +51,24 @@ class PseudoLabels(Stage):
 
 
 def describe_pseudo_labels(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What is printed of a record: its agreement with known classes, and the change of a round."""
+    """Describe a record: agreement with known classes, and change since the last round."""
     if "agreement" in manifest:
         a = manifest["agreement"]
         yield (
             f"NMI {a['NMI']:.3f}, AMI {a['AMI']:.3f}, purity {a['purity']:.3f}, "
             f"{manifest['empty_clusters']} empty clusters"
         )
-    elif "empty_clusters" in manifest:  # without known classes, sizes are all there is
+    elif "empty_clusters" in manifest:  # without known classes only sizes can be shown
         sizes = sorted(manifest["cluster_sizes"])
         yield (
-            f"{sizes[0]} to {sizes[-1]} images in a cluster, "
+            f"{sizes[0]} to {sizes[-1]} images per cluster, "
             f"{manifest['empty_clusters']} empty clusters"
         )
     if manifest.get("noise_images"):
         noise = manifest["noise_images"]
         yield (
             f"{manifest['num_clusters']} clusters; {noise} images "
-            f"({100 * noise / manifest['num_images']:.1f} %) are noise and left out"
+            f"({100 * noise / manifest['num_images']:.1f} %) left out as noise"
         )
     if "last_round" in manifest:
         change = manifest["last_round"]

@@ -1,7 +1,7 @@
-"""From the command line of a run to the config of each stage.
+"""Turn the command line of a run into the config of each stage.
 
-What is measured (data, model, transforms, evaluation) goes to every stage, how it is trained to the
-student; `--teacher.KEY`, `--baseline.KEY` and `--every.KEY` reach the others.
+Flags for data, model, transforms and evaluation apply to every stage, training flags to the
+student; `--teacher.KEY`, `--baseline.KEY` and `--every.KEY` reach the other stages.
 """
 
 import math
@@ -27,21 +27,22 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class RunCommand:
-    """The command line of a run of self-training, read once for each stage.
+    """The command line of a self-training run, read once for each stage.
 
     Args:
         runner: Our runner.
-        reader: Its reader of the command line, as for a new experiment; `resume_training` is read
-            from the runner's own reader.
+        reader: Its command-line reader, as for a new experiment; `resume_training` is read from
+            the runner's own reader.
 
     Attributes:
-        folder: Of the run.
-        settings: The entry `pipeline` of the config.
+        folder: The run's folder.
+        settings: The config entry `pipeline`.
         rounds: Rounds of pseudo labels and student, at least 1.
-        given_teacher: The folder of a teacher that is not trained here.
-        self_supervised: The entry of every stage, with the folder of the trunks; empty without.
+        given_teacher: Folder of a teacher that is not trained here.
+        self_supervised: The entry `self_supervised` of every stage, with the trunk folder; may be
+            empty.
         configs: The merged config of each stage that is an experiment, by name.
-        clusters: Where pseudo labels come from, in words; empty before the pool is known.
+        clusters: Description of the pseudo labels' source; empty before the pool is known.
     """
 
     def __init__(self, runner: Any, reader: Any) -> None:
@@ -61,12 +62,12 @@ class RunCommand:
         self.clusters = ""
 
     def flags(self, prefix: str) -> list[tuple[str, Any]]:
-        """Values of the command line that begin with a prefix, which is taken off."""
+        """List the command-line values with a prefix, and strip the prefix."""
         flags = vars(self.reader.args)
         return [(k.removeprefix(prefix), v) for k, v in flags.items() if k.startswith(prefix)]
 
     def stage_folder(self, kind: str, number: int = 1) -> Path:
-        """The folder of a stage of this run, absolute."""
+        """Return the absolute folder of a stage of this run."""
         return (self.folder / stage_name(kind, number)).resolve()
 
     # ---- readers ------------------------------------------------------------------------------
@@ -78,13 +79,13 @@ class RunCommand:
         settings: Mapping[str, Any] = _NONE,
         is_student: bool = False,
     ) -> Any:
-        """A reader with the values that are meant for one stage.
+        """Create a reader with the values for one stage.
 
         Args:
-            name: Of the stage.
-            own: Values for this stage alone; they win over those for every stage.
-            settings: Values of the config files; any flag wins over them.
-            is_student: Whether flags that say how to train are meant for it.
+            name: Name of the stage.
+            own: Values for this stage alone; they override those for every stage.
+            settings: Values of the config files; any flag overrides them.
+            is_student: Whether training flags apply to it.
         """
         reader = self.runner.reader_for(self.reader)
         for key in list(vars(reader.args)):
@@ -113,10 +114,10 @@ class RunCommand:
         return reader
 
     def read_saved(self, name: str, **flags: Any) -> Any:
-        """The saved config of a stage, with today's paths.
+        """Read the saved config of a stage, with current paths.
 
         Args:
-            name: Of the stage.
+            name: Name of the stage.
             **flags: Flags of the host, such as evaluate=True.
         """
         planned = self.configs[name]
@@ -151,19 +152,19 @@ class RunCommand:
         ignored = [f"--teacher.{key}" for key, _ in self.flags("teacher.")]
         if self.given_teacher and ignored:
             raise ConfigError(
-                f"{', '.join(ignored)} is given together with teacher_experiment, with which no "
-                "teacher is trained; expected one or the other. The given teacher's saved config "
-                "says how it was trained; --baseline.KEY changes the baseline."
+                f"{', '.join(ignored)} is given together with teacher_experiment, so no teacher "
+                "is trained; expected one or the other. The given teacher keeps its saved config; "
+                "--baseline.KEY changes the baseline."
             )
 
     def _read_self_supervised(self, config: Any) -> dict[str, Any]:
-        """The students of a given teacher start where it started."""
+        """Read the entry `self_supervised`; a given teacher's students share its starting trunk."""
         entry = dict(getattr(config, "self_supervised", None) or {})
         aimed = [f for p in STAGE_PREFIXES for f, _ in self.flags(p) if "self_supervised" in f]
         if aimed:
             raise ConfigError(
-                f"{aimed[0]} is aimed at some of the stages; expected it without the prefix, since "
-                "all stages start from one trunk."
+                f"{aimed[0]} applies to some stages only; expected it without the prefix, since "
+                "all stages start from the same trunk."
             )
         if self.given_teacher:
             return self._teachers_self_supervised(self.given_teacher, entry)
@@ -184,8 +185,8 @@ class RunCommand:
             where, theirs, ours = difference
             raise ConfigError(
                 f"self_supervised: {where} is {ours!r}, but {theirs!r} for the given teacher "
-                f"{teacher}; expected the same, since its students start where it started. Leave "
-                "out --config_self_supervised or train another teacher."
+                f"{teacher}; expected the same, since its students share its starting trunk. Omit "
+                "--config_self_supervised or train another teacher."
             )
         return dict(saved)
 
@@ -194,19 +195,19 @@ def _find_teacher(given: str) -> Path:
     folder = Path(given).resolve()
     if is_pipeline_folder(folder):
         raise ExperimentError(
-            f"--teacher_experiment {given} holds several experiments; expected one of them, "
+            f"--teacher_experiment {given} contains several experiments; expected one of them, "
             f"{Path(given) / TEACHER}"
         )
     if not (folder / "configs").is_dir():
         raise ExperimentError(
             f"there is no teacher in {folder}; expected the folder of a trained experiment, with "
-            "its configs. If it was moved, give its new place: --teacher_experiment PATH."
+            "its configs. If it was moved, give its new path: --teacher_experiment PATH."
         )
     return folder
 
 
 def _merged(old: Any, new: Any) -> Any:
-    """A later value for the same key; two mappings are merged, unless keywords say how."""
+    """Replace a key's value by a later one; mappings without keywords are merged."""
     both = isinstance(old, Mapping) and isinstance(new, Mapping)
     if not both or "~" in str(new):
         return new

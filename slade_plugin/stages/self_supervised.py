@@ -1,4 +1,4 @@
-"""Stage 0: SwAV on labeled training images and pool, where every trunk starts."""
+"""Stage 0: SwAV on labeled training images and pool; every trunk starts from it."""
 
 import copy
 import hashlib
@@ -15,7 +15,7 @@ from slade_plugin.stages.stage import Findings, Stage
 
 
 class SelfSupervised(Stage):
-    """Trains one trunk a split scheme, or uses the folder of a finished stage."""
+    """Train one trunk per split scheme, or use the folder of a finished stage."""
 
     kind = SELF_SUPERVISED
     heading = "self-supervised trunk"
@@ -28,14 +28,14 @@ class SelfSupervised(Stage):
             self.given = Path(place)
 
     def is_wanted(self) -> bool:
-        """With an entry `self_supervised`."""
+        """Whether the config has an entry `self_supervised`."""
         return bool(self.command.self_supervised)
 
     def read_config(self) -> None:
-        """It is not an experiment of the host: it has no labels and no scores."""
+        """Return None: this is not an experiment of the host, without labels or scores."""
 
     def check(self) -> Findings:
-        """Try a step on two images, or hash the trunks that exist."""
+        """Try a step on two images, or hash the existing trunks."""
         if self.given is None:
             self._parser().preflight()
             return Findings()
@@ -45,12 +45,12 @@ class SelfSupervised(Stage):
         return Findings({self.kind: digest.hexdigest()})
 
     def describe(self) -> str:
-        """Method and length."""
+        """Return method and number of epochs."""
         settings = SwAVSettings.from_config(self.command.self_supervised)
-        return f"SwAV, {settings.num_epochs} epochs a split scheme"
+        return f"SwAV, {settings.num_epochs} epochs per split scheme"
 
     def run(self, entry: dict[str, Any]) -> None:
-        """Train the trunks that are missing and check that those on record are still the same."""
+        """Train the missing trunks and check that the recorded ones are unchanged."""
         manifests = self._parser().run()
         trunks = {
             name: {key: manifest[key] for key in ("trunk_sha256", "start_sha256", "seconds")}

@@ -1,4 +1,4 @@
-"""What every stage of a run has: a config, a check before training, a description, a result."""
+"""Base class of all stages: config, check before training, description, run."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from slade_plugin.stages.run_command import RunCommand
 
 @dataclass(frozen=True)
 class Findings:
-    """What the check of a stage found.
+    """Results of a stage's check.
 
     Attributes:
-        hashes: Name of what the run is made from, such as "pool", to a hash of its content. A run
-            is only resumed with the same content.
-        leakage: Images that were left out of the pool.
+        hashes: Content hash of each input of the run by name, such as "pool". A run resumes only
+            with the same content.
+        leakage: Images that were removed from the pool.
     """
 
     hashes: dict[str, str] = field(default_factory=dict)
@@ -25,19 +25,19 @@ class Findings:
 
 
 class Stage(ABC):
-    """One stage of a run. A subclass with its entry in `STAGES` is all that a new stage needs.
+    """One stage of a run. A new stage needs only a subclass and its entry in `STAGES`.
 
     Args:
         command: The command line of the run.
-        number: The round it belongs to, from 1.
+        number: Its round, from 1.
 
     Attributes:
-        kind: Its folder and its key in pipeline.json; `round2/KIND` in the second round.
-        heading: What is printed.
+        kind: Folder and key in pipeline.json; `round2/KIND` in the second round.
+        heading: Printed title.
         in_every_round: Whether each round has one.
         has_scores: Whether it is an experiment of the host, with a row in the table.
-        row_order: The rows are sorted by it.
-        given: A finished result from elsewhere that is used instead of running the stage.
+        row_order: Sort key of the rows.
+        given: Finished result from elsewhere to use instead of running the stage.
     """
 
     kind: ClassVar[str]
@@ -53,27 +53,27 @@ class Stage(ABC):
 
     @property
     def name(self) -> str:
-        """Its folder below the run's, and its key in pipeline.json."""
+        """Folder in the run, and key in pipeline.json."""
         return stage_name(self.kind, self.number)
 
     @property
     def folder(self) -> Path:
-        """Where its result lies."""
+        """Folder of its result."""
         return self.given or self.command.folder / self.name
 
     @property
     def title(self) -> str:
-        """Its heading, with its round if there are several."""
+        """Heading, with the round if there are several."""
         several = self.in_every_round and self.command.rounds > 1
         return self.heading + (f", round {self.number}" if several else "")
 
     @property
     def row(self) -> str:
-        """Its `experiment` in the table."""
+        """Value of `experiment` in the table."""
         return row_name(self.kind, self.number, self.command.rounds if self.in_every_round else 1)
 
     def images_drawn(self) -> float:
-        """About how many images it trains on, which says how long it takes; 0 if it trains none."""
+        """Estimate the images it trains on, a measure of its duration; 0 if it trains none."""
         args = self.command.configs.get(self.name)
         if args is None:
             return 0
@@ -85,7 +85,7 @@ class Stage(ABC):
 
     @property
     def config(self) -> Any:
-        """Its merged config, if it is an experiment of the host."""
+        """Merged config, if it is an experiment of the host."""
         return self.command.configs[self.name]
 
     @abstractmethod
@@ -94,27 +94,27 @@ class Stage(ABC):
 
     @abstractmethod
     def read_config(self) -> Any:
-        """Merge its config; None if it does not train an experiment of the host.
+        """Merge its config, or return None if it is not an experiment of the host.
 
         The configs of earlier stages are in `command.configs`.
         """
 
     @abstractmethod
     def check(self) -> Findings:
-        """Build or read what it needs, so that a mistake shows before any training.
+        """Build or read its inputs, so that mistakes show before any training.
 
         Raises:
-            SladeError: Whatever does not fit.
+            SladeError: If something does not fit.
         """
 
     @abstractmethod
     def describe(self) -> str:
-        """One line that says what it does."""
+        """Describe it in one line."""
 
     @abstractmethod
     def run(self, entry: dict[str, Any]) -> None:
-        """Do what is not done yet.
+        """Do the unfinished work.
 
         Args:
-            entry: What pipeline.json holds of the stage; `done` is True once it is finished.
+            entry: The stage's entry in pipeline.json; `done` is True once it is finished.
         """

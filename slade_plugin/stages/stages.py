@@ -1,4 +1,4 @@
-"""The stages of a run in their order. A new stage has its entry in `STAGES`."""
+"""The ordered list of stages, `STAGES`; add new stages there."""
 
 from itertools import groupby
 
@@ -12,15 +12,15 @@ from slade_plugin.stages.stage import Stage
 from slade_plugin.stages.student import Student
 from slade_plugin.stages.teacher import Teacher
 
-# Neighbors that are in every round take turns: pseudo labels, student, pseudo labels, student.
+# Adjacent stages of every round alternate: pseudo labels, student, pseudo labels, student.
 STAGES: list[type[Stage]] = [SelfSupervised, Teacher, PseudoLabels, Student, Baseline]
 
 
 def list_stages(command: RunCommand) -> list[Stage]:
-    """All stages that a command asks for, in the order in which they are run.
+    """List the requested stages in execution order.
 
     Raises:
-        ConfigError: If the config has settings for a stage that does not exist.
+        ConfigError: If the config has settings for an unknown stage.
     """
     known = [*(stage.kind for stage in STAGES), "rounds"]
     for name in command.settings:
@@ -38,7 +38,7 @@ def list_stages(command: RunCommand) -> list[Stage]:
 
 
 def title_of_row(experiment: str) -> str:
-    """The title of a row of the table, such as `student, round 1`; other names stay as they are."""
+    """Return the title of a table row, such as `student, round 1`; keep unknown names."""
     kind, _, number = experiment.partition("_round")
     heading = {stage.kind: stage.heading for stage in STAGES}.get(kind, kind)
     return heading + (f", round {number}" if number else "")

@@ -1,6 +1,6 @@
-"""`pipeline.json`: the plan of a run, what it is made from, and which stages are done.
+"""`pipeline.json`: a run's plan, the hashes of its inputs, and its finished stages.
 
-Paths in it are relative to the run, so that its folder can be moved; see
+Its paths are relative to the run, so the folder can be moved; see
 `slade_plugin.config.saved_paths`.
 """
 
@@ -31,11 +31,11 @@ _FLAGS = {
 
 
 class RunState:
-    """The state of a run. Format 1, of earlier versions, is read and saved as format 2.
+    """State of a run. Format 1, of earlier versions, is read and saved as format 2.
 
     Args:
-        folder: Of the run.
-        content: What pipeline.json holds; None for a new run.
+        folder: Folder of the run.
+        content: Content of pipeline.json; None for a new run.
     """
 
     def __init__(self, folder: Path, content: dict[str, Any] | None = None) -> None:
@@ -66,7 +66,7 @@ class RunState:
         return cls(folder, content)
 
     def check_plan(self, plan: Mapping[str, Any]) -> None:
-        """Compare the plan of the run with that of today's command, except for paths.
+        """Compare the plan of the run with that of the current command, except for paths.
 
         Raises:
             ExperimentError: If the stages or their settings differ.
@@ -76,7 +76,7 @@ class RunState:
             former_keys.translate(area)
         if planned.keys() != plan.keys():
             raise ExperimentError(
-                f"{self.folder} was started with the stages {', '.join(planned)}, but now they are "
+                f"{self.folder} was started with the stages {', '.join(planned)}, now they are "
                 f"{', '.join(plan)}; expected the same. Resume with the same --rounds, "
                 "--teacher_experiment and pipeline, or start a new run under another "
                 "--experiment_name."
@@ -91,15 +91,15 @@ class RunState:
             )
 
     def check_data(self, data: Mapping[str, str], plan: Mapping[str, Any]) -> None:
-        """Compare the content of what the run is made from, wherever it lies now.
+        """Compare the content of the run's inputs, wherever they are now.
 
         Args:
             data: Name to hash, such as "pool" and "teacher".
-            plan: Of today's command. Format 1 has no hash of a teacher or trunk from elsewhere, so
-                those must lie where they were.
+            plan: Plan of the current command. Format 1 has no hash of a teacher or trunk from
+                elsewhere, so their paths must be unchanged.
 
         Raises:
-            ExperimentError: If something has another content.
+            ExperimentError: If some content differs.
         """
         old = self.content["data"]
         for name, found in data.items():
@@ -107,20 +107,19 @@ class RunState:
             if known is None and _folder_of(name, self.content["plan"]) == _folder_of(name, plan):
                 continue
             if known != found:
-                was = f"its hash was {known[:12]}" if known else "its hash is not on record"
+                was = f"its hash was {known[:12]}" if known else "its hash was not recorded"
                 raise ExperimentError(
-                    f"the data of {self.folder} have changed: {name} is not what the run was "
-                    f"started with ({was} and is now {found[:12]}); expected the same content. "
-                    f"Give the place where it lies now ({_FLAGS.get(name, name)}), restore it, or "
-                    "start a new run."
+                    f"the data of {self.folder} have changed: {name} differs from the start of the "
+                    f"run ({was} and is now {found[:12]}); expected the same content. Give its "
+                    f"current path ({_FLAGS.get(name, name)}), restore it, or start a new run."
                 )
 
     def begin(self, plan: Mapping[str, Any], data: Mapping[str, str], teacher: str) -> None:
         """Record this process, which begins or resumes the run, and save.
 
         Args:
-            plan: The config of each experiment.
-            data: Name to hash of what the run is made from.
+            plan: Config of each experiment.
+            data: Hash of each input by name.
             teacher: Folder of the first student's teacher, relative to the run or absolute.
         """
         self.content.update(format=FORMAT, plan=plan, data=data, teacher_experiment=teacher)
@@ -128,7 +127,7 @@ class RunState:
         self.save()
 
     def entry(self, name: str) -> dict[str, Any]:
-        """What is recorded of a stage; to be changed in place."""
+        """Return the record of a stage, to modify in place."""
         entry: dict[str, Any] = self.content["stages"].setdefault(name, {})
         return entry
 
@@ -143,10 +142,10 @@ class RunState:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[dict[str, Any]]:
-        """Add the time that a stage takes to its entry and save, also when it is stopped.
+        """Add a stage's time to its entry and save, even if it is interrupted.
 
-        A stage that was finished before takes nothing: it is only checked. The time of a process
-        that is killed for good is lost, since none of our code runs any more.
+        A finished stage adds nothing: it is only checked. The time of a killed process (SIGKILL) is
+        lost.
         """
         finished_before = self.is_done(name)
         started, cpu_started = time.perf_counter(), _cpu_seconds()
@@ -164,12 +163,12 @@ class RunState:
 
 
 def plain_config(config: Any) -> Any:
-    """A config as JSON gives it back, so that a saved one can be compared."""
+    """Convert a config as a JSON round trip does, to compare it with a saved one."""
     return json.loads(json.dumps(config, default=str))
 
 
 def plan_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan without paths: what may not change between two processes of one run.
+    """Drop the paths from a plan; the rest must not change between two processes of a run.
 
     Args:
         plan: Experiment to area to keys and values.
@@ -181,7 +180,7 @@ def plan_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _folder_of(name: str, plan: Mapping[str, Any]) -> Any:
-    """Where the first student finds a teacher or trunk from elsewhere; None of anything else."""
+    """Return the first student's path to a teacher or trunk from elsewhere; None for the rest."""
     config = {k: v for area in plan.get("student", {}).values() for k, v in area.items()}
     if name == "teacher":
         return config.get("teacher_experiment")
@@ -189,7 +188,7 @@ def _folder_of(name: str, plan: Mapping[str, Any]) -> Any:
 
 
 def _cpu_seconds() -> float:
-    """Of this process, all its threads, and of the worker processes that have ended."""
+    """Sum the CPU time of this process, its threads and its finished worker processes."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 

@@ -9,18 +9,18 @@ from slade_plugin.stages.training import build_experiment, describe_training, tr
 
 
 class Student(Stage):
-    """Learns from the teacher, from the second round on from the previous student."""
+    """Learn from the teacher or, from round 2 on, from the previous student."""
 
     kind = STUDENT
     heading = "student"
     in_every_round = True
 
     def is_wanted(self) -> bool:
-        """Always."""
+        """Return True: a run always has a student."""
         return True
 
     def read_config(self) -> Any:
-        """The config of the command, with the folders of its teacher and pseudo labels."""
+        """Read the command's config, with the folders of its teacher and pseudo labels."""
         command, previous = self.command, self.number - 1
         reader = command.reader_for(self.name, is_student=True)
         folders = {"folder": command.stage_folder(PSEUDO_LABELS, self.number)}
@@ -34,7 +34,7 @@ class Student(Stage):
         return command.runner.read(reader)
 
     def check(self) -> Findings:
-        """Build its parts; those of a later round are those of the first one."""
+        """Build its parts; later rounds have the same parts as the first."""
         if self.number > 1:
             return Findings()
         parser = build_experiment(self.command, self.name, self.command.given_teacher)
@@ -43,7 +43,7 @@ class Student(Stage):
         return Findings(data_hashes(parser.split_manager), parser.split_manager.leakage)
 
     def describe(self) -> str:
-        """Trainer and length."""
+        """Return trainer and number of epochs."""
         return describe_training(self.config)
 
     def run(self, entry: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""One table of several experiments, from the records the host wrote.
+"""Table of several experiments, from the host's records.
 
-Accuracies are read from the row of the best epoch, which the host chose on the validation split.
+Accuracies are those of the best epoch, which the host chose on the validation split.
 """
 
 import csv
@@ -35,10 +35,10 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
 
     Args:
         folder: A plain experiment of the host.
-        splits: Such as ["val", "test"].
+        splits: Splits, such as ["val", "test"].
 
     Returns:
-        {split: {metric: {split scheme: percent}}}, of METRICS and of recall at k where recorded.
+        {split: {metric: {split scheme: percent}}}, for METRICS and recall at k where recorded.
 
     Raises:
         ExperimentError: If a split scheme has no best model or was not evaluated on a split.
@@ -46,7 +46,7 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
     schemes = sorted(p.parent for p in folder.glob("*/saved_models"))
     schemes = [scheme for scheme in schemes if scheme.name != META_LOGS_FOLDER_NAME]
     if not schemes:
-        raise ExperimentError(f"{folder} holds no trained split scheme; expected an experiment.")
+        raise ExperimentError(f"{folder} has no trained split scheme; expected an experiment.")
     results: Results = {split: {} for split in splits}
     for scheme in schemes:
         if not any(scheme.glob("saved_models/trunk_best*.pth")):
@@ -74,7 +74,7 @@ def _k_of_recall(metric: str) -> int:
 
 
 def metric_titles(found: Iterable[str]) -> dict[str, str]:
-    """The metrics of a table and their titles: METRICS, then recall at k where it was found."""
+    """Return the metrics of a table with titles: METRICS, then recall at k where found."""
     recalls = sorted({name for name in found if name.startswith(_RECALL)}, key=_k_of_recall)
     return METRICS | {metric: f"R@{_k_of_recall(metric)}" for metric in recalls}
 
@@ -102,7 +102,7 @@ def _row_of_epoch(db: Path, split: str, epoch: int) -> Mapping[str, Any] | None:
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval (Student's t over the values; NaN for one)."""
+    """Compute the mean and half width of its 95 % interval (Student's t; NaN for one value)."""
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
         return float(x.mean()), float("nan")
@@ -110,10 +110,10 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def build_rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
-    """Build one row an experiment, split and split scheme, and one for the mean.
+    """Build one row per experiment, split and split scheme, and one for the mean.
 
     Args:
-        results: Experiment name to what `read_experiment` gave.
+        results: Output of `read_experiment` by experiment name.
     """
     rows = []
     for name, splits in results.items():
@@ -133,7 +133,7 @@ def build_rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
-    """The whole table, percent, mean with its 95 % interval.
+    """Format the whole table in percent, means with their 95 % intervals.
 
     Args:
         rows: What `build_rows` gave.
@@ -149,9 +149,9 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) ->
 
 
 def summarize(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
-    """The means alone, one row an experiment, val and test side by side.
+    """Format the means only, one row per experiment, val and test side by side.
 
-    The arguments are those of `to_markdown`. R-precision, which says what MAP@R says, is left out.
+    Takes the arguments of `to_markdown`. Omits R-precision, which adds nothing to MAP@R.
     """
     means = {(r["experiment"], r["split"]): r for r in rows if r["split_scheme"] == "mean"}
     columns = {
@@ -187,8 +187,8 @@ def write_tables(
     """Write table.md, table.csv and table.json, each atomically.
 
     Args:
-        folder: Where to.
-        results: Experiment name to what `read_experiment` gave.
+        folder: Output folder.
+        results: Output of `read_experiment` by experiment name.
         titles: Title of each experiment.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Stage 1: a supervised experiment on the labeled images, trained here or given."""
+"""Stage 1: a supervised experiment on the labeled images, trained or given."""
 
 import hashlib
 import math
@@ -39,11 +39,11 @@ class Teacher(Stage):
         self.given = command.given_teacher
 
     def is_wanted(self) -> bool:
-        """Always: every student has one."""
+        """Return True: every student has a teacher."""
         return True
 
     def read_config(self) -> Any:
-        """The teacher's config, if it is trained here."""
+        """Read the teacher's config, if it is trained here."""
         return None if self.given else read_teacher(self.command, self.name)
 
     def check(self) -> Findings:
@@ -62,7 +62,7 @@ class Teacher(Stage):
         return Findings({TEACHER: digest.hexdigest(), **labeled})
 
     def describe(self) -> str:
-        """Trainer and length."""
+        """Return trainer and number of epochs."""
         return describe_training(self.config)
 
     def run(self, entry: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ def read_teacher(command: RunCommand, name: str, own: Iterable[tuple[str, Any]] 
 
     Args:
         command: The command line of the run.
-        name: Of the stage that is trained with it.
+        name: Name of the stage that trains with it.
         own: Values for this stage alone.
 
     Raises:
@@ -88,7 +88,7 @@ def read_teacher(command: RunCommand, name: str, own: Iterable[tuple[str, Any]] 
     settings = command.settings.get(TEACHER) or {}
     if settings.get("config_loss") in (None, command.runner.requested["config_loss"]):
         raise ConfigError(
-            "pipeline: teacher names no config_loss of its own; expected a supervised one such "
+            "pipeline: teacher has no config_loss; expected a supervised one such "
             "as {config_loss: contrastive} (config_general)."
         )
     reader = command.reader_for(name, [*command.flags("teacher."), *own], settings)
@@ -96,15 +96,15 @@ def read_teacher(command: RunCommand, name: str, own: Iterable[tuple[str, Any]] 
 
 
 def check_given_teacher(teacher: Path, student: Any, by_hash: bool = False) -> None:
-    """Check that a trained teacher has the labeled data and the splits of the student.
+    """Check that a trained teacher has the student's labeled data and splits.
 
     Args:
-        teacher: Its experiment folder, which is only read.
+        teacher: Its experiment folder; only read.
         student: The student's merged config.
-        by_hash: Whether the content of the data is compared elsewhere, so that they may have moved.
+        by_hash: Whether data content is compared elsewhere, so paths may differ.
 
     Raises:
-        ExperimentError: If its configs are missing or say something else.
+        ExperimentError: If its configs are missing or differ.
     """
     saved, own = read_saved_config(teacher), vars(student)
     if by_hash:
@@ -121,7 +121,7 @@ def check_given_teacher(teacher: Path, student: Any, by_hash: bool = False) -> N
 
 
 def _read_given(command: RunCommand, teacher: Path, reader: Any) -> Any:
-    """Merge a given teacher's saved config with the flags that are meant for a stage."""
+    """Merge a given teacher's saved config with the flags for a stage."""
     other = command.runner.reader_for(reader)
     for area in other.args.config_foldernames:
         delattr(other.args, area)
@@ -136,7 +136,7 @@ def _read_given(command: RunCommand, teacher: Path, reader: Any) -> Any:
 
 
 def _no_null(config: Any) -> Any:
-    """The host reads an empty entry and an empty mapping alike."""
+    """Replace None by an empty mapping; the host treats them alike."""
     if isinstance(config, Mapping):
         return {k: _no_null(v) for k, v in config.items()}
     return {} if config is None else config

@@ -1,4 +1,4 @@
-"""A stage that is an experiment of the host: tried before training, trained, evaluated."""
+"""Check, train and evaluate a stage that is an experiment of the host."""
 
 import shutil
 from argparse import Namespace
@@ -21,14 +21,14 @@ def build_experiment(command: RunCommand, name: str, teacher: Path | None = None
 
     Args:
         command: The command line of the run.
-        name: Of the stage.
+        name: Name of the stage.
         teacher: A trained teacher whose weights must fit the stage.
 
     Returns:
         The API parser with its parts.
 
     Raises:
-        SladeError: Whatever does not fit.
+        SladeError: If any part does not fit.
     """
     args = command.configs[name]
     check_args(args, command.runner.pytorch_getter)
@@ -39,15 +39,15 @@ def build_experiment(command: RunCommand, name: str, teacher: Path | None = None
 
 
 def train_and_evaluate(command: RunCommand, name: str) -> None:
-    """Train a stage from where it was stopped, then evaluate its best models on val and test."""
+    """Train or resume a stage, then evaluate its best models on val and test."""
     folder = command.folder / name
     if _can_resume(folder):
-        # The host adds rows at the end of each call; all of them are made again.
+        # The host appends rows on each call; recompute all of them.
         shutil.rmtree(folder / META_LOGS, ignore_errors=True)
         args = command.read_saved(name, resume_training="latest")
     else:
         if folder.exists():
-            shutil.rmtree(folder)  # ours, and stopped before its first checkpoint
+            shutil.rmtree(folder)  # ours, interrupted before its first checkpoint
         args = Namespace(**vars(command.configs[name]))
     command.runner.start_experiment(args, built_before=True)
     evaluation = command.read_saved(name, evaluate=True, splits_to_eval=EVALUATED)
@@ -55,12 +55,12 @@ def train_and_evaluate(command: RunCommand, name: str) -> None:
 
 
 def describe_training(args: Any) -> str:
-    """The trainer and how long it trains."""
-    return f"{next(iter(args.trainer))}, {args.num_epochs_train} epochs a split scheme"
+    """Return the trainer and its number of epochs."""
+    return f"{next(iter(args.trainer))}, {args.num_epochs_train} epochs per split scheme"
 
 
 def check_saves_models(stage: str, args: Any) -> None:
-    """Check that a stage leaves the models that the next one and the table need.
+    """Check that a stage saves the models that the next stage and the table need.
 
     Raises:
         ConfigError: If `save_models` is off.
@@ -74,7 +74,7 @@ def check_saves_models(stage: str, args: Any) -> None:
 
 
 def _can_resume(folder: Path) -> bool:
-    """Whether a stage was stopped after a checkpoint."""
+    """Whether a stage has a checkpoint to resume from."""
     if not any(folder.glob("*/saved_models/trunk_[0-9]*.pth")):
         return False
     saved_areas(folder)

@@ -82,9 +82,9 @@ def test_the_last_of_equal_flags_counts_and_all_are_known() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["x"], 'x is missing "--" in front of it'),
-        (["--a", "x", "y"], 'y, behind the value of --a, is missing "--"'),
-        (["--a", "{x:1}"], "There must be a space after the colon in '{x:1}'"),
+        (["x"], 'x is missing its leading "--"'),
+        (["--a", "x", "y"], "y, after the value of --a, is missing its leading"),
+        (["--a", "{x:1}"], "Put a space after the colon in '{x:1}'"),
         (["--a", "{x: [1}"], r"bracket imbalance: 1 of \[ and 0 of \]"),
         (["--a", "{x: y: z}"], "while parsing"),
         (["--seed", "x"], "invalid int value"),

@@ -128,7 +128,7 @@ def test_without_support_for_locks_a_warning_says_so(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with caplog.at_level(logging.WARNING), locked(tmp_path / "a"):
         pass
-    assert "a second process in this folder would not be noticed" in caplog.text
+    assert "a second process in this folder would go unnoticed" in caplog.text
 
 
 def test_a_full_disk_is_one_message(small_disk: Any) -> None:
@@ -140,5 +140,5 @@ def test_a_full_disk_is_one_message(small_disk: Any) -> None:
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ExperimentError, match="file is not a folder that can be written"):
+    with pytest.raises(ExperimentError, match="file is not a writable folder"):
         try_to_hold(tmp_path / "file" / "experiment")

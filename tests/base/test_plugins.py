@@ -75,7 +75,7 @@ def test_what_a_module_itself_lacks_passes_through(write: Any) -> None:
 )
 def test_a_module_without_a_proper_registry_is_refused(text: str, write: Any) -> None:
     write("plugin_three", text)
-    with pytest.raises(ConfigError, match="'plugin_three' has no proper REGISTRY"):
+    with pytest.raises(ConfigError, match="'plugin_three' has no valid REGISTRY"):
         load_plugin("plugin_three")
 
 

@@ -50,5 +50,5 @@ def test_another_root_is_listed(tmp_path: Path) -> None:
 
 
 def test_a_root_that_is_none_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds no config_foldernames\.yaml"):
+    with pytest.raises(ConfigError, match=r"has no config_foldernames\.yaml"):
         listing(str(tmp_path))

@@ -190,7 +190,7 @@ def test_areas_are_read_in_order(root: Path) -> None:
 
 
 def test_a_root_without_its_areas_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds no config_foldernames\.yaml; expected a config"):
+    with pytest.raises(ConfigError, match=r"has no config_foldernames\.yaml; expected a config"):
         read_areas(tmp_path)
 
 

@@ -36,7 +36,7 @@ def test_a_free_folder_may_exist_and_be_empty(tmp_path: Path) -> None:
 def test_a_folder_with_a_file_anywhere_is_taken(tmp_path: Path) -> None:
     """The host overlooks files at the top of the folder."""
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ExperimentError, match=r"is taken \(it holds notes\.txt\)"):
+    with pytest.raises(ExperimentError, match=r"is taken \(it contains notes\.txt\)"):
         check_folder_is_free(tmp_path)
 
 
@@ -44,7 +44,7 @@ def test_a_folder_with_a_file_anywhere_is_taken(tmp_path: Path) -> None:
 def test_a_file_in_the_way_is_no_folder(tmp_path: Path, below: str) -> None:
     """Tests may run as root, who may write anywhere: so the folder's parent is a file."""
     (tmp_path / "file").touch()
-    with pytest.raises(ExperimentError, match="file is not a folder that can be written"):
+    with pytest.raises(ExperimentError, match="file is not a writable folder"):
         check_folder_is_free(tmp_path / "file" / below)
 
 
@@ -52,7 +52,7 @@ def test_a_folder_without_permission_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slade_plugin.config.experiment_folder.os.access", lambda path, mode: False)
-    with pytest.raises(ExperimentError, match=f"{tmp_path} is not a folder that can be written"):
+    with pytest.raises(ExperimentError, match=f"{tmp_path} is not a writable folder"):
         check_folder_is_free(tmp_path / "new")
 
 
@@ -90,7 +90,7 @@ def test_is_trained(tmp_path: Path, files: list[str], trained: bool) -> None:
     if trained:
         check_is_trained(tmp_path)
     else:
-        with pytest.raises(ExperimentError, match="saved_models holds no trained model"):
+        with pytest.raises(ExperimentError, match="saved_models has no trained model"):
             check_is_trained(tmp_path)
 
 
@@ -98,7 +98,7 @@ def test_is_trained(tmp_path: Path, files: list[str], trained: bool) -> None:
 def test_saved_areas_must_be_a_list(tmp_path: Path, content: str) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "config_foldernames.yaml").write_text(content)
-    with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml names no areas"):
+    with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml lists no areas"):
         saved_areas(tmp_path)
 
 

@@ -64,7 +64,7 @@ def test_former_spellings(
     assert config == todays
     assert former == before  # nested entries may be shared
     (record,) = caplog.records
-    assert "holds a former spelling" in record.message
+    assert "uses a former spelling" in record.message
     translate(config)
     assert config == todays
     assert len(caplog.records) == 1

@@ -126,7 +126,7 @@ def test_our_runner_registers_everything_itself() -> None:
 
 def test_registering_twice_is_refused(host: Any) -> None:
     before = {kind: list(getattr(host.pytorch_getter, kind)) for kind, _ in REGISTRY}
-    with pytest.raises(ConfigError, match="FeatureBasisLoss is registered already"):
+    with pytest.raises(ConfigError, match="FeatureBasisLoss is already registered"):
         register_all(host)
     assert before == {kind: getattr(host.pytorch_getter, kind) for kind, _ in REGISTRY}
 
@@ -146,7 +146,7 @@ def test_a_name_of_the_host_is_refused(
     ours = type(name, (), {})
     monkeypatch.setattr("slade_plugin.host.registry.REGISTRY", ((kind, ours),))
     runner = SingleExperimentRunner()
-    with pytest.raises(ConfigError, match=f"the {kind} {name} is registered already .by {owner}"):
+    with pytest.raises(ConfigError, match=f"the {kind} {name} is already registered .by {owner}"):
         register_all(runner)
     assert ours not in getattr(runner.pytorch_getter, kind)
 
@@ -233,8 +233,8 @@ def test_installed_plugins_are_in_every_runner(
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("threshold", "Fixed", "the threshold Fixed is registered already .by Fixed"),
-        ("loss", "ContrastiveLoss", "the loss ContrastiveLoss is registered already"),
+        ("threshold", "Fixed", "the threshold Fixed is already registered .by Fixed"),
+        ("loss", "ContrastiveLoss", "the loss ContrastiveLoss is already registered"),
         ("losses", "Mine", "as 'losses' .did you mean 'loss'"),
     ],
 )

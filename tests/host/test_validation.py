@@ -106,7 +106,7 @@ def test_a_misspelt_flag_gets_the_nearest_key(flag: str, nearest: str) -> None:
 )
 def test_a_misspelt_keyword_is_named(flag: str) -> None:
     """The host drops the first three with their values, silently."""
-    with pytest.raises(ConfigError, match=f"{flag} holds a keyword the benchmarker does not know"):
+    with pytest.raises(ConfigError, match=f"{flag} has a keyword unknown to the benchmarker"):
         check_command_line([flag], AREAS)
 
 
@@ -146,7 +146,7 @@ def test_all_wrong_flags_are_named_at_once() -> None:
         ("splits_to_eval", "val", "splits_to_eval is 'val'; expected a list such as [val]"),
         ("splits_to_eval", [], "splits_to_eval is []; expected a list"),
         ("splits_to_eval", ["vall"], "holds 'vall' (did you mean 'val'?); expected train, val"),
-        ("splits_to_eval", ["test"], "without val: the best model could not be chosen"),
+        ("splits_to_eval", ["test"], "without val, which selects the best model"),
         ("dataset", "Glyphs", "dataset in config_dataset names 'Glyphs'; expected exactly one"),
         ("dataset", True, "dataset in config_dataset names True; expected exactly one class"),
         ("dataset", {}, "dataset in config_dataset names nothing; expected exactly one class"),
@@ -231,7 +231,7 @@ def test_an_argument_beside_a_scheduler_is_explained(baseline: Any, full_getter:
 
 
 def test_the_hosts_own_special_values_pass(baseline: Any, full_getter: Any) -> None:
-    """No patience, the data set's own length of an epoch, a number of epochs a split scheme."""
+    """No patience, the data set's own length of an epoch, a number of epochs per split scheme."""
     baseline.patience = None
     only_argument(baseline, "trainer")["iterations_per_epoch"] = None
     baseline.num_epochs_train = {"Test50_50_Partitions4_0": 3}
@@ -288,7 +288,9 @@ def test_a_keyword_that_was_not_read_is_named(
 ) -> None:
     """The host would take `metric_loss~OVERIDE~` for the name of another loss."""
     vars(baseline).update(change)
-    assert "holds a keyword the benchmarker does not read here" in problems(baseline, full_getter)
+    assert "has a keyword that the benchmarker does not read here" in problems(
+        baseline, full_getter
+    )
 
 
 # ---- self-training ------------------------------------------------------------------------------
@@ -350,7 +352,7 @@ def test_a_key_of_self_training_without_effect_is_refused(
     """`--config_loss contrastive --pseudo_labels {...}` would be taken silently."""
     setattr(baseline, key, {})
     text = problems(baseline, full_getter)
-    assert f"{key} has no effect here; expected it only with a config of self-training" in text
+    assert f"{key} has no effect here; expected it only with a self-training config" in text
 
 
 def test_a_subclass_of_the_student_may_use_the_keys_of_self_training(

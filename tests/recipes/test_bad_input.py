@@ -199,7 +199,7 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
         pytest.param(
             "--config_loss slade --loss_funcs {basis_loss: {FeatureBasisLoss: "
             "{embedding_size: 3}}}",
-            [CONFIG_ERROR, "embedding_size is 3, but the embedder gives 128; expected equal"],
+            [CONFIG_ERROR, "embedding_size is 3, but the embedder's output is 128; expected equal"],
             id="basis of another size than the embedder",
         ),
         pytest.param(
@@ -245,7 +245,7 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
         pytest.param(
             "--config_loss slade_pseudo_label --mining_funcs {unlabeled_tuple_miner~OVERRIDE~: "
             "{BasisSimilarityMiner: {}}}",
-            [CONFIG_ERROR, "there is no basis_loss whose similarity it could use"],
+            [CONFIG_ERROR, "there is no basis_loss to provide its similarity"],
             id="a basis miner without a basis",
         ),
         pytest.param(
@@ -335,8 +335,8 @@ def test_a_config_that_is_wrong(flags: str, parts: list[str], bench: Any, tmp_pa
         ),
         pytest.param(
             "--dataset~OVERRIDE~ {Letters: {classes: 3}}",
-            [CONFIG_ERROR, "the labeled data cannot be split: Cannot have number of splits",
-             "expected at least two classes a fold"],
+            [CONFIG_ERROR, "cannot split the labeled data: Cannot have number of splits",
+             "expected at least two classes per fold"],
             id="fewer classes than folds",
         ),
         pytest.param(
@@ -435,12 +435,12 @@ def test_experiment_folder_that_cannot_be_written(
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         outcome = bench(flags, root=root)
         assert outcome.code == 2
-        assert f"ExperimentError: {tmp_path / 'file'} is not a folder that can be" in outcome.err
+        assert f"ExperimentError: {tmp_path / 'file'} is not a writable folder" in outcome.err
         assert "--root_experiment_folder" in outcome.err
     monkeypatch.setattr("slade_plugin.runner.os.access", lambda path, mode: False)
     outcome = bench(flags, root=tmp_path / "new")
     assert outcome.code == 2
-    assert "is not a folder that can be written" in outcome.err
+    assert "is not a writable folder" in outcome.err
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 

@@ -168,7 +168,7 @@ def test_a_given_teacher_may_be_moved_but_not_changed(
     moved = Path(shutil.move(teacher, tmp_path / "moved"))
     outcome = bench(flags, f"--teacher_experiment {teacher}", RESUME, root=tmp_path)
     assert outcome.code == 2
-    assert "If it was moved, give its new place: --teacher_experiment PATH" in outcome.err
+    assert "If it was moved, give its new path: --teacher_experiment PATH" in outcome.err
 
     (path,) = (moved / SCHEMES[0] / "saved_models").glob("trunk_best[1-9].pth")
     content = path.read_bytes()
@@ -217,7 +217,7 @@ def test_a_given_teacher_knows_its_data_by_their_hash(
     moved = Path(shutil.move(images, tmp_path / "elsewhere"))
     outcome = bench(own, data(changed), given, root=tmp_path)
     assert outcome.code == 2
-    assert "the given teacher was trained on other labeled data" in outcome.err
+    assert "the given teacher was trained on different labeled data" in outcome.err
     outcome = bench(own, data(moved), given, root=tmp_path)
     assert outcome.code == 0, outcome.err
 

@@ -82,7 +82,7 @@ def test_lists_run_through_all_stages(
     assert "1 of 17 classes have fewer than 2 images and are left out" in caplog.text
     # Of the 16 classes 8 are test and 2 val.
     assert "leakage: 10 of 56 images of the pool are val or test images too" in outcome.out
-    assert re.search(r"pseudo labels: 8 clusters\n +Shuffled\S+: \d+ to \d+ images in a cluster, ",
+    assert re.search(r"pseudo labels: 8 clusters\n +Shuffled\S+: \d+ to \d+ images per cluster, ",
                      outcome.out)  # fmt: skip
     assert re.search(r"\| student +\| +\d+\.\d\d +\| +\d+\.\d\d +\|", outcome.out)
     folder = tmp_path / "slade_seed0"
@@ -109,13 +109,13 @@ def test_lists_run_through_all_stages(
          "DataError: there is no {root}/label.csv: {root} holds no label.csv (did you mean"),
         ("--labeled {root}/images --unlabeled {root}/images", "images but no folders; expected"),
         ("--config_dataset default --labeled {root}/labels.csv",
-         "names Glyphs, FolderImages; expected exactly one class (--labeled and --unlabeled go"),
+         "names Glyphs, FolderImages; expected exactly one class (--labeled and --unlabeled need"),
         ("--labeled {root}/pool.txt --unlabeled {root}/images",
          "pool.txt: line 1: images/0.jpg (columns: 1); line 2"),
         ("--labeled {root}/labels.csv --unlabeled {root}/broken.txt",
          "DataError: FolderImages: 1 of 2 images cannot be decoded, for example {root}/images/bro"),
         ("--labeled {root}/labels.csv --unlabeled {root}/images --split_manager~APPLY~2 "
-         "{num_training_partitions: 9}", "ConfigError: the labeled data cannot be split: Cannot"),
+         "{num_training_partitions: 9}", "ConfigError: cannot split the labeled data: Cannot"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_before_training(

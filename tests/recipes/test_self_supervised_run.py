@@ -33,7 +33,7 @@ def done(bench: Any, command: str, tmp_path_factory: pytest.TempPathFactory) -> 
     root = tmp_path_factory.mktemp("swav")
     outcome = bench(command, root=root)
     assert outcome.code == 0, outcome.err
-    assert "[1/5] self-supervised trunk: SwAV, 2 epochs a split scheme" in outcome.out
+    assert "[1/5] self-supervised trunk: SwAV, 2 epochs per split scheme" in outcome.out
     return root / "slade_seed0"
 
 
@@ -183,7 +183,7 @@ def test_the_folder_of_a_finished_stage_can_be_given(
     [
         ("--self_supervised~APPLY~1 {num_epoch: 3}", "did you mean 'num_epochs'?"),
         ("--self_supervised~APPLY~1 {epsilon: 0}", "epsilon is 0; expected"),
-        ("--self_supervised~APPLY~1 {batch_size: 1000}", "batch_size is 1000, but labeled"),
+        ("--self_supervised~APPLY~1 {batch_size: 1000}", "batch_size is 1000, but there are only"),
         ("--self_supervised {views: {crop_sizes: [24]}}", "expected (N, 1, 32, 32)"),
         ("--self_supervised {folder: nowhere}", "is missing"),
         ("--teacher.self_supervised {epsilon: 0.5}", "expected it without the prefix"),

@@ -80,7 +80,7 @@ def test_a_plain_experiment_that_is_not_finished_is_refused(copied: Path) -> Non
 def test_an_experiment_without_a_trained_model_is_refused(copied: Path) -> None:
     for path in copied.glob("student/*/saved_models/trunk_best*.pth"):
         path.unlink()
-    with pytest.raises(ExperimentError, match="holds no trained model"):
+    with pytest.raises(ExperimentError, match="has no trained model"):
         find_experiment(copied / "student")
     with pytest.raises(ExperimentError, match="is not an experiment"):
         find_experiment(copied / "pseudo_labels")

@@ -300,5 +300,5 @@ def test_unwritable_folder(bench: Any, command: str, tmp_path: Path) -> None:
     (tmp_path / "experiments").touch()
     outcome = bench(command, root=tmp_path / "experiments")
     assert outcome.code == 2
-    assert "experiments is not a folder that can be written" in outcome.err
+    assert "experiments is not a writable folder" in outcome.err
     assert os.listdir(tmp_path) == ["experiments"]

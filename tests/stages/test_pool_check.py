@@ -55,13 +55,13 @@ def test_a_pool_of_identical_images(
     pool: dict[str, Any] = {"path": str(tmp_path / "pool"), "labeled": False}
     if is_cached:
         pool["cache"] = {"short_side": 16, "folder": str(tmp_path / "cache")}
-    with pytest.raises(DataError, match=r"60 images, but only 1 different ones, and num_clusters"):
+    with pytest.raises(DataError, match=r"60 images, but only 1 distinct ones, and num_clusters"):
         checked(unlabeled_dataset={"FolderImages": pool})
 
 
 def test_two_classes_of_an_oracle_can_be_trained_on(checked: Callable[..., Any]) -> None:
     settings = {"clusterer": {"TrueLabels": {}}, "min_cluster_size": 10**6}
-    with pytest.raises(PseudoLabelError, match="fewer than two clusters hold 1000000"):
+    with pytest.raises(PseudoLabelError, match="fewer than two clusters have 1000000"):
         checked(pseudo_labels=settings)
 
 
@@ -82,7 +82,7 @@ def test_two_clusters_must_be_large_enough(
 
 def test_advice_helps() -> None:
     check_distinct(60, 8, 8)
-    with pytest.raises(DataError, match=r"only 7 different .*or give .*num_clusters: 3\}\}\}\."):
+    with pytest.raises(DataError, match=r"only 7 distinct .*or give .*num_clusters: 3\}\}\}\."):
         check_distinct(60, 7, 8)
     with pytest.raises(DataError, match=r"only 2 different ones.*\(--unlabeled\)\.$"):
         check_distinct(60, 2, 8)

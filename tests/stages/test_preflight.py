@@ -115,7 +115,7 @@ def test_a_val_split_of_one_class_is_warned_of(
     splits = {"test_size": 0.5, "test_start_idx": 0.5, "num_training_sets": 2}
     splits |= {"data_and_label_getter_keys": ["data", "label"], "num_training_partitions": folds}
     check(split_manager={"ClassDisjointSplitManager": splits})
-    assert ("val of split scheme Test50_50_Partitions4_0 holds one class" in caplog.text) == warned
+    assert ("scheme Test50_50_Partitions4_0 has a single class" in caplog.text) == warned
     assert "test of" not in caplog.text
 
 
@@ -136,7 +136,7 @@ def test_last_epochs_that_are_not_evaluated_are_warned_of(
 ) -> None:
     warn_once.cache_clear()
     check(num_epochs_train=epochs, save_interval=interval, patience=patience)
-    text = "num_epochs_train is 20 and save_interval 8: what the last 4 epochs train is neither"
+    text = "num_epochs_train is 20 and save_interval 8: the last 4 epochs are neither"
     assert (text in caplog.text) == warned
 
 
@@ -230,7 +230,7 @@ def test_a_basis_miner_without_basis_is_refused(check: Callable[..., Any]) -> No
 
 def test_a_basis_of_another_size_is_refused(check: Callable[..., Any]) -> None:
     basis = {"FeatureBasisLoss": {"embedding_size": 5}}
-    with pytest.raises(ConfigError, match="embedding_size is 5, but the embedder gives 8"):
+    with pytest.raises(ConfigError, match="embedding_size is 5, but the embedder's output is 8"):
         check(loss_funcs=losses_with(basis_loss=basis))
 
 
@@ -245,7 +245,7 @@ def test_a_part_that_cannot_be_built_is_named(check: Callable[..., Any]) -> None
             "data_and_label_getter_keys": ["data", "label"],
         }
     }
-    with pytest.raises(ConfigError, match=r"the labeled data cannot be split: .*=9"):
+    with pytest.raises(ConfigError, match=r"cannot split the labeled data: .*=9"):
         check(split_manager=split_manager)
 
 
@@ -266,7 +266,7 @@ def test_a_teacher_of_another_architecture_is_refused(
     check: Callable[..., Any], teacher_experiment: Path
 ) -> None:
     models = {"trunk": {"TinyTrunk": {"hidden": 5}}, "embedder": {"MLP": {"layer_sizes": [DIM]}}}
-    with pytest.raises(CheckpointError, match=r"teacher's trunk .* another architecture"):
+    with pytest.raises(CheckpointError, match=r"teacher's trunk .* differs in architecture"):
         check(teacher_experiment, models=models)
 
 
@@ -306,7 +306,7 @@ def test_class_weights_are_checked_for_teachers_and_students(
     args.loss_funcs["metric_loss"] = {"ProxyAnchorLoss": {"embedding_size": 5}}
     args.optimizers["metric_loss_optimizer"] = {"Adam": {"lr": 0.01}}
     parser = make_parser(args) if student else make_parser(args, BaseAPIParser)
-    with pytest.raises(ConfigError, match="ProxyAnchorLoss cannot take the 8 numbers"):
+    with pytest.raises(ConfigError, match="ProxyAnchorLoss cannot take embeddings of size 8"):
         preflight(parser)
 
 

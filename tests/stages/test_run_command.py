@@ -133,7 +133,9 @@ def test_a_pipeline_is_no_teacher_but_holds_one(
 ) -> None:
     outcome = bench(command, f"--teacher_experiment {finished}", root=tmp_path)
     assert outcome.code == 2
-    assert f"holds several experiments; expected one of them, {finished / 'teacher'}" in outcome.err
+    assert (
+        f"contains several experiments; expected one of them, {finished / 'teacher'}" in outcome.err
+    )
 
 
 def test_the_teacher_of_a_config_file_is_used(

@@ -27,7 +27,7 @@ def test_it_is_trained_in_its_own_folder(tmp_path: Path) -> None:
     own = stage(tmp_path / "self_supervised", tmp_path)
     assert own.is_wanted()
     assert own.given is None
-    assert own.describe() == "SwAV, 3 epochs a split scheme"
+    assert own.describe() == "SwAV, 3 epochs per split scheme"
     assert not stage(None, tmp_path).is_wanted()
 
 

@@ -141,7 +141,7 @@ def test_a_stage_is_added(bench: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     assert patience == {"teacher": None, "student": None, "fine_tuned": 5}
     outcome = bench(flags, root=tmp_path)
     assert outcome.code == 0, outcome.err
-    assert "[4/4] fine-tuned: MetricLossOnly, 1 epochs a split scheme" in outcome.out
+    assert "[4/4] fine-tuned: MetricLossOnly, 1 epochs per split scheme" in outcome.out
     assert "| fine-tuned " in outcome.out
     folder = tmp_path / "slade_fine_tuned_seed0"
     assert (folder / "fine_tuned" / "configs" / "config_loss.yaml").is_file()

@@ -124,7 +124,7 @@ def test_a_missing_state_is_named(bench: Any, copied: Path, command: str) -> Non
     before = bench.snapshot(copied)
     outcome = bench(command, RESUME, root=copied.parent)
     assert outcome.code == 2
-    assert "holds experiments but no pipeline.json" in outcome.err
+    assert "contains experiments but no pipeline.json" in outcome.err
     assert bench.snapshot(copied) == before
 
 
@@ -147,7 +147,7 @@ def test_other_rounds_are_named(bench: Any, two_rounds: Path, rounds: str, tmp_p
     before = bench.snapshot(folder)
     outcome = bench(rounds.replace("--rounds 2", "--rounds 3"), RESUME, root=tmp_path)
     assert outcome.code == 2
-    assert "with the stages teacher, student, round2/student, baseline, but now" in outcome.err
+    assert "with the stages teacher, student, round2/student, baseline, now" in outcome.err
     assert "round3/student, baseline; expected the same. Resume with the same --rounds" in (
         outcome.err
     )
@@ -187,7 +187,7 @@ def test_what_lies_outside_is_compared_by_its_hash(tmp_path: Path) -> None:
         ("self_supervised", "--self_supervised {folder: PATH}"),
         ("pool", "--unlabeled"),
     ):
-        with pytest.raises(ExperimentError, match=f"{name} is not what the run was .* now 999999"):
+        with pytest.raises(ExperimentError, match=f"{name} differs from the start .* now 999999"):
             state.check_data({**hashes, name: "9" * 64}, elsewhere)
         with pytest.raises(ExperimentError, match=re.escape(flag)):
             state.check_data({**hashes, name: "9" * 64}, elsewhere)
@@ -199,7 +199,7 @@ def test_format_1_has_no_hash_of_what_was_given(tmp_path: Path) -> None:
     found = {"teacher": "1" * 64, "self_supervised": "2" * 64, "pool": "0" * 64}
     state.check_data(found, student_of("/there/mine", "/trunks"))
     for plan in (student_of("/elsewhere", "/trunks"), student_of("/there/mine", "/moved")):
-        with pytest.raises(ExperimentError, match="its hash is not on record"):
+        with pytest.raises(ExperimentError, match="its hash was not recorded"):
             state.check_data(found, plan)
 
 

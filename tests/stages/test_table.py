@@ -111,7 +111,7 @@ def test_missing_records_are_named(tmp_path: Path) -> None:
 
 def test_a_folder_without_experiment_is_named(tmp_path: Path) -> None:
     (tmp_path / META_LOGS_FOLDER_NAME / "saved_models").mkdir(parents=True)
-    with pytest.raises(ExperimentError, match="holds no trained split scheme"):
+    with pytest.raises(ExperimentError, match="has no trained split scheme"):
         read_experiment(tmp_path, ["val"])
 
 

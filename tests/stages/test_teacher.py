@@ -31,7 +31,7 @@ def test_the_teachers_loss_is_the_users_choice(bench: Any) -> None:
 
 @pytest.mark.parametrize("value", ["null", "slade"])
 def test_a_teacher_without_a_loss_of_its_own_is_refused(value: str, bench: Any) -> None:
-    with pytest.raises(ConfigError, match="pipeline: teacher names no config_loss of its own"):
+    with pytest.raises(ConfigError, match="pipeline: teacher has no config_loss"):
         bench.stages(f"--config_loss slade --pipeline {{teacher: {{config_loss: {value}}}}}")
 
 
@@ -105,7 +105,7 @@ def no_config(teacher: Path) -> None:
     [
         (other_letters, "trained with another dataset: Glyphs/letters_per_script is 9 there and 8"),
         (other_split, "another split_manager: ClassDisjointSplitManager/test_start_idx is 0.25"),
-        (no_best, "holds no trained best model"),
+        (no_best, "has no trained best model"),
         (half_a_model, "the teacher's embedder"),
         (no_test_records, "on test; expected one. Evaluate it: run.py"),
         (no_config, "configs/config_dataset.yaml cannot be read"),

@@ -20,7 +20,7 @@ from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.experiment_folder import STATE_FILE, latest_epoch, saved_areas
 from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.experiments.results.ensemble import read_ensemble
-from slade_plugin.experiments.results.searches import is_search, note_on, tuned_experiments
+from slade_plugin.experiments.results.searches import describe_search, is_search, tuned_experiments
 from slade_plugin.stages.kinds import (
     BASELINE,
     PLAIN,
@@ -239,7 +239,9 @@ def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
         walked = (path for root in roots for path in _walk(root) if path not in searches)
         here = {path.resolve(): path for path in walked}
         if not here and searches:
-            raise ExperimentError(f"{'; '.join(map(note_on, searches))}. Expected a finished one.")
+            raise ExperimentError(
+                f"{'; '.join(map(describe_search, searches))}. Expected a finished one."
+            )
         if not here:
             raise ExperimentError(
                 f"{given} holds no experiment; expected a folder with configs/{AREAS_FILE}.yaml "

@@ -43,7 +43,7 @@ def tuned_experiments(search: Path) -> list[Path]:
     return [folder for folder in found if folder.is_dir()]
 
 
-def note_on(search: Path) -> str:
+def describe_search(search: Path) -> str:
     """Say which trials of a search are shown."""
     tuned = tuned_experiments(search)
     if not tuned:

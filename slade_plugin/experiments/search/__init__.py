@@ -1,1 +1,1 @@
-"""Hyperparameter search: the host's Bayesian optimisation, for baselines and for self-training."""
+"""Hyperparameter search: the host's Bayesian optimization, for baselines and self-training."""

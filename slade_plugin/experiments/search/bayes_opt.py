@@ -1,9 +1,9 @@
-"""The host's Bayesian optimisation (``--bayes_opt_iters``), of experiments and of pipelines.
+"""The host's Bayesian optimization (``--bayes_opt_iters``) of experiments and pipelines.
 
-Folders, records and the form of reports are the host's. Ours: a trial is run by `TrialRunner`, all
-is seeded, an interrupted search resumes, and each reproduction has a seed of its own (the
-host's differ because nothing there is seeded). Where no parameter of the teacher is searched, it is
-trained once, in the first trial, and all others take it from there.
+Folders, records and the form of reports are the host's. Ours: `TrialRunner` runs the trials,
+everything is seeded, an interrupted search resumes, and each reproduction has its own seed (the
+host's differ because nothing is seeded). If no parameter of the teacher is searched, only the first
+trial trains a teacher, and all others use it.
 
 Import it after ``compat.apply(compat.AX_SHIMS)``; it needs the extra ``search``.
 """
@@ -37,7 +37,7 @@ from slade_plugin.stages.kinds import TEACHER
 from slade_plugin.stages.state import plan_settings
 from slade_plugin.stages.table import mean_and_interval
 
-# Split schemes draw from seed, seed + 1, ...; the next repetition starts beyond them.
+# Split schemes use seed, seed + 1, ...; the next repetition starts after them.
 SEED_STEP = 100
 # Columns of the host's tables.
 _NO_ACCURACY = ("SEM", "epoch", "id", "timestamp", const.TRAINED_STATUS_COL_NAME)
@@ -46,11 +46,12 @@ _logger = logging.getLogger(__name__)
 
 
 class BayesOptSearch(BayesOptRunner, SladeRunner):
-    """A search over the entries of a config that have bounds.
+    """A search over the config entries that have bounds.
 
     Args:
-        bayes_opt_iters: Trials in all, at least 1; those of an interrupted search count.
-        reproductions: How often the best trial is repeated, each time under another seed.
+        bayes_opt_iters: Total number of trials, at least 1, including those of an interrupted
+            search.
+        reproductions: Number of repetitions of the best trial, each with another seed.
         **kwargs: Arguments of our runner.
     """
 
@@ -62,7 +63,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
             )
         given_database = kwargs.get("global_db_path")
         super().__init__(bayes_opt_iters=bayes_opt_iters, reproductions=reproductions, **kwargs)
-        # The host's default refuses a trial that is started anew under its name.
+        # The host's default rejects a trial that is restarted under its name.
         self.global_db_path = given_database
 
     # ---- what is searched ---------------------------------------------------------------------
@@ -70,7 +71,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
     def read_yaml_and_find_bayes(
         self, find_bayes_params: bool = True, merge_argparse: bool = False
     ) -> Any:
-        """The command's config, and the searched parameters as Ax wants them."""
+        """Read the command's config, and the searched parameters in Ax's format."""
         reader = self.reader_for(self.setup_yaml_reader(), fresh=True)
         reader.args = self.read(reader)
         if not find_bayes_params:
@@ -92,7 +93,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         ]
 
     def _make(self, cls: type[TrialRunner], **kwargs: Any) -> Any:
-        """A runner that knows the same folders and classes as this one."""
+        """Create a runner with the folders and classes of this one."""
         runner = cls(
             root_experiment_folder=str(self._folder),
             root_config_folder=self.root_config_folder,
@@ -111,10 +112,10 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
     # ---- running ------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Runs the trials that are not done yet, repeats the best one and reports.
+        """Run the remaining trials, repeat the best one and report.
 
         Raises:
-            SladeError: Before anything is trained, if something does not fit.
+            SladeError: Before any training, if something does not fit.
         """
         logging.getLogger("ax").setLevel(logging.WARNING)
         with locked(self._folder, "search"):
@@ -123,7 +124,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         print(f"\nSaved as {self.best_parameters_filename} and {self._folder}/report_*.yaml")
 
     def _begin(self) -> None:
-        """Starts the record of a new search, or compares an old one's with the command.
+        """Start the record of a new search, or compare an existing one with the command.
 
         Raises:
             ExperimentError: If the folder is taken, or another config was searched in it.
@@ -153,15 +154,16 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
             raise ExperimentError(
                 f"{self._folder} was started with another config: {where} was {before!r} and is "
                 f"now {now!r}. Resume with the same command (bounds may change with "
-                "--merge_argparse_when_resuming), or start anew under another --experiment_name."
+                "--merge_argparse_when_resuming), or start a new one under another "
+                "--experiment_name."
             )
 
     def get_all_log_paths(self) -> list[str]:
-        """The host's, of a folder whose name may hold brackets; the newest first."""
+        """List the logs, newest first, in a folder whose name may contain brackets."""
         return sorted(map(str, Path(self.ax_log_folder).glob("log*.json")), reverse=True)
 
     def get_ax_client(self) -> Any:
-        """The host's, seeded."""
+        """Create the host's client, seeded."""
         if self.get_all_log_paths():
             return super().get_ax_client()
         client = AxClient(random_seed=self.seed, verbose_logging=False)
@@ -173,12 +175,12 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         return client
 
     def get_parameters_and_trial_index(self, ax_client: Any, name: str, index: int) -> Any:
-        """The host's; Ax's model draws from torch's generator, so each trial seeds it."""
+        """Get the parameters as the host does, after seeding torch, whose generator Ax uses."""
         seed_everything(derive_seed(self.seed, index))
         return super().get_parameters_and_trial_index(ax_client, name, index)
 
     def save_new_log(self, ax_client: Any) -> None:
-        """The host's, whole or not at all."""
+        """Save the host's log atomically."""
         folder = Path(self.ax_log_folder)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / f"log{len(self.get_all_log_paths()):05d}.json") as file:
@@ -188,7 +190,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         """Run a trial, or resume it.
 
         Returns:
-            What `TrialRunner.run_trial` returns; 0 and 0 if training diverged.
+            The result of `TrialRunner.run_trial`; 0 and 0 if training diverged.
         """
         index = int(name.removeprefix(self.experiment_name))
         values = ", ".join(f"{key} = {value:.4g}" for key, value in parameters.items())
@@ -200,7 +202,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
             score = runner.run_trial()
         except DivergenceError as error:
             if self.shares_teacher and not _is_finished(teacher):
-                raise  # no trial can go well
+                raise  # no trial can succeed
             _logger.warning("trial %d scores 0: %s", index + 1, error)
             score = 0.0, 0.0
         c_f.write_yaml(
@@ -216,10 +218,10 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         return trial
 
     def plot_progress(self, ax_client: Any) -> None:
-        """Ours; a picture that cannot be drawn, e.g. of equal scores, ends no search."""
+        """Draw our page; a failure, e.g. with equal scores, does not end the search."""
         try:
             page = progress_page(ax_client, self.eval_primary_metric)
-        except Exception as error:  # noqa: BLE001 - whatever Ax's models meet
+        except Exception as error:  # noqa: BLE001 - any failure of Ax's models
             _logger.warning("no new optimization_plots.html after this trial: %s", error)
             return
         with atomic_write(self._folder / "optimization_plots.html") as file:
@@ -228,7 +230,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
     # ---- the best trial -----------------------------------------------------------------------
 
     def save_best_parameters(self, record_keeper: Any, ax_client: Any) -> str:
-        """Chooses the best trial by Ax's own data, which a stopped search cannot have lost.
+        """Choose the best trial by Ax's own data, which survive an interruption.
 
         Returns:
             Name of the best trial.
@@ -253,7 +255,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         return name
 
     def test_model(self, sub_experiment_name: str) -> None:
-        """Evaluates a trial on test: split schemes apart, and side by side."""
+        """Evaluate a trial on test: split schemes separately and as an ensemble."""
         runner = self._trial(sub_experiment_name, self.best_parameters)
         runner.evaluate(evaluate=True)
         ensemble: dict[str, Any] = {"evaluate_ensemble": True}
@@ -262,24 +264,24 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         runner.evaluate(**ensemble)
 
     def reproduce_results(self, best: str) -> None:
-        """Repeats the best trial, teacher and all, under other seeds."""
+        """Repeat the best trial, including its teacher, with other seeds."""
         for name, seed in self._reproductions(best).items():
             print(f"{name}: seed {seed}")
             self._trial(name, self.best_parameters, seed=seed).run_trial()
             self.test_model(name)
 
     def _reproductions(self, best: str) -> dict[str, int]:
-        """Names and seeds."""
+        """Return the names and seeds of the repetitions."""
         return {
             f"{best}_reproduction{i}": (self.seed + SEED_STEP * (i + 1)) % 2**32
             for i in range(self.reproductions)
         }
 
     def create_accuracy_report(self, best: str) -> None:
-        """The host's report of the best trial and its reproductions on test.
+        """Create the host's report of the best trial and its reproductions on test.
 
-        The host takes every folder that begins with the best trial's name, trial 1 and 10 alike,
-        and all accuracies from one database.
+        The host would use every folder that begins with the best trial's name, trials 1 and 10
+        alike, and read all accuracies from one database.
         """
         for category in self.get_eval_types():
             detailed: dict[str, dict[str, Any]] = {}
@@ -301,7 +303,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
                 c_f.write_yaml(str(self._folder / f"{kind}_{title}.yaml"), content, "w")
 
     def _test_scores(self, name: str, category: str) -> tuple[str, dict[str, Any]]:
-        """The host's name of the report, and the last test row of each trained status."""
+        """Return the host's report name, and the last test row of each trained status."""
         runner = self._trial(name, self.best_parameters)
         parser = runner.get_api_parser(runner.read(runner.saved_reader(evaluate=True)))
         names: dict[str, str] = parser.get_eval_record_name_dict(for_inner_obj=category)

@@ -1,7 +1,7 @@
 """The page ``optimization_plots.html`` of a search.
 
-The host's page asks the network for plotly 1, which cannot read what today's plotly writes; this
-one opens from disk.
+The host's page loads plotly 1 from the network, which cannot read the output of current plotly;
+this one works offline.
 """
 
 from typing import Any
@@ -15,11 +15,11 @@ from ax.adapter.registry import Generators
 
 
 def progress_page(ax_client: Any, metric: str) -> str:
-    """Scores by trial, and what Ax's model makes of them, as one HTML page with all it needs.
+    """Plot the scores by trial and Ax's model of them on one self-contained HTML page.
 
     Args:
-        ax_client: At least one trial is complete.
-        metric: What is optimised.
+        ax_client: Client with at least one complete trial.
+        metric: The optimized metric.
     """
     figures = [_trace(ax_client, metric), _model_plot(ax_client.experiment, metric)]
     parts = [
@@ -41,7 +41,7 @@ def _trace(ax_client: Any, metric: str) -> go.Figure:
 
 
 def _model_plot(experiment: Any, metric: str) -> go.Figure:
-    """A contour over two parameters that can be chosen, or the curve over the only one."""
+    """Plot a contour over two selectable parameters, or the curve over the only one."""
     model = Generators.BOTORCH_MODULAR(experiment=experiment, data=experiment.lookup_data())
     names = list(experiment.search_space.parameters)
     if len(names) > 1:

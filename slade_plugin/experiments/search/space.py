@@ -1,8 +1,8 @@
-"""The search space of a config: its entries such as ``neg_margin~BAYESIAN~: [0, 1]``.
+"""The search space of a config: entries such as ``neg_margin~BAYESIAN~: [0, 1]``.
 
-The keywords are the host's: ``~BAYESIAN~`` for a number, ``~LOG_BAYESIAN~`` for one that is
-searched on a logarithmic scale, ``~INT_BAYESIAN~`` for an integer. So are the names: the path to
-the entry, ``loss_funcs/metric_loss/ContrastiveLoss/neg_margin``.
+The keywords are the host's: ``~BAYESIAN~`` for a number, ``~LOG_BAYESIAN~`` for a number on a
+logarithmic scale, ``~INT_BAYESIAN~`` for an integer. A parameter's name, also as in the host, is
+the path to its entry, ``loss_funcs/metric_loss/ContrastiveLoss/neg_margin``.
 """
 
 import math
@@ -20,8 +20,8 @@ class Parameter(NamedTuple):
     """One searched entry.
 
     Attributes:
-        lower: Least value.
-        upper: Greatest value.
+        lower: Smallest value.
+        upper: Largest value.
         log_scale: Whether it is searched on a logarithmic scale.
         integer: Whether its values are integers.
     """
@@ -33,14 +33,14 @@ class Parameter(NamedTuple):
 
 
 def find_space(config: Mapping[str, Any], where: str = "") -> dict[str, Parameter]:
-    """Every searched entry of a merged config, by its path.
+    """Find every searched entry of a merged config, by its path.
 
     Args:
         config: Keys and values, nested.
         where: The path of `config` itself.
 
     Raises:
-        ConfigError: If bounds are no numbers, do not fit the keyword or are in the wrong order.
+        ConfigError: If bounds are not numbers, do not fit the keyword or are in the wrong order.
     """
     space: dict[str, Parameter] = {}
     for key, value in config.items():
@@ -54,10 +54,10 @@ def find_space(config: Mapping[str, Any], where: str = "") -> dict[str, Paramete
 
 
 def fill(config: dict[str, Any], values: Mapping[str, float]) -> None:
-    """Puts values in the place of searched entries; a path that a config lacks is left alone.
+    """Replace searched entries by values; a path that the config lacks is ignored.
 
     Args:
-        config: Keys and values, nested; changed in place.
+        config: Keys and values, nested; modified in place.
         values: Values by path.
     """
     for path, value in values.items():
@@ -75,7 +75,7 @@ def fill(config: dict[str, Any], values: Mapping[str, float]) -> None:
 
 
 def _split(key: str) -> tuple[str, str]:
-    """A key and its keyword, which is empty for most."""
+    """Split a key from its keyword, which is empty for most."""
     keyword = next((k for k in BAYESIAN_KEYWORDS if key.endswith(k)), "")
     return key.removesuffix(keyword), keyword
 
@@ -89,7 +89,7 @@ def _parameter(path: str, keyword: str, bounds: Any) -> Parameter:
     if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
         raise ConfigError(f"{path} is {bounds!r}; {_EXPECTED}.")
     if log_scale and lower <= 0:
-        raise ConfigError(f"{path} begins at {lower:g}; expected bounds above 0 on a log scale.")
+        raise ConfigError(f"{path} starts at {lower:g}; expected bounds above 0 on a log scale.")
     if integer and not (lower.is_integer() and upper.is_integer()):
         raise ConfigError(f"{path} is {bounds!r}; expected integers, such as [2, 250].")
     if integer:

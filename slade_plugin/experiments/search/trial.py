@@ -1,7 +1,7 @@
 """One trial of a search: its command line, with one value for each searched parameter.
 
-A trial is the experiment or the pipeline that the command makes without a search, so whatever works
-on those works on trials. The baseline stage is left out: a baseline is tuned by its own search.
+A trial is the experiment or pipeline of the command without the search, so everything that works on
+those works on trials. The baseline stage is skipped: a baseline is tuned by its own search.
 """
 
 import json
@@ -29,13 +29,13 @@ _EVALUATED = ["test"]
 
 
 class TrialRunner(SladeRunner):
-    """Runs the command of a search as one of its trials.
+    """Run the command of a search as one of its trials.
 
     Args:
-        name: The trial's folder in `root_experiment_folder`, which is the search's.
-        values: Value of each searched parameter by its name.
-        seed: Another seed than the command's.
-        teacher: The experiment folder of a trained teacher, in place of the command's.
+        name: The trial's folder in `root_experiment_folder`, the search's folder.
+        values: Value of each searched parameter by name.
+        seed: A seed that replaces the command's.
+        teacher: Experiment folder of a trained teacher that replaces the command's.
         **kwargs: Arguments of our runner.
     """
 
@@ -55,7 +55,7 @@ class TrialRunner(SladeRunner):
 
     @property
     def measured(self) -> Path:
-        """The experiment that is scored: the trial itself, or the last student of a pipeline."""
+        """The scored experiment: the trial itself, or the last student of a pipeline."""
         if not self.is_pipeline:
             return self.folder
         return students_of(self.folder)[-1]
@@ -75,10 +75,10 @@ class TrialRunner(SladeRunner):
             accuracy alone if there is one split scheme.
 
         Raises:
-            SladeError: Whatever ends an experiment.
+            SladeError: If the experiment fails.
         """
         if self.folder.exists() and not self._can_resume():
-            shutil.rmtree(self.folder)  # ours, and stopped before its first checkpoint
+            shutil.rmtree(self.folder)  # ours, interrupted before its first checkpoint
         score = self.run()
         if not self.is_pipeline:
             return score
@@ -89,7 +89,7 @@ class TrialRunner(SladeRunner):
         return mean if len(scores) == 1 else (mean, float(stats.sem(scores)))
 
     def evaluate(self, **flags: Any) -> None:
-        """The host's evaluation of the measured experiment on the test split.
+        """Evaluate the measured experiment on the test split, as the host does.
 
         Args:
             **flags: `evaluate` or `evaluate_ensemble`, and values of the config.
@@ -98,10 +98,10 @@ class TrialRunner(SladeRunner):
         self.start_experiment(self.read(reader))
 
     def saved_reader(self, **flags: Any) -> Any:
-        """A reader of the measured experiment's saved configs, with flags of the host.
+        """Create a reader of the measured experiment's saved configs, with flags of the host.
 
         Args:
-            **flags: At least one of the flags with which the host reads saved configs.
+            **flags: Must include a flag that makes the host read saved configs.
         """
         self.set_YR()
         reader = self.reader_for(self.YR)
@@ -123,7 +123,7 @@ class TrialRunner(SladeRunner):
     # ---- the trial's config -------------------------------------------------------------------
 
     def setup_yaml_reader(self) -> Any:
-        """Reads the command line as that of the trial."""
+        """Read the command line for the trial."""
         reader = super().setup_yaml_reader()
         args = reader.args
         vars(args).update(self.compose(args.config_foldernames, self.requested))
@@ -140,18 +140,18 @@ class TrialRunner(SladeRunner):
         return reader
 
     def read(self, reader: Any) -> Any:
-        """The merged config with the trial's values."""
+        """Merge the config with the trial's values."""
         args = super().read(reader)
         self.fill(args)
         return args
 
     def start_experiment(self, args: Any, built_before: bool = False) -> Any:
-        """The host's, with the trial's values."""
+        """Start an experiment with the trial's values."""
         self.fill(args)
         return super().start_experiment(args, built_before)
 
     def fill(self, args: Any) -> None:
-        """Puts the values into a merged config and into its areas, which are saved.
+        """Set the values in a merged config and in its areas, which are saved.
 
         Args:
             args: The merged config of a plain experiment or of a stage.
@@ -163,12 +163,12 @@ class TrialRunner(SladeRunner):
                 config["pipeline"] = {**config["pipeline"], BASELINE: False}
 
     def _stage(self, args: Any) -> str:
-        """Name of the stage that a config is of; "." for a plain experiment."""
+        """Return the name of a config's stage; "." for a plain experiment."""
         return Path(args.experiment_folder).relative_to(self.folder).as_posix()
 
 
 class SpaceRunner(TrialRunner):
-    """Reads the command of a search, with every searched parameter at one of its bounds.
+    """Read the command of a search with every parameter at one of its bounds.
 
     Args:
         bound: "lower" or "upper".
@@ -176,7 +176,7 @@ class SpaceRunner(TrialRunner):
 
     Attributes:
         space: The searched parameters by name.
-        plan: For each stage the areas of its config as they are written, with bounds.
+        plan: The areas of each stage's config as written, with bounds.
     """
 
     def __init__(self, bound: str, **kwargs: Any) -> None:
@@ -186,7 +186,7 @@ class SpaceRunner(TrialRunner):
         self.plan: dict[str, Any] = {}
 
     def read_stages(self) -> dict[str, Any]:
-        """The merged configs of all stages, by name; a plain experiment has the name ".".
+        """Read the merged configs of all stages by name; a plain experiment is named ".".
 
         Raises:
             ConfigError: If a config is wrong, nothing is searched, or a name has two bounds.
@@ -197,7 +197,7 @@ class SpaceRunner(TrialRunner):
         if refused:
             raise ConfigError(
                 f"--{refused[0]} is given together with --bayes_opt_iters; expected one or the "
-                "other. The search evaluates its best trial itself."
+                "other. The search itself evaluates its best trial."
             )
         requested = self.reader_for(self.YR)
         config = self.read(requested)
@@ -222,10 +222,10 @@ class SpaceRunner(TrialRunner):
         return stages
 
     def fill(self, args: Any) -> None:
-        """Notes what is searched and fills it with a bound."""
+        """Record the searched entries and fill them with a bound."""
         stage = self._stage(args)
         self.plan.setdefault(stage, json.loads(json.dumps(args.dict_of_yamls, default=str)))
-        # Others are notes of the command line; those of `pipeline` are read as the teacher's.
+        # The rest comes from the command line; that of `pipeline` is read as the teacher's.
         keys = (HOST_KEYS | OUR_KEYS) - {"pipeline"}
         searched = find_space({k: v for k, v in vars(args).items() if plain_key(k) in keys})
         for path, parameter in searched.items():
@@ -243,10 +243,10 @@ class SpaceRunner(TrialRunner):
 
 
 def values_of_stage(values: Mapping[str, float], stage: str) -> dict[str, float]:
-    """The values that are meant for one stage, by their paths in its config.
+    """Select the values for one stage, by their paths in its config.
 
-    How something is trained is the student's; the teacher's own names begin with `TEACHER_PREFIX`.
-    What all stages share (data, model, transforms) has one value.
+    Training settings are the student's; the teacher's own names begin with `TEACHER_PREFIX`. Shared
+    settings (data, model, transforms) have one value for all stages.
     """
     own = {k.removeprefix(TEACHER_PREFIX): v for k, v in values.items() if _of_teacher(k)}
     others = {k: v for k, v in values.items() if not _of_teacher(k)}
@@ -256,12 +256,12 @@ def values_of_stage(values: Mapping[str, float], stage: str) -> dict[str, float]
 
 
 def touches_teacher(names: Mapping[str, Any]) -> bool:
-    """Whether a teacher depends on any of these parameters."""
+    """Whether the teacher depends on any of these parameters."""
     return bool(values_of_stage(dict.fromkeys(names, 0.0), TEACHER))
 
 
 def primary_metric(config: Any) -> str:
-    """The metric that chooses the best epoch, and the best trial."""
+    """Return the metric that selects the best epoch and the best trial."""
     metric: str = next(iter(config.hook_container.values()))["primary_metric"]
     return metric
 

@@ -106,7 +106,7 @@ def execute_on(workers: Workers[T], runs: Iterable[Run]) -> list[Failure]:
     execution = _Execution(workers, [run for run in dict.fromkeys(runs) if not run.finished])
     with noted_interrupts() as interrupts:
         try:
-            while execution.goes_on() and not interrupts:
+            while execution.has_work() and not interrupts:
                 execution.collect()
                 execution.start()
                 time.sleep(_POLL_S)
@@ -127,7 +127,7 @@ class _Execution(Generic[T]):
         self.failures: list[Failure] = []
         self.total, self.started, self.idle = len(waiting), 0, False
 
-    def goes_on(self) -> bool:
+    def has_work(self) -> bool:
         return bool(self.waiting or self.running)
 
     def collect(self) -> None:

@@ -1,6 +1,6 @@
-"""Recall at k beside the host's metrics.
+"""Recall at k in addition to the host's metrics.
 
-Recall at k, as retrieval papers report it, is the share of queries with at least one image of
+Recall at k, as reported in retrieval papers, is the share of queries with at least one image of
 their class among the k nearest. At k = 1 it is the host's precision_at_1.
 """
 
@@ -21,23 +21,23 @@ from slade_plugin.base.errors import ConfigError
 class RecallAtKCalculator(AccuracyCalculator):
     """The host's calculator with the metrics `recall_at_<k>`.
 
-    The host's own metrics keep their values bit for bit. Queries whose class has no other image
-    among the references count in no metric, as in the host.
+    The host's own metrics stay the same bit for bit. As in the host, queries whose class has no
+    other image among the references are excluded from every metric.
 
     Args:
-        ks: Numbers of neighbours, 1 or more each; those of the In-shop benchmark by default (Liu et
-            al., DeepFashion, CVPR 2016). One beyond the number of references counts them all.
+        ks: Numbers of neighbors, each >= 1; those of the In-shop benchmark by default (Liu et al.,
+            DeepFashion, CVPR 2016). A k above the number of references uses all of them.
         **kwargs: The host's: include, exclude, avg_of_avgs, k.
 
     Raises:
-        ConfigError: If `ks` is no list of different integers of at least 1.
+        ConfigError: If `ks` is not a list of distinct integers >= 1.
     """
 
     def __init__(self, ks: Sequence[int] = (1, 10, 20, 30, 40), **kwargs: Any) -> None:
         integers = isinstance(ks, list | tuple) and all(type(k) is int and k > 0 for k in ks)
         if not integers or not ks or len(set(ks)) < len(ks):
             raise ConfigError(
-                f"accuracy_calculator: ks is {ks!r}; expected different integers of at least 1, "
+                f"accuracy_calculator: ks is {ks!r}; expected distinct integers >= 1, "
                 "such as [1, 10, 20, 30, 40] (config_eval)."
             )
         self.ks = tuple(ks)
@@ -46,15 +46,15 @@ class RecallAtKCalculator(AccuracyCalculator):
         super().__init__(**kwargs)
 
     def requires_knn(self) -> list[str]:
-        """Names of the metrics that need nearest neighbours."""
+        """List the metrics that need nearest neighbors."""
         return [*super().requires_knn(), *(f"recall_at_{k}" for k in self.ks)]
 
     def _get_accuracy(
         self, function_dict: dict[str, Callable[..., float]], **kwargs: Any
     ) -> dict[str, float]:
-        """The host's, with neighbours enough for the largest k, which may be more than the host's.
+        """Add recall at k, with a separate search if the largest k exceeds the host's.
 
-        The host's are left as they are: more columns could change the last bit of a sum.
+        The host's neighbors are left unchanged: more columns could change the last bit of a sum.
         """
         if any(f"recall_at_{k}" in function_dict for k in self.ks):
             kwargs["ranks_of_first_match"] = self._ranks_of_first_match(**kwargs)
@@ -72,12 +72,13 @@ class RecallAtKCalculator(AccuracyCalculator):
         knn_labels: np.ndarray,
         **kwargs: Any,
     ) -> np.ndarray:
-        """(M,) rank of the nearest reference of each query's class, from 0; M without lone ones.
+        """Find the rank, from 0, of the nearest reference of each query's class.
 
-        The number of neighbours that were looked at, or more, where none of them matches.
+        Returns:
+            (M,) ranks without lone queries; the number of neighbors or more if none matches.
         """
         others = len(reference) - bool(embeddings_come_from_same_source)
-        most = min(max(self.ks), others)  # the search answers beyond that with the label of none
+        most = min(max(self.ks), others)  # beyond that the search returns invalid neighbors
         if knn_labels.shape[1] < most:
             indices, _ = stat_utils.get_knn(
                 reference, query, most, embeddings_come_from_same_source

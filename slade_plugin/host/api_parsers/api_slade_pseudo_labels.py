@@ -1,4 +1,4 @@
-"""The stage between teacher and student: embed the pool, cluster it, write a record."""
+"""Stage between teacher and student: embed the pool, cluster it, write a record."""
 
 import os
 import time
@@ -24,10 +24,10 @@ from slade_plugin.method.pseudo_labels.record import (
 
 
 class APISladePseudoLabels(APIWithPool):
-    """Make one pseudo-label record per split scheme; records that fit are left as they are."""
+    """Make one pseudo-label record per split scheme; keep existing records that fit."""
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """Make the records that are missing.
+        """Make the missing records.
 
         Returns:
             The manifest of each split scheme.
@@ -37,11 +37,11 @@ class APISladePseudoLabels(APIWithPool):
         return {name: self.run_split_scheme(name) for name in self.split_manager.split_scheme_names}
 
     def run_split_scheme(self, split_scheme: str) -> dict[str, Any]:
-        """Make the record of one split scheme unless a fitting one lies there.
+        """Make the record of one split scheme unless a valid one exists.
 
         Raises:
             ConfigError: If the clusterer does not fit the pool.
-            PseudoLabelError: If a record lies there that is damaged or of another origin.
+            PseudoLabelError: If the existing record is damaged or of another origin.
         """
         self.split_manager.set_curr_split_scheme(split_scheme)
         pool = self.split_manager.get_unlabeled_dataset("eval")
@@ -65,7 +65,7 @@ class APISladePseudoLabels(APIWithPool):
         return load_pseudo_labels(folder, split_scheme, origin).manifest
 
     def change(self, split_scheme: str, cluster_ids: np.ndarray) -> dict[str, Any]:
-        """What a manifest says of the last round's pseudo labels; nothing in the first round."""
+        """Compare with the last round's pseudo labels, for the manifest; empty in round 1."""
         folder = self.pseudo_label_settings.last_folder
         if not folder:
             return {}
@@ -74,7 +74,7 @@ class APISladePseudoLabels(APIWithPool):
         return {"last_round": {"ids_sha256": last.manifest["ids_sha256"], **comparison}}
 
     def cluster_pool(self, clusterer: Clusterer, teacher: Teacher | None) -> PseudoLabels:
-        """Cluster the pool, of which a teacher makes the embeddings if they are asked for.
+        """Cluster the pool; a teacher computes the embeddings if the clusterer needs them.
 
         Raises:
             PseudoLabelError: If the embeddings cannot be written.
@@ -102,8 +102,8 @@ class APISladePseudoLabels(APIWithPool):
             clustering = clusterer.cluster(UnlabeledPool(embed, true_labels, self.args.seed))
         except OSError as error:
             raise PseudoLabelError(
-                f"the pool's embeddings cannot be written to {embeddings_path}: {error}. Free "
-                "some space and run again with --resume_training latest."
+                f"cannot write the pool's embeddings to {embeddings_path}: {error}. Free some "
+                "space, then rerun with --resume_training latest."
             ) from error
         finally:
             embeddings_path.unlink(missing_ok=True)
@@ -125,7 +125,7 @@ class APISladePseudoLabels(APIWithPool):
         return PseudoLabels(clustering.cluster_ids.astype(np.int64), manifest)
 
     def embed_pool(self, teacher: Teacher, path: Path) -> np.ndarray:
-        """The pool's embeddings, (N, D), in a memory-mapped file."""
+        """Embed the pool, (N, D), into a memory-mapped file."""
         models = {"trunk": self.get_trunk(), "embedder": self.get_embedder()}
         teacher.load_into(models, self.device)
         for model in models.values():

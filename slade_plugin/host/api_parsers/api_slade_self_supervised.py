@@ -1,4 +1,4 @@
-"""The stage before the teacher: SwAV on labeled training images and pool, without labels."""
+"""Stage before the teacher: SwAV on labeled training images and pool, without labels."""
 
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -26,23 +26,23 @@ from slade_plugin.method.self_supervised.trunk_file import (
 )
 from slade_plugin.method.self_supervised.views import MultiCropViews, UnlabeledViews
 
-VIEWS = "views"  # the one type of transform of this stage
+VIEWS = "views"  # the only transform type of this stage
 
 
 class APISladeSelfSupervised(APIWithPool):
-    """Train one trunk per split scheme; those that fit are left as they are.
+    """Train one trunk per split scheme; keep existing ones that fit.
 
-    Images of the val and test splits of a scheme are in no data set that it draws from.
+    A scheme's val and test images are never used.
     """
 
     def run(self) -> dict[str, dict[str, Any]]:
-        """Train the trunks that are missing, each from where it was stopped.
+        """Train or resume the missing trunks.
 
         Returns:
             The manifest of each split scheme.
 
         Raises:
-            SladeError: If something does not fit, or a file is damaged or of another origin.
+            SladeError: If a part does not fit, or a file is damaged or of another origin.
         """
         self.set_up()
         return {
@@ -51,7 +51,7 @@ class APISladeSelfSupervised(APIWithPool):
         }
 
     def set_up(self) -> None:
-        """Settings, views and data sets."""
+        """Prepare settings, views and data sets."""
         self.settings = SwAVSettings.from_config(self.args.self_supervised)
         where = "self_supervised: view_transforms (config_self_supervised)"
         own = [
@@ -63,18 +63,18 @@ class APISladeSelfSupervised(APIWithPool):
         self.split_manager = self.get_split_manager()
 
     def preflight(self) -> None:
-        """Try everything on two images, so that a mistake shows before any training.
+        """Try everything on two images, so that mistakes show before any training.
 
         Raises:
-            SladeError: Whatever does not fit.
+            SladeError: If any part does not fit.
         """
         self.set_up()
         self.split_manager.set_curr_split_scheme(self.split_manager.split_scheme_names[0])
         dataset = self.get_unlabeled_views()
         if len(dataset) < self.settings.batch_size:
             raise ConfigError(
-                f"self_supervised: batch_size is {self.settings.batch_size}, but labeled images "
-                f"and pool are {len(dataset)} together; expected at most that many "
+                f"self_supervised: batch_size is {self.settings.batch_size}, but there are only "
+                f"{len(dataset)} labeled and pool images; expected at most that many "
                 "(config_self_supervised)"
             )
         swav = self.make_swav(self.get_trunk())
@@ -86,22 +86,22 @@ class APISladeSelfSupervised(APIWithPool):
             raise
         except Exception as error:
             raise DataError(
-                f"SwAV cannot be tried on a labeled image and one of the pool: {error}. Check "
+                f"SwAV failed on a labeled image and one of the pool: {error}. Check "
                 "self_supervised: views (config_self_supervised), the trunk (config_models) and "
                 "that all images have the same channels."
             ) from error
 
     def run_split_scheme(self, number: int, split_scheme: str) -> dict[str, Any]:
-        """Train one trunk unless a fitting one lies there.
+        """Train one trunk unless a valid one exists.
 
         Args:
-            number: Of the split scheme, from 0; each has a seed of its own.
+            number: Number of the split scheme, from 0; each has its own seed.
             split_scheme: Its name.
         """
         self.split_manager.set_curr_split_scheme(split_scheme)
         folder = Path(self.args.self_supervised[PLACE])
         seed = (self.args.seed if self.settings.seed is None else self.settings.seed) + number
-        seed_everything(seed % 2**32)  # as the host's stages: the trunk starts where theirs would
+        seed_everything(seed % 2**32)  # as in the host's stages, for the same initial trunk
         trunk = self.get_trunk()
         weights = trunk_weights(trunk, name_of_weights(self))
         origin = {
@@ -116,7 +116,7 @@ class APISladeSelfSupervised(APIWithPool):
         checkpoint = trunk_path.parent / "checkpoint.pth"
         if manifest_path.exists():
             trunk_file = load_trunk(folder, split_scheme, origin)
-            checkpoint.unlink(missing_ok=True)  # a run may have been stopped right before it did so
+            checkpoint.unlink(missing_ok=True)  # left if a run was stopped right before removal
             return dict(trunk_file.manifest)
 
         trunk_path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ class APISladeSelfSupervised(APIWithPool):
         return dict(load_trunk(folder, split_scheme, origin).manifest)
 
     def get_unlabeled_views(self) -> UnlabeledViews:
-        """The train split of the current scheme and the pool, without labels."""
+        """Combine the current scheme's train split and the pool, without labels."""
         return UnlabeledViews(
             self.split_manager.get_dataset(VIEWS, "train"),
             self.split_manager.get_unlabeled_dataset(VIEWS),
@@ -153,12 +153,12 @@ class APISladeSelfSupervised(APIWithPool):
         )
 
     def make_swav(self, trunk: torch.nn.Module) -> SwAV:
-        """SwAV around a trunk that the model factory made last."""
+        """Build SwAV around the trunk that the model factory made last."""
         size = self.factories["model"].base_model_output_size
         return SwAV(trunk, size, self.settings, self.views.num_code_views)
 
     def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer of the settings, in the host's form."""
+        """Build the optimizer of the settings, given in the host's form."""
         where = "self_supervised: optimizer (config_self_supervised)"
         cls, kwargs = resolve(self.pytorch_getter, "optimizer", self.settings.optimizer, where)
         with constructor_errors(cls.__name__, where):
@@ -166,18 +166,18 @@ class APISladeSelfSupervised(APIWithPool):
         return optimizer
 
     def get_stage_record_keeper(self, folder: Path) -> Any:
-        """The host's record keeper, in the folder of a split scheme."""
+        """Create the host's record keeper in the folder of a split scheme."""
         tensorboard = folder / "tensorboard_logs" if self.args.log_data_to_tensorboard else None
         kwargs = {"csv_folder": str(folder / "saved_csvs"), "tensorboard_folder": tensorboard}
         return self.factories["record_keeper"].create(kwargs)
 
 
 def record(keeper: Any, history: Sequence[Mapping[str, float]]) -> None:
-    """Write the epochs that the records lack, which after an interruption may be the last one.
+    """Write the epochs missing from the records; after an interruption, possibly the last one.
 
     Args:
         keeper: A record keeper of the host.
-        history: One row an epoch.
+        history: One row per epoch.
     """
     known = len(keeper.query("SELECT epoch FROM swav")) if keeper.table_exists("swav") else 0
     for row in history[known:]:

@@ -1,4 +1,4 @@
-"""A student is an ordinary experiment of the host with a pool, pseudo labels and a basis."""
+"""The student: an ordinary host experiment with a pool, pseudo labels and a basis."""
 
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ STUDENT_INITIALIZATIONS = ("pretrained", "teacher")
 
 
 class APISladeStudent(TrainingLength, APIWithPool):
-    """Build a student; the trainer named `SladeStudent` finds it by its name.
+    """Build a student; the host selects this class by the trainer's name, `SladeStudent`.
 
-    The config adds to the host's entries `unlabeled_dataset`, `unlabeled_sampler`, `pseudo_labels`
-    (with `folder`, where the pseudo-label stage left its records) and `student_initialization`. The
-    record of each split scheme is copied into the experiment at its start, so a student can be
-    resumed, evaluated and reproduced from its own folder.
+    Its config adds `unlabeled_dataset`, `unlabeled_sampler`, `pseudo_labels` (with `folder`, the
+    records of the pseudo-label stage) and `student_initialization` to the host's entries. Each
+    split scheme's record is first copied into the experiment, so a student can be resumed,
+    evaluated and reproduced from its own folder.
     """
 
     def default_kwargs_trainer(self) -> dict[str, Any]:
-        """The host's entries and those of the student."""
+        """Return the host's entries and those of the student."""
         return {
             **super().default_kwargs_trainer(),
             "unlabeled_dataset": self.get_pseudo_labeled_dataset,
@@ -40,14 +40,14 @@ class APISladeStudent(TrainingLength, APIWithPool):
         }
 
     def set_models_optimizers_losses(self) -> None:
-        """The host's order, with this scheme's pseudo labels read first."""
+        """Read this scheme's pseudo labels, then proceed as the host."""
         self.pseudo_labels = self.get_pseudo_labels()
         super().set_models_optimizers_losses()
         if self.is_training() and self.epoch == 1:
             self.initialize_student()
 
     def get_pseudo_labels(self) -> PseudoLabels:
-        """The record of the current split scheme, copied here first if the experiment is new."""
+        """Read the current split scheme's record, copied here first for a new experiment."""
         scheme = self.split_manager.curr_split_scheme_name
         own_folder = Path(self.experiment_folder) / scheme
         if not record_paths(own_folder, scheme)[1].exists():
@@ -68,7 +68,7 @@ class APISladeStudent(TrainingLength, APIWithPool):
         )
 
     def stand_in_pseudo_labels(self) -> PseudoLabels:
-        """Pseudo labels to try the parts of a student with, before there are any.
+        """Make stand-in pseudo labels to try a student's parts before any exist.
 
         Raises:
             ConfigError: If the clusterer does not fit the pool.
@@ -78,13 +78,13 @@ class APISladeStudent(TrainingLength, APIWithPool):
         clusterer, true_labels = self.get_clusterer(), self.get_true_labels()
         clusterer.check(pool_size, true_labels)
         ids = clusterer.stand_in(pool_size, true_labels)
-        guessed = clusterer.reads_embeddings  # so the sizes mean nothing
+        guessed = clusterer.reads_embeddings  # so the sizes are meaningless
         smallest = 1 if guessed else self.pseudo_label_settings.min_cluster_size
         manifest = {"num_clusters": int(ids.max()) + 1, "min_cluster_size": smallest}
         return PseudoLabels(ids, manifest)
 
     def get_pseudo_labeled_dataset(self) -> PseudoLabeledDataset:
-        """The pool's training images with pseudo labels from c to c + k - 1."""
+        """Build the pool's training set, with pseudo labels from c to c + k - 1."""
         num_classes = self.split_manager.get_num_labels("train", "train")
         pool_index, labels = self.pseudo_labels.for_training(num_classes)
         pool = self.split_manager.get_unlabeled_dataset("train")
@@ -92,17 +92,17 @@ class APISladeStudent(TrainingLength, APIWithPool):
         return self.pseudo_labeled_dataset
 
     def get_unlabeled_sampler(self) -> Any:
-        """The sampler named by `unlabeled_sampler`, over pseudo labels."""
+        """Build the sampler named by `unlabeled_sampler`, over pseudo labels."""
         dataset = getattr(self, "pseudo_labeled_dataset", None) or self.get_pseudo_labeled_dataset()
         kwargs = {"labels": dataset.labels, "length_before_new_iter": len(dataset)}
         return self.factories["sampler"].create(self.args.unlabeled_sampler, kwargs=kwargs)
 
     def initialize_student(self) -> None:
-        """Start from where the trunk factory starts (`pretrained`) or from the teacher.
+        """Start from the trunk factory's weights (`pretrained`) or from the teacher's.
 
         Raises:
             ConfigError: If the option is unknown.
-            ExperimentError: If the teacher's weights are asked for and it is not given.
+            ExperimentError: If it is `teacher` and no teacher is given.
         """
         choice = self.args.student_initialization
         if choice not in STUDENT_INITIALIZATIONS:
@@ -122,7 +122,7 @@ class APISladeStudent(TrainingLength, APIWithPool):
             )
 
     def list_of_old_objects_to_delete(self) -> list[str]:
-        """What the host forgets after a split scheme, and what is ours."""
+        """List the host's objects to delete after a split scheme, and ours."""
         return [
             *super().list_of_old_objects_to_delete(),
             "pseudo_labels",

@@ -1,4 +1,4 @@
-"""What student, pseudo labels and SwAV share: labeled images beside an unlabeled pool."""
+"""Base of student, pseudo labels and SwAV: labeled images and an unlabeled pool."""
 
 from abc import ABC
 from typing import Any
@@ -14,14 +14,14 @@ from slade_plugin.method.pseudo_labels.settings import PseudoLabelSettings
 
 
 class APIWithPool(BaseAPIParser, ABC):
-    """The host's API parser with the data set of the entry `unlabeled_dataset`."""
+    """The host's API parser plus the data set of `unlabeled_dataset`."""
 
     def required_compatible_factories(self) -> dict[str, Any]:
-        """A split manager with a pool needs our factory."""
+        """Require our factory for a split manager with a pool."""
         return {"split_manager": SladeSplitManagerFactory(getter=self.pytorch_getter)}
 
     def default_kwargs_split_manager(self) -> dict[str, Any]:
-        """The host's entries and the pool's class with its parameters."""
+        """Return the host's entries and the pool's class with its parameters."""
         config = getattr(self.args, "unlabeled_dataset", None)
         if not config:
             raise ConfigError(
@@ -39,20 +39,20 @@ class APIWithPool(BaseAPIParser, ABC):
         }
 
     def get_true_labels(self) -> np.ndarray | None:
-        """True labels of the pool where it knows them; for measuring, and for the oracle.
+        """Return the pool's true labels if known, for metrics and the oracle.
 
-        Labels that are all equal, as those of unlabeled `FolderImages`, say nothing.
+        Labels that are all equal, as those of unlabeled `FolderImages`, count as unknown.
         """
         labels = getattr(self.split_manager.get_unlabeled_dataset("train"), "labels", None)
         return None if labels is None or len(np.unique(labels)) < 2 else np.asarray(labels)
 
     @property
     def pseudo_label_settings(self) -> PseudoLabelSettings:
-        """The entry `pseudo_labels` of the config."""
+        """The config entry `pseudo_labels`."""
         return PseudoLabelSettings.from_config(self.args.pseudo_labels)
 
     def get_clusterer(self) -> Clusterer:
-        """The clusterer that the config names."""
+        """Build the clusterer of the config."""
         spec, where = self.pseudo_label_settings.clusterer, "pseudo_labels.clusterer"
         clusterer: Clusterer = lookup.build(self.pytorch_getter, "clusterer", spec, where)
         return clusterer

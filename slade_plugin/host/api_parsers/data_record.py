@@ -1,6 +1,6 @@
-"""Which data an experiment was trained on, by content: they may lie elsewhere later.
+"""Record of an experiment's data by content, since their location may change.
 
-`data.json` in the experiment's folder holds one hash of the labeled data set and one of the pool.
+`data.json` in the experiment's folder has one hash of the labeled data set and one of the pool.
 """
 
 import json
@@ -28,7 +28,7 @@ def data_hashes(split_manager: Any) -> dict[str, str]:
 
 
 def read_data_record(experiment: Path) -> dict[str, str]:
-    """The hashes of an experiment's data; empty for one of an earlier version.
+    """Read the hashes of an experiment's data; empty for one of an earlier version.
 
     Raises:
         ExperimentError: If the record is damaged.
@@ -45,11 +45,11 @@ def read_data_record(experiment: Path) -> dict[str, str]:
 
 
 def check_data(parser: Any, split_manager: Any) -> None:
-    """Compare the data of an experiment with those it was trained on.
+    """Compare an experiment's data with those it was trained on.
 
     Args:
-        parser: Of the experiment. A reproduction is compared with its original.
-        split_manager: With its data.
+        parser: The experiment's API parser. A reproduction is compared with its original.
+        split_manager: Split manager with its data.
 
     Raises:
         ExperimentError: If the content differs.
@@ -61,8 +61,8 @@ def check_data(parser: Any, split_manager: Any) -> None:
         if known[name] != found[name]:
             raise ExperimentError(
                 f"the data of {original} have changed: the hash of {name} was {known[name][:12]} "
-                f"and is now {found[name][:12]}; expected the same content, wherever it lies. "
-                f"Give its place ({_FLAGS[name]} PATH or --dataset_root PATH), or restore it."
+                f"and is now {found[name][:12]}; expected the same content, wherever it is. "
+                f"Give its path ({_FLAGS[name]} PATH or --dataset_root PATH), or restore it."
             )
 
 
@@ -70,7 +70,7 @@ def record_data(parser: Any) -> None:
     """Write the hashes of a new experiment's data.
 
     Args:
-        parser: With its split manager, in training.
+        parser: API parser with its split manager, in training.
     """
     path = Path(parser.experiment_folder) / RECORD
     if not path.is_file():

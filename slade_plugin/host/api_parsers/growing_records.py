@@ -1,25 +1,25 @@
-"""Series of records that begin in the middle of a run.
+"""Record series that begin in the middle of a run.
 
-A loss of the host records how many pairs passed its filter from the first batch on that has such
-pairs. If a batch without negative pairs comes first (the basis mines none, or a run is resumed),
-the host's record writer meets lists of unequal length and ends the run with an ``AssertionError``
-without text; if a whole save interval has none, its database cannot add the column later. Batches
-before the first such pair count as 0 here, which is what the host records for those after it.
+A host loss records how many pairs passed its filter, starting at the first batch with such pairs.
+If earlier batches have no negative pairs (the basis mines none, or a run is resumed), the host's
+record writer finds lists of unequal length and fails with an ``AssertionError`` without text; if a
+whole save interval has none, its database cannot add the column later. Here batches before the
+first such pair count as 0, which is what the host records for later ones.
 """
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-# Accuracies are always measured together: of unequal length they are a mistake to be met.
+# Accuracies are always measured together, so unequal lengths are an error.
 _ACCURACIES = "accuracies"
 
 
 def allow_late_series(record_keeper: Any) -> None:
-    """Change a record keeper of the host so that a series may begin later than others.
+    """Patch a record keeper of the host so that a series may begin later than others.
 
     Args:
-        record_keeper: Changed in place; the classes of the host are left alone.
+        record_keeper: Modified in place; the host's classes are not.
     """
     writer = getattr(record_keeper, "record_writer", None)
     if writer is None:
@@ -36,7 +36,7 @@ def _save_records(writer: Any, original: Callable[[], None]) -> None:
             continue
         longest = max(map(len, series.values()), default=0)
         for name, values in series.items():
-            # An attribute that is recorded once is recorded ever after, so the start is missing.
+            # Once recorded, an attribute is always recorded, so only the start is missing.
             series[name] = [0] * (longest - len(values)) + values
     original()
 

@@ -1,9 +1,9 @@
-"""Where trunks start: from the file of the SwAV stage, and with which published weights.
+"""Initial weights of trunks: the file of the SwAV stage, or published weights.
 
 Every trunk that the host makes for a split scheme starts from that scheme's file: for training, for
-the evaluation of the untrained trunk, and for a student whose start is `pretrained`. The evaluation
-of a trained one does without the file. Where the config has no entry `self_supervised`, or that has
-no `folder`, no trunk starts elsewhere. Each experiment records the file and the weights.
+evaluating the untrained trunk, and for a student initialized as `pretrained`. Evaluating a trained
+trunk does not need the file. Without `self_supervised: folder` in the config, no file is used. Each
+experiment records the file and the published weights.
 """
 
 import functools
@@ -31,16 +31,16 @@ RECORD = "trunk_start.json"
 
 
 def trunk_folder(args: Any) -> str | None:
-    """Folder of the SwAV stage that a config names, if it does."""
+    """Return the SwAV stage's folder in a config, or None."""
     return (getattr(args, "self_supervised", None) or {}).get(PLACE)
 
 
 def find_trunk(parser: Any) -> TrunkFile | None:
-    """The file of the parser's current split scheme, or None if the config names no folder.
+    """Find the file of the parser's current split scheme; None if the config names no folder.
 
     Raises:
-        SladeError: If the file is missing, damaged, of other labeled images or, where the
-            experiment has a pool, of another pool.
+        SladeError: If the file is missing, damaged, of other labeled images or, if the experiment
+            has a pool, of another pool.
     """
     folder = trunk_folder(parser.args)
     if not folder:
@@ -54,15 +54,15 @@ def find_trunk(parser: Any) -> TrunkFile | None:
 
 
 def check_trunks(parser: Any) -> None:
-    """Try the files of all split schemes on the parser's trunk, which they change.
+    """Load the files of all split schemes into the parser's trunk, to check that they fit.
 
     Args:
-        parser: With split manager and models made.
+        parser: API parser with split manager and models.
 
     Raises:
         SladeError: If a file is missing, damaged, of other images or another trunk.
     """
-    # The first one last: what is tried afterwards is tried on it.
+    # The first scheme last, since later checks use its trunk.
     for name in reversed(parser.split_manager.split_scheme_names):
         parser.split_manager.set_curr_split_scheme(name)
         trunk_file = find_trunk(parser)
@@ -71,16 +71,16 @@ def check_trunks(parser: Any) -> None:
 
 
 def start_trunks(parser: Any) -> TrunkFile | None:
-    """Make the parser's model factory start each trunk from the file of the current split scheme.
+    """Make the parser's model factory start each trunk from the current split scheme's file.
 
-    The random numbers of a fresh trunk are drawn all the same, so what is drawn after it does not
-    depend on the stage. Weights that a library has loaded are noted before.
+    The random numbers of a fresh trunk are still drawn, so later draws do not depend on the stage.
+    Weights loaded by a library are recorded first.
 
     Args:
-        parser: An API parser of the host or ours; its factory object is changed, not the class.
+        parser: An API parser of the host or ours; its factory object is patched, not the class.
 
     Returns:
-        The file, or None if the config names no folder or no trunk will start.
+        The file, or None if the config names no folder or no trunk will be trained.
 
     Raises:
         SladeError: If the file is missing, damaged or of other images.
@@ -98,24 +98,24 @@ def start_trunks(parser: Any) -> TrunkFile | None:
 
 
 def warn_of_unseen_pool(parser: Any) -> None:
-    """Warn of a stage whose pool cannot be compared, since the experiment has none.
+    """Warn of a SwAV stage whose pool cannot be compared, since the experiment has none.
 
     Args:
-        parser: Of an experiment that starts from a stage. Where it is one of several in a pipeline,
-            the student has compared the pools.
+        parser: API parser of an experiment that starts from a stage. In a pipeline the student has
+            compared the pools.
     """
     has_pool = isinstance(parser.split_manager, UnlabeledPoolSplitManager)
     if not has_pool and not is_pipeline_folder(Path(parser.experiment_folder).parent):
         warn_once(
-            f"the trunk starts from {trunk_folder(parser.args)}, which was trained on a pool too; "
-            "this experiment has none to compare with, so images of its val and test splits may "
+            f"the trunk starts from {trunk_folder(parser.args)}, which was also trained on a pool; "
+            "this experiment has no pool to compare with, so images of its val and test splits may "
             "have been in it. Expected a stage whose pool was compared with the same data set "
             "(self_supervised: folder, config_self_supervised)."
         )
 
 
 def name_of_weights(parser: Any) -> str | None:
-    """What the weights are called that a library gives the trunk of a config; None if none."""
+    """Return the name of the weights that a library loads for a config's trunk, or None."""
     where = "models: trunk (config_models)"
     return name_in_library(
         *resolve(parser.pytorch_getter, "model", parser.args.models["trunk"], where)
@@ -123,25 +123,25 @@ def name_of_weights(parser: Any) -> str | None:
 
 
 def trunk_weights(trunk: Any, name: str | None) -> LoadedWeights | None:
-    """The published weights that a fresh trunk has: on its own record, or a library's.
+    """Return a fresh trunk's published weights: recorded by itself, or a library's.
 
     Args:
-        trunk: As the model factory made it.
-        name: What `name_of_weights` gave.
+        trunk: The trunk as made by the model factory.
+        name: Output of `name_of_weights`.
     """
     own: LoadedWeights | None = getattr(trunk, "loaded_weights", None)
     return own or (loaded_by_library(trunk, name) if name else None)
 
 
 def record_start(parser: Any, trunk_file: TrunkFile | None) -> None:
-    """Write what the trunk of a split scheme started from, or compare it on resume.
+    """Record the initial weights of a split scheme's trunk, or compare them on resume.
 
     Args:
-        parser: With its models made.
-        trunk_file: What `start_trunks` gave.
+        parser: API parser with its models.
+        trunk_file: Output of `start_trunks`.
 
     Raises:
-        ExperimentError: If the scheme was trained from another file.
+        ExperimentError: If the scheme was trained from other weights.
     """
     if not parser.is_training():
         return
@@ -161,7 +161,7 @@ def record_start(parser: Any, trunk_file: TrunkFile | None) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExperimentError(
-            f"{path} cannot be read: {error}; expected what the trunk started from. Restore it."
+            f"{path} cannot be read: {error}; expected the trunk's initial weights. Restore it."
         ) from error
     if before != start:
         raise ExperimentError(
@@ -178,7 +178,7 @@ def _create_trunk(
     **kwargs: Any,
 ) -> Any:
     trunk = create(*args, **kwargs)
-    trunk.loaded_weights = trunk_weights(trunk, name)  # before anything else is loaded into it
+    trunk.loaded_weights = trunk_weights(trunk, name)  # before other weights are loaded
     if trunk_file is not None:
         trunk_file.load_into(trunk)
     return trunk

@@ -1,4 +1,4 @@
-"""The length of a training, for schedulers and for the start of mining."""
+"""Length of a training, for schedulers and for the start of mining."""
 
 from typing import Any
 
@@ -6,21 +6,21 @@ from slade_plugin.host.factories.slade_optimizer_factory import NUM_EPOCHS, Slad
 
 
 class TrainingLength:
-    """A layer on the host's API parser, for students and for whatever our runner makes."""
+    """A mixin for the host's API parser, for students and every parser of our runner."""
 
     args: Any
     factories: dict[str, Any]
     split_manager: Any
 
     def default_kwargs_optimizers(self) -> dict[str, Any]:
-        """The host's entries; our optimizer factory also gets the number of epochs."""
+        """Return the host's entries, with the number of epochs for our optimizer factory."""
         kwargs: dict[str, Any] = super().default_kwargs_optimizers()  # type: ignore[misc]
         if isinstance(self.factories["optimizer"], SladeOptimizerFactory):
             kwargs[NUM_EPOCHS] = self._num_epochs
         return kwargs
 
     def _num_epochs(self) -> int:
-        """Of the current split scheme: a run that reproduces a resumed one has one for each."""
+        """Return the epochs of the current scheme; they differ in a reproduced resumed run."""
         epochs: int | dict[str, int] = self.args.num_epochs_train
         if isinstance(epochs, int):
             return epochs

@@ -1,1 +1,1 @@
-"""What is saved of a model: checkpoints with their hashes, generator states, trained teachers."""
+"""Saved models: checkpoints with their hashes, generator states, trained teachers."""

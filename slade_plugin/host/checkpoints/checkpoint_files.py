@@ -1,14 +1,13 @@
-"""The files of checkpoints: written whole or not at all, found, checked, loaded and removed.
+"""Checkpoint files: written atomically, found, verified, loaded and removed.
 
-A checkpoint is committed by its ``trunk`` file. Every file is written under a temporary name; then
-come, by rename, a manifest of SHA-256 sums, the other files, and ``trunk``. The host finds
-checkpoints by ``trunk_*.pth``, which also fits ``trunk_optimizer_2.pth``: such files are renamed
-after ``trunk``, and a run that is stopped in between is finished when it is resumed. Removal is the
-same in reverse. So neither the host nor we ever see half of a checkpoint. Names and contents of the
-files are the host's.
+The ``trunk`` file commits a checkpoint. Every file is written under a temporary name, then renamed:
+first a manifest of SHA-256 sums, then the other files, then ``trunk``. The host finds checkpoints
+by ``trunk_*.pth``, which also matches ``trunk_optimizer_2.pth``: such files are renamed after
+``trunk``, and resuming finishes the renames of an interrupted run. Removal is the same in reverse.
+So neither the host nor we ever see a partial checkpoint. File names and contents are the host's.
 
-The manifest is a file of its own, ``checkpoint_<suffix>.json``, which also says where the records
-of iterations end. It may be missing: checkpoints of the plain host load as well.
+The manifest, ``checkpoint_<suffix>.json``, also records where the iteration records end. It may be
+missing: checkpoints of the plain host load too.
 """
 
 import json
@@ -30,14 +29,14 @@ logger = logging.getLogger(__name__)
 
 UNTRAINED_EPOCH = 0
 COMMIT_KEY = "trunk"  # the file whose presence means that the checkpoint is complete
-COMPANION_PREFIX = f"{COMMIT_KEY}_"  # names which the host takes for a trunk as well
+COMPANION_PREFIX = f"{COMMIT_KEY}_"  # names that the host also reads as a trunk
 MANIFEST_FORMAT = 1
 TEMPORARY = ".part"
 
 _SUFFIX = re.compile(r"(?:best)?\d+")
 _COMMITTED = re.compile(rf"{COMMIT_KEY}_({_SUFFIX.pattern})\.pth")
 
-# What torch.load raises for files that are cut short, overwritten or no checkpoints at all.
+# Raised by torch.load for files that are truncated, overwritten or not checkpoints.
 _UNREADABLE = (
     RuntimeError,
     EOFError,
@@ -50,7 +49,7 @@ _UNREADABLE = (
 
 
 def path_of(folder: Path, name: str, suffix: str) -> Path:
-    """Path of one part of a checkpoint, by the host's naming."""
+    """Return the path of one part of a checkpoint, named as in the host."""
     return folder / f"{name}_{suffix}.pth"
 
 
@@ -59,21 +58,21 @@ def _manifest_path(folder: Path, suffix: str) -> Path:
 
 
 def committed_suffixes(folder: Path) -> list[str]:
-    """Suffixes of complete checkpoints."""
+    """List the suffixes of complete checkpoints."""
     matches = (_COMMITTED.fullmatch(p.name) for p in folder.glob(f"{COMMIT_KEY}_*.pth"))
     return sorted(match[1] for match in matches if match)
 
 
 def numbered_epochs(folder: Path) -> list[int]:
-    """Epochs of the complete checkpoints that are not best ones."""
+    """List the epochs of complete checkpoints, except best ones."""
     return [int(suffix) for suffix in committed_suffixes(folder) if suffix.isdigit()]
 
 
 def find_checkpoint(folder: Path, best: bool) -> tuple[str, int] | None:
-    """Suffix and epoch of the checkpoint to load, or None in a folder without any.
+    """Find suffix and epoch of the checkpoint to load; None in a folder without any.
 
-    Without numbered checkpoints "latest" means the newest best one: that is the case before the
-    first evaluation, and after a run that went on from its best model was stopped.
+    Without numbered checkpoints "latest" means the newest best one. This happens before the first
+    evaluation, and after stopping a run that continued from its best model.
 
     Raises:
         CheckpointError: If `best` is wanted and there is none.
@@ -85,7 +84,7 @@ def find_checkpoint(folder: Path, best: bool) -> tuple[str, int] | None:
         return None
     if best and not best_epochs:
         raise CheckpointError(
-            f"{folder} holds no best model ({COMMIT_KEY}_best<epoch>.pth), got only epoch "
+            f"{folder} has no best model ({COMMIT_KEY}_best<epoch>.pth), only epoch "
             f"{max(epochs)}; resume from it with --resume_training latest"
         )
     if best or not epochs:
@@ -94,7 +93,7 @@ def find_checkpoint(folder: Path, best: bool) -> tuple[str, int] | None:
 
 
 def _unwrapped(entry: Any) -> Any:
-    """The model inside ``DataParallel``, which is what the host saves."""
+    """Unwrap the model from ``DataParallel``, as the host does for saving."""
     wrappers = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
     return entry.module if isinstance(entry, wrappers) else entry
 
@@ -103,7 +102,7 @@ def save_state(entry: Any, path: Path) -> None:
     """Write one state dict, in the host's format.
 
     Raises:
-        OSError: If the disk is full or refuses it, which torch alone reports as a RuntimeError.
+        OSError: If writing fails; torch alone reports that as a RuntimeError.
     """
     with checked_write(path) as stream:
         torch.save(_unwrapped(entry).state_dict(), stream)
@@ -115,13 +114,13 @@ def write(
     writers: Mapping[str, Callable[[Path], object]],
     ends_of_records: Mapping[str, Mapping[str, int]] | None,
 ) -> None:
-    """Writes all files under temporary names, then commits them by renaming.
+    """Write all files under temporary names, then commit them by renaming.
 
     Args:
-        folder: Of the checkpoints; made if missing.
+        folder: Checkpoint folder; created if missing.
         suffix: Epoch, or "best" with an epoch.
-        writers: Name of a part to what writes its file; `COMMIT_KEY` is among them.
-        ends_of_records: Kept in the manifest for `ends_of_records`; None if not known.
+        writers: Function that writes the file of each part, by name, including `COMMIT_KEY`.
+        ends_of_records: Stored in the manifest for `ends_of_records`; None if unknown.
 
     Raises:
         CheckpointError: If a file cannot be written. Other checkpoints are untouched.
@@ -148,7 +147,7 @@ def write(
         with checked_write(_temporary(path)) as stream:
             stream.write((json.dumps(content, indent=2) + "\n").encode())
         flush_to_disk(_temporary(path))
-        # Only the untrained model is ever written twice; it is whole or absent as well.
+        # Only the untrained model is ever written twice; it is also complete or absent.
         for path in (commit, *companions):
             path.unlink(missing_ok=True)
         for path in order:
@@ -156,7 +155,7 @@ def write(
             placed.append(path)
         flush_to_disk(folder)
     except Exception as error:
-        # In reverse: if the commit itself was reached, it is taken back first.
+        # In reverse, so that a reached commit is undone first.
         for leftover in [*reversed(placed), *map(_temporary, order)]:
             with suppress(OSError):
                 leftover.unlink(missing_ok=True)
@@ -164,7 +163,7 @@ def write(
             raise
         raise CheckpointError(
             f"cannot write {path}: {error.strerror or error}. Expected free space and permission "
-            "to write. The previous checkpoint is untouched: fix this, then rerun the command with "
+            "to write. The previous checkpoint is intact: fix this, then rerun the command with "
             "--resume_training latest."
         ) from error
 
@@ -174,7 +173,7 @@ def _temporary(path: Path) -> Path:
 
 
 def finish_interrupted(folder: Path, suffix: str) -> None:
-    """Renames what a stopped run left under temporary names after committing a checkpoint."""
+    """Rename the temporary files of a committed checkpoint that an interrupted run left."""
     for temporary in folder.glob(f"{COMPANION_PREFIX}*_{suffix}.pth{TEMPORARY}"):
         target = temporary.with_name(temporary.name.removesuffix(TEMPORARY))
         if not target.exists():
@@ -182,7 +181,7 @@ def finish_interrupted(folder: Path, suffix: str) -> None:
 
 
 def delete(folder: Path, suffix: str, names: Iterable[str]) -> None:
-    """Removes a checkpoint in the reverse order of writing, the manifest last.
+    """Remove a checkpoint in reverse order of writing, the manifest last.
 
     Raises:
         CheckpointError: If a file cannot be removed.
@@ -206,7 +205,7 @@ def delete(folder: Path, suffix: str, names: Iterable[str]) -> None:
 
 
 def _listed_files(folder: Path, suffix: str) -> list[Path]:
-    """Files named by a manifest; none if it is missing or unreadable."""
+    """List the files of a manifest; none if it is missing or unreadable."""
     try:
         content = json.loads(_manifest_path(folder, suffix).read_text(encoding="utf-8"))
         return [folder / Path(name).name for name in content["sha256"]]
@@ -215,7 +214,7 @@ def _listed_files(folder: Path, suffix: str) -> list[Path]:
 
 
 def ends_of_records(folder: Path, suffix: str) -> dict[str, dict[str, int]] | None:
-    """What a checkpoint that was verified says of the records of iterations; None if nothing."""
+    """Read where the iteration records of a verified checkpoint end; None if unknown."""
     path = _manifest_path(folder, suffix)
     if not path.exists():
         return None
@@ -224,10 +223,10 @@ def ends_of_records(folder: Path, suffix: str) -> dict[str, dict[str, int]] | No
 
 
 def sweep(folder: Path, loaded: str) -> None:
-    """Removes what a stopped run left.
+    """Remove the leftovers of an interrupted run.
 
-    That is temporary files, files without the one that commits them, and predecessors of the
-    checkpoint that was just loaded. The untrained model stays, and so does what the host wrote.
+    These are temporary files, uncommitted files, and predecessors of the loaded checkpoint. The
+    untrained model and the host's files stay.
     """
     committed = committed_suffixes(folder)
     for path in folder.glob(f"*{TEMPORARY}"):
@@ -240,7 +239,7 @@ def sweep(folder: Path, loaded: str) -> None:
 
 
 def _precedes(suffix: str, other: str) -> bool:
-    """Whether a checkpoint is an earlier one of the same kind, other than the untrained model."""
+    """Whether a checkpoint is an earlier one of the same kind, excluding the untrained model."""
     if suffix.startswith("best") != other.startswith("best"):
         return False
     epoch, other_epoch = (int(s.removeprefix("best")) for s in (suffix, other))
@@ -251,23 +250,23 @@ def _remedy(suffix: str) -> str:
     if suffix.startswith("best"):
         return (
             "resume from the latest checkpoint instead (--resume_training latest), restore the "
-            "file from a copy, or start the experiment anew"
+            "file from a copy, or restart the experiment"
         )
     return (
         "resume from the best checkpoint instead (--resume_training best), restore the file from "
-        "a copy, or start the experiment anew"
+        "a copy, or restart the experiment"
     )
 
 
 def verify(folder: Path, suffix: str) -> None:
-    """Compares every file with the manifest, if there is one.
+    """Compare every file with the manifest, if there is one.
 
     Raises:
         CheckpointError: Naming the first file that is damaged or missing.
     """
     manifest = _manifest_path(folder, suffix)
     if not manifest.exists():
-        logger.info("%s has no manifest (written by the plain host); it is not verified", suffix)
+        logger.info("%s has no manifest (written by the plain host) and is not verified", suffix)
         return
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
@@ -292,10 +291,10 @@ def verify(folder: Path, suffix: str) -> None:
 
 
 def load_state(entry: Any, path: Path, device: torch.device) -> None:
-    """Loads one state dict into a model, optimizer, scheduler, loss or miner.
+    """Load one state dict into a model, optimizer, scheduler, loss or miner.
 
     Raises:
-        CheckpointError: If the file is missing or unreadable, or made by other parts.
+        CheckpointError: If the file is missing, unreadable or of another architecture.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -307,7 +306,7 @@ def load_state(entry: Any, path: Path, device: torch.device) -> None:
     except _UNREADABLE as error:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {type(error).__name__}: {_first_line(error)}; "
-            "restore the file from a copy or start the experiment anew"
+            "restore the file from a copy or restart the experiment"
         ) from error
     target = _unwrapped(entry)
     try:
@@ -316,8 +315,7 @@ def load_state(entry: Any, path: Path, device: torch.device) -> None:
         mismatch = _first_mismatch(target, state) or _first_line(error)
         raise CheckpointError(
             f"{path} does not fit {type(target).__name__}: {mismatch}; the checkpoint belongs to "
-            "another configuration: resume with the config of the saved experiment, or start a "
-            "new one"
+            "another config: resume with the config of the saved experiment, or start a new one"
         ) from error
 
 
@@ -326,7 +324,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _first_mismatch(target: Any, state: object) -> str | None:
-    """Describes the first entry in which a module and a state dict differ; None if unknown."""
+    """Describe the first entry in which a module and a state dict differ; None if unknown."""
     if not isinstance(target, torch.nn.Module) or not isinstance(state, Mapping):
         return None
     own = target.state_dict()

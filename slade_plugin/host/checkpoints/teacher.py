@@ -19,10 +19,10 @@ class Teacher:
 
     Args:
         experiment: Folder of a host experiment.
-        split_scheme: Name of the split scheme, the folder of the host inside it.
+        split_scheme: Name of the split scheme, a subfolder.
 
     Raises:
-        ExperimentError: If the experiment or its split scheme is missing or holds no best model.
+        ExperimentError: If the experiment or split scheme is missing or has no best model.
     """
 
     def __init__(self, experiment: Path, split_scheme: str) -> None:
@@ -35,7 +35,7 @@ class Teacher:
                 "trained host experiment (--teacher_experiment)."
             )
         if not self.model_folder.is_dir():
-            # With a model in it: the host makes the same folders for its logs over all schemes.
+            # Only folders with a model: the host makes similar ones for logs over all schemes.
             trunks = self.experiment.glob("*/saved_models/trunk_*.pth")
             found = sorted({p.parents[1].name for p in trunks})
             raise ExperimentError(
@@ -47,14 +47,14 @@ class Teacher:
         epoch = max((int(s[4:]) for s in suffixes if s.startswith("best")), default=0)
         if epoch == 0:
             raise ExperimentError(
-                f"{self.model_folder} holds no trained best model; expected trunk_best<epoch>.pth. "
+                f"{self.model_folder} has no trained best model; expected trunk_best<epoch>.pth. "
                 "Train the teacher first, or resume it."
             )
         self.suffix = f"best{epoch}"
         self.paths = {part: self.model_folder / f"{part}_{self.suffix}.pth" for part in _PARTS}
 
     def sha256(self) -> str:
-        """One hash over the files of the best model.
+        """Compute one hash over the files of the best model.
 
         Raises:
             CheckpointError: If a file is missing.
@@ -70,11 +70,11 @@ class Teacher:
         return digest.hexdigest()
 
     def load_into(self, models: Mapping[str, torch.nn.Module], device: Any) -> None:
-        """Copies the weights into models of the same architecture.
+        """Copy the weights into models of the same architecture.
 
         Args:
             models: Entries "trunk" and "embedder".
-            device: Where the tensors are mapped to.
+            device: Device of the tensors.
 
         Raises:
             CheckpointError: If a file is damaged or of another architecture.
@@ -90,6 +90,6 @@ class Teacher:
                 models[part].load_state_dict(state)
             except (RuntimeError, TypeError) as error:
                 raise CheckpointError(
-                    f"the teacher's {part} {self.paths[part]} is of another architecture than the "
+                    f"the teacher's {part} {self.paths[part]} differs in architecture from the "
                     f"student's: {error}. Teacher and student need the same config_models."
                 ) from error

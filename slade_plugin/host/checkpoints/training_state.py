@@ -1,11 +1,11 @@
-"""What the host leaves out of a checkpoint, so that a resumed run is the run without interruption.
+"""State that the host omits from checkpoints, so that a resumed run equals an uninterrupted one.
 
-The host saves weights, buffers, optimizers and schedulers. Here are the states of all generators,
-the rest of each sampler's pass over the data, and what samplers, losses and miners keep in plain
-attributes (the order of a sampler's classes, a loss's memory of earlier batches).
+The host saves weights, buffers, optimizers and schedulers. This adds the states of all generators,
+the rest of each sampler's pass over the data, and plain attributes of samplers, losses and miners
+(the order of a sampler's classes, a loss's memory of earlier batches).
 
-Exact with `dataloader_num_workers: 0` and equal numbers of torch threads: worker processes draw
-from generators of their own and fetch ahead.
+Exact with `dataloader_num_workers: 0` and equal numbers of torch threads: worker processes have
+their own generators and prefetch.
 """
 
 from typing import Any
@@ -25,14 +25,14 @@ _ARRAY = "numpy array"
 
 
 class TrainingState:
-    """State of a trainer beside its models, in the form in which the host's hooks save models.
+    """State of a trainer other than its models, in the form that the host's hooks save.
 
-    The generators are set when the first batch is drawn, not when the state is loaded: whatever
-    comes between, such as a data loader's iterator, was no part of the run that is gone on with.
+    The generators are set when the first batch is drawn, not when the state is loaded: steps in
+    between, such as creating a data loader's iterator, did not happen in the run being resumed.
 
     Args:
         trainer: A trainer of the host or ours; its samplers are replaced by `ResumableSampler`s.
-            A sampler without a length stays, and is begun anew when a run is resumed.
+            A sampler without a length stays and restarts when a run is resumed.
     """
 
     def __init__(self, trainer: Any) -> None:
@@ -58,11 +58,11 @@ class TrainingState:
             setattr(trainer, name, self._samplers[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as tensors and plain values.
+        """Return everything as tensors and plain values.
 
-        Of the attributes only those that training has changed: a config may have others when the
-        run is resumed. If a state was loaded and nothing drawn since, the generators are set first:
-        that is the untrained model, which the host saves again when a run begins with it.
+        Only attributes that training has changed are included: the config of a resumed run may
+        change others. If a state was loaded and nothing drawn since, the generators are set first:
+        this is the untrained model, which the host saves again when a run starts from it.
         """
         self.set_generators()
         attributes = {}
@@ -82,7 +82,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes a state over; parts that are of another class by now are left as they are."""
+        """Load a state; parts whose class has changed are ignored."""
         for name, sampler in self._samplers.items():
             if name in state["samplers"]:
                 sampler.load_state_dict(state["samplers"][name])
@@ -93,17 +93,17 @@ class TrainingState:
         self._generators = _restored(state["generators"])
 
     def set_generators(self) -> None:
-        """Sets the generators to the state that was loaded, once."""
+        """Set the generators to the loaded state, once."""
         if self._generators is not None:
             set_generator_states(self._generators)
             self._generators = None
 
 
 def _attributes(part: Any) -> dict[str, Any]:
-    """Copies of the attributes that are numbers, texts, tensors, arrays or lists of these.
+    """Copy the attributes that are numbers, strings, tensors, arrays or lists of these.
 
-    Parameters and buffers lie in dicts of a module and are not among them; whether it trains or
-    evaluates is the trainer's business.
+    This excludes parameters and buffers, which are in a module's dicts, and its training mode,
+    which the trainer sets.
     """
     found = {key: _plain(value) for key, value in vars(part).items() if key != "training"}
     return {key: value for key, value in found.items() if value is not _NOT_PLAIN}
@@ -113,7 +113,7 @@ _NOT_PLAIN = object()
 
 
 def _plain(value: Any) -> Any:
-    """A copy that `torch.load` reads without running code, or `_NOT_PLAIN`."""
+    """Copy into a form that `torch.load` reads without running code, or return `_NOT_PLAIN`."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, np.generic):
@@ -129,7 +129,7 @@ def _plain(value: Any) -> Any:
 
 
 def _restored(value: Any) -> Any:
-    """The inverse of `_plain`."""
+    """Invert `_plain`."""
     if isinstance(value, dict):
         if value.keys() == {_ARRAY}:
             return value[_ARRAY].cpu().numpy()

@@ -1,6 +1,6 @@
-"""The host's factories with their broken paths fixed, one class a file.
+"""The host's factories with their broken paths fixed, one class per file.
 
-For a config that works with the host's factory, each makes the same objects.
+For a config that works with the host's factory, each builds the same objects.
 """
 
 from slade_plugin.host.factories.slade_loss_factory import SladeLossFactory

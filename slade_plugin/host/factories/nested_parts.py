@@ -1,7 +1,7 @@
-"""Losses and miners from config entries, with whatever is named inside them.
+"""Build losses and miners from config entries, with nested parts.
 
-A loss may hold a miner and a miner a loss, so both are built here. Every error names the place in
-the config.
+A loss may contain a miner and a miner a loss, so both are built here. Every error names the place
+in the config.
 """
 
 import logging
@@ -27,7 +27,7 @@ CHOICES = {
 
 
 def build_loss(getter: Any, spec: object, num_classes: int | None, where: str) -> Any:
-    """Builds one loss.
+    """Build one loss.
 
     Args:
         getter: The host's ``PytorchGetter``.
@@ -50,7 +50,7 @@ def build_loss(getter: Any, spec: object, num_classes: int | None, where: str) -
         if num_classes is None:
             raise ConfigError(
                 f"{where}: {cls.__name__} needs num_classes, which is not known here; "
-                f"write num_classes below {cls.__name__}"
+                f"add num_classes below {cls.__name__}"
             )
         kwargs["num_classes"] = num_classes
         logger.info("%s: %s gets num_classes %d", where, cls.__name__, num_classes)
@@ -62,7 +62,7 @@ def build_loss(getter: Any, spec: object, num_classes: int | None, where: str) -
 
 
 def build_miner(getter: Any, spec: object, num_classes: int | None, where: str) -> Any:
-    """Builds one miner; arguments and errors as for `build_loss`."""
+    """Build one miner; arguments and errors as for `build_loss`."""
     cls, kwargs = lookup.resolve_checked(getter, "miner", spec, where)
     for name, build in {"loss": build_loss, "miner": build_miner}.items():
         if kwargs.get(name) is not None:
@@ -75,7 +75,7 @@ def build_miner(getter: Any, spec: object, num_classes: int | None, where: str) 
 
 
 def _build_nested(getter: Any, name: str, spec: object, where: str) -> Any:
-    """Builds a choice, distance, reducer, regularizer or weight initialization."""
+    """Build a nested choice, distance, reducer, regularizer or weight initialization."""
     if name == "weight_init_func":
         function, kwargs = lookup.resolve_checked(getter, name, spec, where)
         return TorchInitWrapper(function, **kwargs)
@@ -92,7 +92,7 @@ def _build_nested(getter: Any, name: str, spec: object, where: str) -> Any:
 def _build_multiple_losses(
     getter: Any, kwargs: dict[str, Any], num_classes: int | None, where: str
 ) -> None:
-    """Replaces the configs in ``losses`` by losses, and checks ``weights``."""
+    """Replace the configs in ``losses`` by losses, and check ``weights``."""
     specs = kwargs.get("losses")
     if not isinstance(specs, Mapping) or not specs:
         raise ConfigError(

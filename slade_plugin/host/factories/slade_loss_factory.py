@@ -1,10 +1,10 @@
-"""Losses from the config, with the host's two unreachable wrappers made reachable.
+"""Build losses from the config, including two wrappers that the host cannot build.
 
-Differs from powerful-benchmarker's ``LossFactory``: ``MultipleLosses`` and ``CrossBatchMemory``
-can be built (the number of classes reaches the inner losses; ``MultipleLosses`` gets its losses by
-name, since its list form adds up nothing and returns 0), choices such as ``pairwise_loss`` are
-built from their class, and every error names the place in the config instead of being an
-``AttributeError`` without text.
+Differs from powerful-benchmarker's ``LossFactory``: ``MultipleLosses`` and ``CrossBatchMemory`` can
+be built (the inner losses get the number of classes; ``MultipleLosses`` gets its losses by name,
+since its list form sums nothing and returns 0), choices such as ``pairwise_loss`` are built from
+their class, and errors name the place in the config instead of being an ``AttributeError`` without
+text.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ from slade_plugin.host.factories.nested_parts import build_loss
 
 
 class SladeLossFactory(LossFactory):
-    """Builds the entries of ``loss_funcs``; used as the factory ``loss``."""
+    """Build the entries of ``loss_funcs``; used as the factory ``loss``."""
 
     def key_specific_kwargs(self, key: str | None) -> dict[str, Any]:
-        """Tells each loss where it stands in the config, for error messages."""
+        """Return the loss's place in the config, for error messages."""
         return {} if key is None else {"where": f"loss_funcs.{key}"}
 
     def _create_general(

@@ -1,8 +1,8 @@
-"""Miners from the config.
+"""Build miners from the config.
 
-Differs from powerful-benchmarker's ``MinerFactory``: a miner that holds a loss
-(``MaximumLossMiner``) can be built, a miner's ``distance`` and thresholds can be given by name, and
-every error names the place in the config.
+Differs from powerful-benchmarker's ``MinerFactory``: a miner with a loss (``MaximumLossMiner``) can
+be built, a miner's ``distance`` and thresholds can be given by name, and errors name the place in
+the config.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ from slade_plugin.host.factories.nested_parts import build_miner
 
 
 class SladeMinerFactory(MinerFactory):
-    """Builds the entries of ``mining_funcs``; used as the factory ``miner``."""
+    """Build the entries of ``mining_funcs``; used as the factory ``miner``."""
 
     def key_specific_kwargs(self, key: str | None) -> dict[str, Any]:
-        """Tells each miner where it stands in the config, for error messages."""
+        """Return the miner's place in the config, for error messages."""
         return {} if key is None else {"where": f"mining_funcs.{key}"}
 
     def _create_general(

@@ -1,14 +1,14 @@
-"""Optimizers, learning-rate schedulers and gradient clippers from the config.
+"""Build optimizers, learning-rate schedulers and gradient clippers from the config.
 
 Differs from powerful-benchmarker's ``OptimizerFactory``:
 
 - schedulers work: their keys are ``<model or loss>_scheduler_by_epoch`` (``_by_iteration``,
-  ``_by_plateau``), as the trainer demands, and the config is left whole, so that the second split
-  scheme gets its schedulers too;
-- a scheduler that takes ``num_epochs`` is told how long the training is;
-- ``clip_grad_norm`` works: the clipper holds a list of parameters, not a spent generator;
+  ``_by_plateau``), as the trainer requires, and the config is not modified, so the second split
+  scheme also gets its schedulers;
+- a scheduler with an argument ``num_epochs`` gets the length of the training;
+- ``clip_grad_norm`` works: the clipper keeps a list of parameters, not an exhausted generator;
 - a loss with trainable parameters must have an optimizer, or it would silently never be trained;
-- every error names the place in the config.
+- errors name the place in the config.
 """
 
 import copy
@@ -35,7 +35,7 @@ ParameterSources = Sequence[Mapping[str, torch.nn.Module]]
 
 
 class SladeOptimizerFactory(OptimizerFactory):
-    """Builds the entries of ``optimizers``; used as the factory ``optimizer``."""
+    """Build the entries of ``optimizers``; used as the factory ``optimizer``."""
 
     def create(
         self,
@@ -45,10 +45,10 @@ class SladeOptimizerFactory(OptimizerFactory):
         kwargs: Mapping[str, Any] | None = None,
         per_name_kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Checks that keys and modules match, then builds every entry as the host does.
+        """Check that keys and modules match, then build every entry as the host does.
 
         Returns:
-            Dicts of optimizers, schedulers and gradient clippers, keyed as the trainer demands.
+            Dicts of optimizers, schedulers and gradient clippers, keyed as the trainer requires.
 
         Raises:
             ConfigError: If a key matches no model or loss, or a loss with trainable parameters
@@ -69,7 +69,7 @@ class SladeOptimizerFactory(OptimizerFactory):
         name = k.removesuffix(OPTIMIZER_SUFFIX)
         module = next(source[name] for source in param_sources if name in source)
         if not isinstance(optimizer_type, Mapping):
-            # For the error text: it says what an entry looks like.
+            # Raises an error that shows the form of an entry.
             lookup.resolve(self.getter, "optimizer", optimizer_type, where)
         spec = copy.deepcopy(dict(optimizer_type))
         schedulers = {key: spec.pop(key, None) for key in SCHEDULER_KEYS}
@@ -101,7 +101,7 @@ class SladeOptimizerFactory(OptimizerFactory):
     def format_named_specs_output(
         self, named_specs_output: Mapping[str, Mapping[str, Any]]
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Sorts what was built into optimizers, schedulers and gradient clippers."""
+        """Group the built objects into optimizers, schedulers and gradient clippers."""
         optimizers: dict[str, Any] = {}
         lr_schedulers: dict[str, Any] = {}
         gradient_clippers: dict[str, Any] = {}
@@ -114,7 +114,7 @@ class SladeOptimizerFactory(OptimizerFactory):
     def _checked_scheduler(
         self, spec: object, where: str, num_epochs: int | None
     ) -> dict[str, dict[str, Any]]:
-        """Refuses what cannot be built; adds the length of the training where it is asked for."""
+        """Reject an invalid scheduler; add the training length if the scheduler takes it."""
         cls, arguments = lookup.resolve(self.getter, "lr_scheduler", spec, where)
         lookup.check_arguments(cls, arguments, where, provided=("optimizer", NUM_EPOCHS))
         lookup.check_numbers(arguments, f"{where}.{cls.__name__}")
@@ -131,14 +131,14 @@ class SladeOptimizerFactory(OptimizerFactory):
 def check_optimizer_keys(
     named_specs: Mapping[str, object], param_sources: ParameterSources
 ) -> None:
-    """Refuses optimizers without a module and losses without an optimizer.
+    """Reject optimizers without a module and losses without an optimizer.
 
-    A model without optimizer is allowed, since a frozen trunk is a choice; a loss whose parameters
-    are never updated is not, since nothing else in the host would tell.
+    A model without an optimizer is allowed, since a trunk may be frozen. A loss whose parameters
+    are never updated is not, since the host would not report it.
 
     Args:
         named_specs: The entries of ``optimizers``, ``<name>_optimizer: {...}``.
-        param_sources: The trainer's models first, then its losses.
+        param_sources: The trainer's models, then its losses.
 
     Raises:
         ConfigError: Naming the entry to change, or the one to add.
@@ -176,7 +176,7 @@ def check_optimizer_keys(
 def _gradient_clipper(
     parameters: Sequence[torch.nn.Parameter], max_norm: object, where: str
 ) -> Callable[[], torch.Tensor]:
-    """Makes a function that scales the gradients in place to a total norm of at most `max_norm`."""
+    """Create a function that clips the gradients in place to a total norm of `max_norm`."""
     if isinstance(max_norm, bool) or not isinstance(max_norm, int | float) or not max_norm > 0:
         lookup.check_numbers({CLIP_KEY: max_norm}, where.removesuffix(f".{CLIP_KEY}"))
         raise ConfigError(f"{where} is {max_norm!r}, expected a number > 0")
@@ -189,7 +189,7 @@ def _gradient_clipper(
 
 
 def _warn_about_plateau(spec: Mapping[str, Any], where: str) -> None:
-    """Warns if a plateau scheduler would lower the learning rate while accuracy rises."""
+    """Warn if a plateau scheduler would reduce the learning rate while accuracy rises."""
     for name, arguments in spec.items():
         if name == "ReduceLROnPlateau" and (arguments or {}).get("mode", "min") != "max":
             logger.warning(

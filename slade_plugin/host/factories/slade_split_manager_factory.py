@@ -1,4 +1,4 @@
-"""Builds the host's split manager, unchanged, and puts the unlabeled pool beside it."""
+"""Build the host's split manager, unchanged, and add the unlabeled pool."""
 
 import copy
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
 
 
 class SladeSplitManagerFactory(SplitManagerFactory):
-    """The host's factory, with the pool's class and parameters besides."""
+    """The host's factory plus the pool's class and parameters."""
 
     def _create_general(
         self,
@@ -30,13 +30,13 @@ class SladeSplitManagerFactory(SplitManagerFactory):
             labeled = super()._create_general(
                 split_manager_type, dataset, original_dataset_params, transforms, dataset_root
             )
-        except ValueError as error:  # sklearn's, of the host's folds
+        except ValueError as error:  # from sklearn, for the host's folds
             if "number of splits" not in str(error):
                 raise
             raise ConfigError(
-                f"the labeled data cannot be split: {error} Samples are the classes that are not "
-                "test, splits the folds; expected at least two classes a fold. Give more classes, "
-                "or --split_manager~APPLY~2 {num_training_partitions: 2} (config_dataset)."
+                f"cannot split the labeled data: {error} Samples here are the non-test classes, "
+                "splits the folds; expected at least two classes per fold. Add classes, or give "
+                "--split_manager~APPLY~2 {num_training_partitions: 2} (config_dataset)."
             ) from error
         if unlabeled_dataset is None:
             return labeled

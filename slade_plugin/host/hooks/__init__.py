@@ -1,4 +1,4 @@
-"""Hooks: what happens around the trainer's iterations and epochs, on the host's base class."""
+"""Hooks around the trainer's iterations and epochs, on the host's base class."""
 
 from slade_plugin.host.hooks.checkpointed_hook_container import CheckpointedHookContainer
 

@@ -1,14 +1,14 @@
-"""Records, evaluation and checkpoints of a run, safe against being stopped at any moment.
+"""Records, evaluation and checkpoints of a run that may be interrupted at any moment.
 
-The host's ``HookContainer`` writes records first and then file after file, so a run that is
-stopped in between leaves half a checkpoint and records of an epoch without one. Here:
+The host's ``HookContainer`` writes records first and then file after file, so an interrupted run
+leaves a partial checkpoint and records of an epoch without one. Here:
 
-- A checkpoint is whole or absent; see `slade_plugin.host.checkpoints.checkpoint_files`.
-- Loading checks the sums and refuses damaged, incomplete and foreign checkpoints by name.
-- Resuming removes the records of epochs and iterations after the one resumed, so that none counts
-  twice; see `slade_plugin.host.hooks.record_removal`.
-- With our runner `training_state_<suffix>.pth` holds what makes a resumed run exact; see
-  `host.checkpoints.training_state`. Without it a run is resumed as by the host, with a warning.
+- Checkpoints are complete or absent; see `slade_plugin.host.checkpoints.checkpoint_files`.
+- Loading verifies the sums and rejects damaged, incomplete and foreign checkpoints by name.
+- Resuming removes the records after the resumed epoch and iteration, so that none counts twice; see
+  `slade_plugin.host.hooks.record_removal`.
+- With our runner `training_state_<suffix>.pth` makes a resumed run exact; see
+  `host.checkpoints.training_state`. Without it a run resumes as in the host, with a warning.
 - The untrained model (epoch 0) is never the best one, unless `untrained_model_can_be_best`.
 """
 
@@ -40,7 +40,7 @@ UNTRAINED_TRUNK_EPOCH = -1
 
 
 class CheckpointedHookContainer(HookContainer):
-    """The host's hooks with checkpoints that are whole or absent.
+    """The host's hooks with checkpoints that are complete or absent.
 
     Args:
         record_keeper: The host's record keeper; None if nothing is recorded.
@@ -48,9 +48,9 @@ class CheckpointedHookContainer(HookContainer):
         primary_metric: The metric that chooses the best epoch.
         validation_split_name: The split on which it is measured.
         save_models: Whether checkpoints are written.
-        untrained_model_can_be_best: True is the host's behaviour: epoch 0 takes part in the choice
-            of the best epoch, and if it wins, no trained model is ever tested. False changes
-            numbers: the best epoch is then one after training began, also for patience.
+        untrained_model_can_be_best: True is the host's behavior: epoch 0 can be the best epoch, and
+            if it is, no trained model is ever tested. False changes numbers: the best epoch, also
+            for patience, is then at least 1.
 
     Raises:
         ConfigError: If `untrained_model_can_be_best` is not True or False.
@@ -65,7 +65,7 @@ class CheckpointedHookContainer(HookContainer):
         save_models: bool = True,
         untrained_model_can_be_best: bool = False,
     ) -> None:
-        """Keeps the settings; see the class."""
+        """Store the settings; see the class."""
         if not isinstance(untrained_model_can_be_best, bool):
             raise ConfigError(
                 "hook_container.CheckpointedHookContainer.untrained_model_can_be_best is "
@@ -79,9 +79,9 @@ class CheckpointedHookContainer(HookContainer):
             save_models=save_models,
         )
         self.untrained_model_can_be_best = untrained_model_can_be_best
-        # Name of the table with the accuracies that choose the best epoch; known with the tester.
+        # Table with the accuracies that determine the best epoch; known once there is a tester.
         self._validation_table: str | None = None
-        # Folder, suffix and epoch of a best model from which training goes on, until it has begun.
+        # Folder, suffix and epoch of a best model to continue from, until training begins.
         self._branch: tuple[Path, str, int] | None = None
 
     # ---- choosing the best epoch --------------------------------------------------------------
@@ -89,16 +89,16 @@ class CheckpointedHookContainer(HookContainer):
     def get_best_epoch_and_accuracy(
         self, tester: Any, split_name: str, ignore_epoch: tuple[int, ...] | None = None
     ) -> tuple[Any, Any]:
-        """Looks up the best epoch on record.
+        """Look up the best recorded epoch.
 
         Args:
             tester: The host's tester, which names the table.
-            split_name: Split to look at.
-            ignore_epoch: Epochs that do not take part; by default -1 (the untrained trunk alone)
-                and, unless `untrained_model_can_be_best`, 0.
+            split_name: Name of the split.
+            ignore_epoch: Excluded epochs; by default -1 (the untrained trunk alone) and, unless
+                `untrained_model_can_be_best`, 0.
 
         Returns:
-            Epoch and accuracy, or (None, 0) if no epoch takes part.
+            Epoch and accuracy, or (None, 0) without an eligible epoch.
         """
         if ignore_epoch is None:
             ignore_epoch = (UNTRAINED_TRUNK_EPOCH,)
@@ -112,7 +112,7 @@ class CheckpointedHookContainer(HookContainer):
     def end_of_epoch_hook(
         self, tester: Any, dataset_dict: Mapping[str, Any], *args: Any, **kwargs: Any
     ) -> Callable[[Any], bool]:
-        """Makes the host's hook, which evaluates and saves.
+        """Create the host's hook, which evaluates and saves.
 
         Raises:
             ConfigError: If the metric that chooses the best epoch is not computed.
@@ -130,10 +130,10 @@ class CheckpointedHookContainer(HookContainer):
         return hook
 
     def end_of_iteration_hook(self, trainer: Any) -> None:
-        """Records the iteration as the host does."""
+        """Record the iteration as the host does."""
         if self._branch is not None:
-            # Not earlier: an experiment that has reached its last epoch is resumed from its best
-            # model without being trained, and must keep its records.
+            # Not earlier: resuming a finished experiment from its best model trains nothing, so it
+            # must keep its records.
             folder, suffix, epoch = self._branch
             self._branch = None
             remove_records_after(self.record_keeper, epoch, files.ends_of_records(folder, suffix))
@@ -151,16 +151,16 @@ class CheckpointedHookContainer(HookContainer):
         curr_suffix: int | str,
         prev_suffix: int | str | None = None,
     ) -> None:
-        """Writes a checkpoint whole or not at all, then removes the previous one.
+        """Write a checkpoint atomically, then remove the previous one.
 
         Args:
-            trainer: Holder of the dicts named in `saveable_trainer_objects`.
-            model_folder: Folder of the checkpoints; made if missing.
+            trainer: Object with the dicts named in `saveable_trainer_objects`.
+            model_folder: Checkpoint folder; created if missing.
             curr_suffix: Epoch, or "best" with an epoch.
             prev_suffix: Checkpoint to remove afterwards.
 
         Raises:
-            CheckpointError: If a file cannot be written. The previous checkpoint is still whole.
+            CheckpointError: If a file cannot be written. The previous checkpoint stays intact.
         """
         if not self.do_save_models:
             return
@@ -181,16 +181,16 @@ class CheckpointedHookContainer(HookContainer):
         device: torch.device | None = None,
         best: bool = False,
     ) -> int:
-        """Restores everything the trainer holds, if there is a checkpoint, and tidies up.
+        """Restore the trainer's whole state from a checkpoint, if any, and clean up.
 
-        A run that was stopped before its first evaluation goes on from the untrained model it had
-        saved (``best0``), not from a new one as in the host.
+        A run that stopped before its first evaluation continues from its saved untrained model
+        (``best0``), not from a new one as in the host.
 
         Args:
-            trainer: Holder of the dicts named in `saveable_trainer_objects`.
-            model_folder: Folder of the checkpoints.
-            device: Where tensors go; by default the GPU if there is one.
-            best: Whether to go on from the best model instead of the latest.
+            trainer: Object with the dicts named in `saveable_trainer_objects`.
+            model_folder: Checkpoint folder.
+            device: Device of the tensors; the GPU by default, if there is one.
+            best: Whether to continue from the best model instead of the latest.
 
         Returns:
             The epoch to train next; 1 if there is no checkpoint.
@@ -215,13 +215,13 @@ class CheckpointedHookContainer(HookContainer):
     def _load_and_tidy_up(
         self, entries: Mapping[str, Any], folder: Path, device: torch.device, best: bool
     ) -> int | None:
-        """Loads one checkpoint; returns its epoch, or None if there is none."""
+        """Load one checkpoint and return its epoch, or None if there is none."""
         for suffix in files.committed_suffixes(folder):
             files.finish_interrupted(folder, suffix)
         self._repair_best(folder, list(entries))
         found = files.find_checkpoint(folder, best)
         if found is None:
-            # The split scheme begins anew.
+            # The split scheme starts from scratch.
             remove_records_after(self.record_keeper, UNTRAINED_TRUNK_EPOCH - 1, {})
             return None
         suffix, epoch = found
@@ -230,7 +230,7 @@ class CheckpointedHookContainer(HookContainer):
             path = files.path_of(folder, name, suffix)
             if name == TRAINING_STATE and not path.is_file():
                 logger.warning(
-                    "%s holds no %s (it is of the host or of an older version): training goes on, "
+                    "%s has no %s (from the host or an older version): training continues, "
                     "but with other batches than without the interruption", folder, path.name,
                 )  # fmt: skip
                 continue
@@ -244,28 +244,28 @@ class CheckpointedHookContainer(HookContainer):
         return epoch
 
     def _entries(self, trainer: Any) -> dict[str, Any]:
-        """Everything that is saved, by file name; in the trainer's order."""
+        """Collect everything to save by file name, in the trainer's order."""
         entries: dict[str, Any] = {}
         for group in self.saveable_trainer_objects:
             for name, entry in (getattr(trainer, group, None) or {}).items():
                 if name in entries:
                     raise CheckpointError(
-                        f"{group}.{name} has the name of another part of the trainer, and both "
-                        f"would be saved to one file; expected another name than {name!r}. Rename "
-                        "it in the config."
+                        f"{group}.{name} has the same name as another part of the trainer, so "
+                        f"both would be saved to one file; expected a name other than {name!r}. "
+                        "Rename it in the config."
                     )
                 entries[name] = entry
-        if getattr(trainer, TRAINING_STATE, None) is not None:  # as our runner makes it
+        if getattr(trainer, TRAINING_STATE, None) is not None:  # added by our runner
             entries[TRAINING_STATE] = getattr(trainer, TRAINING_STATE)
         if COMMIT_KEY not in entries:
             raise CheckpointError(
-                f"the trainer has no model named {COMMIT_KEY!r}, got {', '.join(entries)}; "
+                f"the trainer has no model named {COMMIT_KEY!r}, only {', '.join(entries)}; "
                 "expected one, since its file marks a checkpoint as complete (config_models)"
             )
         return entries
 
     def _repair_best(self, folder: Path, names: Sequence[str]) -> None:
-        """Makes the best model that was due when the run was stopped after saving the latest."""
+        """Create the best model that was due if the run stopped right after saving the latest."""
         epoch = max(files.numbered_epochs(folder), default=UNTRAINED_EPOCH)
         suffix = f"best{epoch}"
         if epoch == UNTRAINED_EPOCH or suffix in files.committed_suffixes(folder):
@@ -278,9 +278,9 @@ class CheckpointedHookContainer(HookContainer):
         try:
             files.verify(folder, str(epoch))
         except CheckpointError as error:
-            logger.warning("%s is not made: %s", suffix, error)
+            logger.warning("cannot create %s: %s", suffix, error)
             return
-        logger.info("Epoch %d was the best one on record; making %s from it", epoch, suffix)
+        logger.info("Epoch %d was the best one recorded; creating %s from it", epoch, suffix)
         writers = {name: partial(shutil.copyfile, source) for name, source in sources.items()}
         files.write(folder, suffix, writers, files.ends_of_records(folder, str(epoch)))
         for other in files.committed_suffixes(folder):

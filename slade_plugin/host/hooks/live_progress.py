@@ -1,4 +1,4 @@
-"""Lets a trainer of the host say how far it is."""
+"""Report the progress of a trainer of the host."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ _TITLES = {"mean_average_precision_at_r": "MAP@R", "r_precision": "RP", "precisi
 
 
 def report_progress(trainer: Any, parser: Any, num_epochs: Callable[[], int]) -> None:
-    """Puts reports behind a trainer's hooks.
+    """Add progress reports to a trainer's hooks.
 
     Args:
         trainer: A trainer of the host or ours; its hooks are replaced.
         parser: The API parser that made it, which knows split schemes, hooks and tester.
-        num_epochs: Gives the number of epochs of the current split scheme.
+        num_epochs: Returns the number of epochs of the current split scheme.
     """
     after_step, after_epoch = trainer.end_of_iteration_hook, trainer.end_of_epoch_hook
     loss, accuracy = 0.0, ""
@@ -40,18 +40,18 @@ def report_progress(trainer: Any, parser: Any, num_epochs: Callable[[], int]) ->
 
     def end_of_epoch_hook(trainer: Any) -> Any:
         nonlocal accuracy
-        goes_on = after_epoch(trainer)
+        continues = after_epoch(trainer)
         if trainer.epoch % parser.args.save_interval == 0:
             accuracy = describe_accuracy(parser.hooks, parser.tester)
         current().epoch(position(trainer.iterations_per_epoch), loss, accuracy)
-        return goes_on
+        return continues
 
     trainer.end_of_iteration_hook = end_of_iteration_hook
     trainer.end_of_epoch_hook = end_of_epoch_hook
 
 
 def describe_accuracy(hooks: Any, tester: Any) -> str:
-    """The last and the best accuracy that chooses the best epoch; empty without hooks of the host.
+    """Format the last and the best primary metric; empty without hooks of the host.
 
     Args:
         hooks: The host's hooks, after an evaluation.

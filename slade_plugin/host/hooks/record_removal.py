@@ -1,7 +1,7 @@
-"""Records that were written after a checkpoint, which a resumed run would write a second time.
+"""Remove records written after a checkpoint, which a resumed run would write again.
 
-The host writes a record as soon as it has one and a checkpoint later. Tables and CSV files of
-epochs have a column ``epoch``; those of iterations have none, so a checkpoint notes where they end.
+The host writes records immediately and checkpoints later. Tables and CSV files of epochs have a
+column ``epoch``; those of iterations do not, so each checkpoint stores where they end.
 """
 
 import csv
@@ -17,16 +17,16 @@ from slade_plugin.base.files import atomic_write
 def remove_records_after(
     record_keeper: Any, epoch: int, ends: Mapping[str, Mapping[str, int]] | None
 ) -> None:
-    """Removes records that were written after a checkpoint.
+    """Remove records written after a checkpoint.
 
-    Tables and files with a column ``epoch`` lose later epochs, those of iterations what lies
-    behind the given ends. Only in the run's own database and CSV files: in a global database the
-    rows of several splits cannot be told apart.
+    Removes later epochs from tables and files with a column ``epoch``, and iterations after the
+    given ends. Applies only to the run's own database and CSV files: a global database does not
+    distinguish the rows of several splits.
 
     Args:
         record_keeper: The host's record keeper, or None if nothing is recorded.
         epoch: The last epoch to keep.
-        ends: What `find_ends_of_records` found at the checkpoint; None leaves iterations alone.
+        ends: Output of `find_ends_of_records` at the checkpoint; None keeps all iterations.
     """
     database = own_database(record_keeper)
     if database is None:
@@ -47,7 +47,7 @@ def remove_records_after(
 
 
 def find_ends_of_records(record_keeper: Any) -> dict[str, dict[str, int]]:
-    """The last row in the database and the size of the CSV file, by table of iterations."""
+    """Find the last database row and CSV size of each iteration table."""
     database = own_database(record_keeper)
     if database is None:
         return {}
@@ -61,13 +61,13 @@ def find_ends_of_records(record_keeper: Any) -> dict[str, dict[str, int]]:
 
 
 def own_database(record_keeper: Any) -> Any:
-    """The run's own database of records; None if nothing has been recorded."""
+    """Return the run's own record database; None if nothing has been recorded."""
     writer = getattr(record_keeper, "record_writer", None)
     return writer.local_db if writer and Path(writer.local_db.db_path).is_file() else None
 
 
 def tables_with(database: Any, column: str) -> list[str]:
-    """Tables of a record-keeper database that have a column."""
+    """List the tables of a record-keeper database that have a column."""
     rows = database.query("SELECT name FROM sqlite_master WHERE type='table'")
     tables = [row["name"] for row in rows if not row["name"].startswith("sqlite_")]
     return [
@@ -78,7 +78,7 @@ def tables_with(database: Any, column: str) -> list[str]:
 
 
 def _cut(path: Path, size: int) -> None:
-    """Cuts a file off behind its first bytes; without any it is removed."""
+    """Truncate a file to a size; remove it at size 0."""
     if size == 0:
         path.unlink(missing_ok=True)
     elif path.is_file() and path.stat().st_size > size:
@@ -86,10 +86,10 @@ def _cut(path: Path, size: int) -> None:
 
 
 def remove_csv_rows_after(path: Path, epoch: int) -> None:
-    """Rewrite one CSV file of records without the rows of later epochs, and without half a row.
+    """Rewrite one CSV file of records without rows of later epochs or a truncated last row.
 
     The host starts a new header line inside the file when columns change. A full disk or a killed
-    process leaves a last row without its end.
+    process truncates the last row.
     """
     with path.open(newline="", encoding="utf-8") as stream:
         text = stream.read()

@@ -1,4 +1,4 @@
-"""Schedulers of learning rates that know how long the training is."""
+"""Learning-rate schedulers that depend on the length of the training."""
 
 from slade_plugin.host.lr_schedulers.final_step_lr import FinalStepLR
 

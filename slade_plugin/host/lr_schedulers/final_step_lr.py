@@ -1,7 +1,7 @@
-"""A step decay whose one step is placed by the length of the training.
+"""Step decay with a single step, placed relative to the length of the training.
 
-Teacher, student and baseline differ in length, a baseline's follows from the others, and one
-milestone in epochs would be right for one of them only.
+Teacher, student and baseline differ in length, and the baseline's follows from the others, so a
+milestone in epochs would suit only one of them.
 """
 
 from torch.optim import Optimizer
@@ -11,20 +11,20 @@ from slade_plugin.base.errors import ConfigError
 
 
 class FinalStepLR(MultiStepLR):
-    """The rate times ``factor`` during the last ``share`` of the epochs; constant before.
+    """Multiply the rate by ``factor`` for the last ``share`` of the epochs; constant before.
+
+    A resumed training keeps its original step, even if it is extended.
 
     Args:
-        optimizer: whose rates it moves; given by the program.
-        num_epochs: length of the training, at least 1; given by the program (num_epochs_train).
-        share: in (0, 1): the epochs from ``num_epochs - round(share * num_epochs)`` on have the
-            lower rate, at least the last one where there is more than one.
-        factor: above 0 and below 1.
-        last_epoch: epochs done before; -1 for none.
-
-    A resumed training keeps the step it began with, also if it is made longer.
+        optimizer: Optimizer to schedule; given by the program.
+        num_epochs: Length of the training, >= 1; given by the program (num_epochs_train).
+        share: In (0, 1): epochs from ``num_epochs - round(share * num_epochs)`` on have the lower
+            rate; at least the last one if there are several.
+        factor: In (0, 1).
+        last_epoch: Number of finished epochs; -1 for none.
 
     Raises:
-        ConfigError: if a value is out of range.
+        ConfigError: If a value is out of range.
 
     Source: ours; step decay as in torch's ``MultiStepLR``.
     """
@@ -45,9 +45,9 @@ class FinalStepLR(MultiStepLR):
                 )
         if isinstance(num_epochs, bool) or not isinstance(num_epochs, int) or num_epochs < 1:
             raise ConfigError(
-                f"FinalStepLR: num_epochs is {num_epochs!r}; expected an integer >= 1. Where the "
-                "program does not give it (factories.optimizer is not SladeOptimizerFactory), "
-                "write it in config_optimizers."
+                f"FinalStepLR: num_epochs is {num_epochs!r}; expected an integer >= 1. If the "
+                "program does not set it (factories.optimizer is not SladeOptimizerFactory), "
+                "set it in config_optimizers."
             )
         first_low = num_epochs - max(1, round(share * num_epochs))
         milestones = [first_low] if first_low > 0 else []

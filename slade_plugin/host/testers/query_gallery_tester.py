@@ -1,4 +1,4 @@
-"""The host's evaluation, with queries that search a gallery where a split has both."""
+"""The host's evaluation, with queries searching a gallery if a split has both."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from slade_plugin.host.testers.slade_tester import SladeTester
 
 
 class QueryGalleryTester(SladeTester):
-    """`SladeTester`, which searches query images among gallery images only.
+    """`SladeTester` that searches for query images among gallery images only.
 
-    A split of both (`data.datasets.retrieval_roles`) is evaluated from query to gallery;
-    any other split, such as val, exactly as by the host. R of MAP@R and of R-precision is then the
-    number of gallery images of a query's class. NMI and AMI are those of the queries.
+    A split with both (`data.datasets.retrieval_roles`) is evaluated from query to gallery, any
+    other split, such as val, exactly as in the host. R of MAP@R and R-precision is then the number
+    of gallery images of a query's class. NMI and AMI are those of the queries.
 
     Args:
-        reference_set: "compared_to_self": both lie in the same split.
+        reference_set: "compared_to_self": both are in the same split.
         **kwargs: The host's.
 
     Raises:
@@ -30,17 +30,17 @@ class QueryGalleryTester(SladeTester):
         if reference_set != "compared_to_self":
             raise ConfigError(
                 f"tester: reference_set is {reference_set!r}; expected compared_to_self, since "
-                "queries and gallery lie in the same split (config_eval)."
+                "queries and gallery are in the same split (config_eval)."
             )
         self._masks: dict[str, tuple[np.ndarray, np.ndarray] | None] = {}
         self._same_source = True
 
     def description_suffixes(self, base_name: str) -> str:
-        """The host's record name with this class in it: such scores fit no other table."""
+        """Add this class to the host's record name, since its scores are not comparable."""
         return str(GlobalEmbeddingSpaceTester.description_suffixes(self, base_name))
 
     def test(self, dataset_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        """The host's, after a look at which images of each split are queries.
+        """Determine the queries of each split, then test as the host does.
 
         Raises:
             DataError: If a split mixes the roles.
@@ -51,7 +51,7 @@ class QueryGalleryTester(SladeTester):
     def set_reference_and_query(
         self, embeddings_and_labels: dict[str, tuple[np.ndarray, np.ndarray]], curr_split: str
     ) -> tuple[np.ndarray, ...]:
-        """Queries and references of a split.
+        """Select the queries and references of a split.
 
         Args:
             embeddings_and_labels: Split -> (N, D) embeddings and (N, levels) labels.
@@ -71,5 +71,5 @@ class QueryGalleryTester(SladeTester):
         return tuple(array[mask] for mask in masks for array in (embeddings, labels))
 
     def embeddings_come_from_same_source(self, embeddings_and_labels: Any) -> bool:
-        """Whether a query would find itself among the references of the current split."""
+        """Whether the current split's references include the queries themselves."""
         return self._same_source

@@ -1,7 +1,7 @@
-"""The host's evaluation, and the same forward pass for a pool that has no labels.
+"""The host's evaluation, and the same forward pass for an unlabeled pool.
 
-Metrics, selection of queries and references and record names are the host's own code: a record of
-this tester stands in the same table as one of ``GlobalEmbeddingSpaceTester``.
+Metrics, selection of queries and references, and record names are the host's own code, so its
+records share a table with those of ``GlobalEmbeddingSpaceTester``.
 """
 
 from pathlib import Path
@@ -19,37 +19,37 @@ from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE
 
 
 class SladeTester(GlobalEmbeddingSpaceTester):
-    """`GlobalEmbeddingSpaceTester`, which also writes a pool's embeddings to disk."""
+    """`GlobalEmbeddingSpaceTester` that also writes a pool's embeddings to disk."""
 
     def description_suffixes(self, base_name: str) -> str:
-        """The host's record name, so that students and baselines share one table."""
+        """Return the host's record name, so that students and baselines share one table."""
         name = super().description_suffixes(base_name)
         return name.replace(type(self).__name__, GlobalEmbeddingSpaceTester.__name__)
 
     def embed_pool(
         self, pool: Any, trunk: torch.nn.Module, embedder: torch.nn.Module, path: Path
     ) -> np.ndarray:
-        """Embeds a pool exactly as images are embedded for evaluation, into an array on disk.
+        """Embed a pool exactly as for evaluation, into an array on disk.
 
-        Memory stays bounded by one batch. Models are set to eval mode; no gradient flows.
+        Memory use is bounded by one batch. Models are set to eval mode; no gradient flows.
 
         Args:
-            pool: N items that are dicts with an entry "data"; the eval transform is the pool's.
+            pool: N dicts with an entry "data", after the eval transform.
             trunk: Maps images (B, C, H, W) to features.
             embedder: Maps features to embeddings (B, D).
             path: File to write (a .npy array, memory-mapped).
 
         Returns:
-            (N, D) float32, unit length if the tester normalises embeddings; memory-mapped.
+            (N, D) float32, unit length if the tester normalizes embeddings; memory-mapped.
 
         Raises:
-            ConfigError: If the tester is set to PCA, which needs all embeddings at once.
+            ConfigError: If the tester uses PCA, which needs all embeddings at once.
             DataError: If an embedding is not finite or the number of images is wrong.
         """
         if self.pca:
             raise ConfigError(
-                f"tester: pca is {self.pca}, but pseudo labels come from the embeddings as they "
-                "are; set pca: null in config_eval."
+                f"tester: pca is {self.pca}, but pseudo labels need the unreduced embeddings; "
+                "set pca: null in config_eval."
             )
         trunk.eval()
         embedder.eval()
@@ -62,7 +62,7 @@ class SladeTester(GlobalEmbeddingSpaceTester):
             for batch in tqdm.tqdm(loader, "embedding the pool", disable=None, leave=False):
                 output = self.get_embeddings_for_eval(trunk, embedder, batch[IMAGE])
                 embeddings = output.float().cpu().numpy()
-                # First, since normalize itself meets NaN with a ValueError.
+                # First, since normalize raises a ValueError on NaN.
                 if not np.isfinite(embeddings).all():
                     raise DataError(
                         f"the teacher's embeddings of pool images {start} to "
@@ -78,6 +78,6 @@ class SladeTester(GlobalEmbeddingSpaceTester):
                 array[start : start + len(embeddings)] = embeddings
                 start += len(embeddings)
         if array is None or start != len(pool):
-            raise DataError(f"the pool gave {start} images; expected {len(pool)}, at least 1.")
+            raise DataError(f"the pool has {start} images; expected {len(pool)}, at least 1.")
         array.flush()
         return array

@@ -1,4 +1,4 @@
-"""Ways from the pool to pseudo labels."""
+"""Clusterers, which turn the pool into pseudo labels."""
 
 from slade_plugin.method.clusterers.clusterer import Clusterer, Clustering, UnlabeledPool
 from slade_plugin.method.clusterers.hdbscan import HDBSCAN

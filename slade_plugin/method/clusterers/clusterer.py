@@ -1,4 +1,4 @@
-"""What every clusterer is: a choice with settings that gives each image of the pool an id."""
+"""Base class of clusterers: a choice with settings that assigns a cluster id to each pool image."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -13,19 +13,19 @@ from slade_plugin.base.settings import Settings
 
 NOISE = -1
 
-# What is assumed where the number of clusters is not known yet.
-_IMAGES_PER_CLUSTER = 40  # ours: about what Glyphs has
-_FEWEST = 8  # ours: so many clusters stand in a batch of 32
+# Assumptions while the number of clusters is unknown.
+_IMAGES_PER_CLUSTER = 40  # ours: about as in Glyphs
+_FEWEST = 8  # ours: a batch of 32 has this many clusters
 _MOST = 400  # the poster's best k on NABirds (ablation 4)
 
 
 @dataclass(frozen=True)
 class UnlabeledPool:
-    """What a clusterer may use.
+    """Input of a clusterer.
 
     Attributes:
-        embed: Makes the embeddings; called once, and only if they are asked for.
-        true_labels: (N,) classes of the pool; None if unknown. For `TrueLabels` alone.
+        embed: Computes the embeddings; called once, and only if they are needed.
+        true_labels: (N,) classes of the pool; None if unknown. Only for `TrueLabels`.
         seed: Seed of the run.
     """
 
@@ -35,25 +35,25 @@ class UnlabeledPool:
 
     @cached_property
     def embeddings(self) -> np.ndarray:
-        """(N, D) float32 of the teacher; may be memory-mapped.
+        """The teacher's embeddings, (N, D) float32; may be memory-mapped.
 
         Raises:
             DataError: If a value is not finite.
         """
         embeddings = np.ascontiguousarray(self.embed(), dtype=np.float32)
         if not np.isfinite(embeddings).all():
-            raise DataError("an embedding of the pool is not finite; expected numbers.")
+            raise DataError("an embedding of the pool is not finite; expected finite numbers.")
         return embeddings
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """What a clusterer found.
+    """Result of a clusterer.
 
     Attributes:
-        cluster_ids: (N,) int, 0 to k - 1, or -1 for noise: an image of no cluster.
-        details: What a reader of the manifest should know besides, ready for JSON.
-        num_clusters: k, if some of the clusters may be empty; else the ids say it.
+        cluster_ids: (N,) int, 0 to k - 1, or -1 for noise: images in no cluster.
+        details: Further entries of the manifest, ready for JSON.
+        num_clusters: k, if some clusters may be empty; None to infer it from the ids.
     """
 
     cluster_ids: np.ndarray
@@ -61,10 +61,10 @@ class Clustering:
     num_clusters: int | None = None
 
     def manifest(self, clusterer: "Clusterer", pool_size: int) -> dict[str, Any]:
-        """Return the entries of the manifest that follow from the ids, and the details.
+        """Return the manifest entries that follow from the ids, and the details.
 
         Raises:
-            DataError: If the ids are not one integer >= -1 an image, or make fewer than two
+            DataError: If the ids are not one integer >= -1 per image, or form fewer than two
                 clusters.
         """
         ids, name = np.asarray(self.cluster_ids), type(clusterer).__name__
@@ -91,7 +91,7 @@ class Clustering:
 
 
 class Clusterer(Settings, ABC):
-    """A way from the pool to pseudo labels; subclasses are frozen dataclasses.
+    """Turns the pool into pseudo labels; subclasses are frozen dataclasses.
 
     Attributes:
         reads_embeddings: Whether it needs a teacher.
@@ -102,10 +102,10 @@ class Clusterer(Settings, ABC):
 
     @abstractmethod
     def cluster(self, pool: UnlabeledPool) -> Clustering:
-        """Give each image of the pool an id. Equal pool and settings give equal ids."""
+        """Assign a cluster id to each pool image. Equal pool and settings give equal ids."""
 
     def settings_for(self, pool_size: int, seed: int) -> dict[str, Any]:
-        """Return the settings as they are used on a pool, for its manifest.
+        """Return the settings as used on a pool, for its manifest.
 
         Args:
             pool_size: N, number of images.
@@ -114,7 +114,7 @@ class Clusterer(Settings, ABC):
         return self.settings()
 
     def check(self, pool_size: int, true_labels: np.ndarray | None) -> None:
-        """Check before any training that the pool can be clustered.
+        """Check, before training, that the pool can be clustered.
 
         Args:
             pool_size: N, number of images.
@@ -131,7 +131,7 @@ class Clusterer(Settings, ABC):
             )
 
     def stand_in(self, pool_size: int, true_labels: np.ndarray | None) -> np.ndarray:
-        """Return ids to try the parts of a student with, before there are any.
+        """Return stand-in ids to try a student's parts before clustering.
 
         Args:
             pool_size: N, number of images.
@@ -140,11 +140,11 @@ class Clusterer(Settings, ABC):
         return np.arange(pool_size) % usual_num_clusters(pool_size)
 
     def describe(self, pool_size: int) -> str:
-        """Return a few words for the terminal."""
+        """Return a short description for the terminal."""
         return f"clusters found by {type(self).__name__}"
 
 
 def usual_num_clusters(pool_size: int) -> int:
-    """Return k by the size of the pool: N / 40, from 8 to 400, but two images a cluster."""
+    """Return k for a pool size: N / 40, from 8 to 400, but at least two images per cluster."""
     wanted = min(max(pool_size // _IMAGES_PER_CLUSTER, _FEWEST), _MOST)
     return max(min(wanted, pool_size // 2), 2)

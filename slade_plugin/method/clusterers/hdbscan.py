@@ -1,4 +1,4 @@
-"""Density-based clustering, which finds the number of clusters and leaves outliers out.
+"""Density-based clustering, which finds the number of clusters and drops outliers.
 
 Campello, Moulavi, Sander, "Density-Based Clustering Based on Hierarchical Density Estimates"
 (PAKDD 2013), by scikit-learn. Not in the paper.
@@ -19,12 +19,13 @@ from slade_plugin.method.clusterers.clusterer import Clusterer, Clustering, Unla
 
 @dataclass(frozen=True)
 class HDBSCAN(Clusterer):
-    """scikit-learn's HDBSCAN on Euclidean distances; images of no cluster are noise.
+    """scikit-learn's HDBSCAN on Euclidean distances; images in no cluster are noise.
 
-    Not in the paper. Time grows with the square of the pool: a few ten thousand images at most.
+    Not in the paper. Time is quadratic in the pool size: use at most a few tens of thousands of
+    images.
     """
 
-    min_cluster_size: Annotated[int, Range(2)] = 5  # fewest images of a cluster
+    min_cluster_size: Annotated[int, Range(2)] = 5  # minimum images per cluster
     min_samples: Annotated[int | None, Range(1)] = None  # density; null: min_cluster_size
     cluster_selection_method: Literal["eom", "leaf"] = "eom"  # leaf: more and smaller clusters
 
@@ -41,7 +42,7 @@ class HDBSCAN(Clusterer):
         return Clustering(found.labels_.astype(np.int64), details)
 
     def check(self, pool_size: int, true_labels: np.ndarray | None) -> None:
-        """Check that the pool holds two clusters and the neighbors that the density asks for."""
+        """Check that the pool is large enough for two clusters and the density's neighbors."""
         super().check(pool_size, true_labels)
         for name, needed in {
             "min_cluster_size": 2 * self.min_cluster_size,
@@ -50,5 +51,5 @@ class HDBSCAN(Clusterer):
             if needed > pool_size:
                 raise ConfigError(
                     f"HDBSCAN: {name} is {getattr(self, name)}, which needs {needed} images, but "
-                    f"the unlabeled pool has {pool_size}; expected less. Set it in {self.place}."
+                    f"the unlabeled pool has {pool_size}; lower it. Set it in {self.place}."
                 )

@@ -1,7 +1,7 @@
 """k-means over the teacher's embeddings of the pool (poster, pseudo label generation; Sec. 3.2).
 
-faiss does the clustering, on a GPU if there is one. Seed, restarts, iterations and backend are
-recorded, since each of them changes the pseudo labels.
+Clustered by faiss, on a GPU if available. Seed, restarts, iterations and backend are recorded,
+since each affects the pseudo labels.
 """
 
 import time
@@ -30,9 +30,9 @@ class KMeans(Clusterer):
     Source: poster, pseudo label generation; ablation 4 varies k.
     """
 
-    num_clusters: Annotated[int | None, Range(2)] = 400  # k; null: by the size of the pool
+    num_clusters: Annotated[int | None, Range(2)] = 400  # k; null: from the pool size
     num_iterations: Annotated[int, Range(1)] = 50  # of Lloyd's algorithm, for each restart
-    num_restarts: Annotated[int, Range(1)] = 1  # the best of so many starts is kept
+    num_restarts: Annotated[int, Range(1)] = 1  # the best of this many starts is kept
     seed: Annotated[int | None, Range()] = None  # of the starts; null: the seed of the run
 
     def cluster(self, pool: UnlabeledPool) -> Clustering:
@@ -80,13 +80,13 @@ class KMeans(Clusterer):
         if self._k(pool_size) > pool_size:
             raise ConfigError(
                 f"KMeans: num_clusters is {self._k(pool_size)}, but the unlabeled pool has "
-                f"{pool_size} images; expected 2 to {pool_size}. Change it in config_general or by "
+                f"{pool_size} images; expected 2 to {pool_size}. Set it in config_general or with "
                 "--pseudo_labels {clusterer: {KMeans: {num_clusters: "
                 f"{usual_num_clusters(pool_size)}}}}}}}."
             )
 
     def stand_in(self, pool_size: int, true_labels: np.ndarray | None) -> np.ndarray:
-        """Return k clusters of about equal size."""
+        """Return k clusters of roughly equal size."""
         return np.arange(pool_size) % self._k(pool_size)
 
     def describe(self, pool_size: int) -> str:

@@ -1,7 +1,6 @@
-"""The pool's true labels in place of pseudo labels: the oracle student, a control.
+"""The pool's true labels as pseudo labels: the oracle student, a control.
 
-Not in the paper. What a student reaches with them is an upper bound on what better pseudo labels
-could bring.
+Not in the paper. The oracle's score is an upper bound on the gain from better pseudo labels.
 """
 
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from slade_plugin.method.clusterers.clusterer import Clusterer, Clustering, Unla
 
 @dataclass(frozen=True)
 class TrueLabels(Clusterer):
-    """The classes of the pool, with ids from 0 in the order of the classes. Not in the paper."""
+    """The pool's classes, as ids from 0 in class order. Not in the paper."""
 
     reads_embeddings: ClassVar[bool] = False
 
@@ -23,7 +22,7 @@ class TrueLabels(Clusterer):
         """Return the classes.
 
         Raises:
-            ConfigError: If the pool knows no classes.
+            ConfigError: If the pool has no labels.
             DataError: If a class is negative.
         """
         return Clustering(_class_ids(pool.true_labels))
@@ -34,11 +33,11 @@ class TrueLabels(Clusterer):
         _class_ids(true_labels)
 
     def stand_in(self, pool_size: int, true_labels: np.ndarray | None) -> np.ndarray:
-        """Return the classes, which are known already."""
+        """Return the classes, which are already known."""
         return _class_ids(true_labels)
 
     def describe(self, pool_size: int) -> str:
-        """Return what they are."""
+        """Return their description."""
         return "the true labels of the pool (oracle)"
 
 
@@ -52,6 +51,6 @@ def _class_ids(true_labels: np.ndarray | None) -> np.ndarray:
     if len(true_labels) and true_labels.min() < 0:
         raise DataError(
             f"a true label of the pool is {true_labels.min()}; expected classes >= 0. Label every "
-            "image of the pool, or take clusterer: {KMeans: {}} in pseudo_labels (config_general)."
+            "pool image, or use clusterer: {KMeans: {}} in pseudo_labels (config_general)."
         )
     return np.unique(true_labels, return_inverse=True)[1].astype(np.int64)

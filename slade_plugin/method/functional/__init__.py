@@ -1,6 +1,6 @@
-"""The equations of SLADE: tensors in, tensors out, torch only.
+"""Equations of SLADE as pure functions of tensors; torch only.
 
-Nothing here knows the host, so the mathematics can be tested and used without it.
+Nothing here depends on the host, so the math can be tested and used without it.
 """
 
 from slade_plugin.method.functional.basis_cross_entropy import basis_cross_entropy

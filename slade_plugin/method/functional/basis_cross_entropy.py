@@ -1,8 +1,8 @@
-"""The cross entropy L_CE of the basis responses.
+"""Cross entropy L_CE of the basis responses.
 
 SLADE (arXiv 2011.10269), Eq. 3: the softmax cross entropy of ``W_a f`` on D^l, a linear classifier
-without bias whose weight is the basis. No public source states a scale of the logits, so it is an
-argument; the length of f is the business of ``basis_responses``.
+without bias whose weight is the basis. No public source states a logit scale, so it is an argument;
+``basis_responses`` handles the normalization of f.
 """
 
 from torch import Tensor
@@ -12,18 +12,18 @@ from slade_plugin.base.errors import ShapeError
 
 
 def basis_cross_entropy(responses: Tensor, labels: Tensor, logit_scale: float = 1.0) -> Tensor:
-    """``-log softmax(logit_scale * r)`` at the true class, mean over the rows.
+    """Compute the mean of ``-log softmax(logit_scale * r)`` at the true class.
 
-    Gradients flow to ``responses``; those of a row add up to zero.
+    Gradients flow to ``responses``; each row's sum to zero.
 
     Args:
         responses: (N, c), r = W_a f, float32 or wider.
         labels: (N,) integers from 0 to c - 1, the true classes.
-        logit_scale: > 0; the larger, the harder the softmax.
+        logit_scale: > 0; larger values sharpen the softmax.
 
     Returns:
-        A scalar >= 0: log c where all responses are equal, towards 0 the more the true class stands
-        out. A mean over no rows is 0, with a zero gradient.
+        A scalar >= 0: log c if all responses are equal, toward 0 the more the true class stands
+        out. Zero with zero gradient if there are no rows.
 
     Raises:
         ShapeError: if the shapes are not (N, c) and (N,).

@@ -1,10 +1,10 @@
-"""Responses of the feature basis and the similarity of two images through it.
+"""Responses of the feature basis, and the similarity of images in that basis.
 
 SLADE (arXiv 2011.10269), Sec. 3.3 and Eq. 4: ``r = W_a f`` and ``s(i, j) = cos(r_i, r_j)``.
 
-Differs from the paper: an optional common vector is subtracted from the responses before the
-cosine. All responses share a large common direction, which makes every cosine large and drowns
-the difference between two classes. Off unless asked for.
+Differs from the paper: optionally, a common vector is subtracted from the responses before the
+cosine. All responses share a large common direction, which makes every cosine large and hides the
+difference between classes. Off by default.
 """
 
 import torch
@@ -16,14 +16,14 @@ from slade_plugin.method.functional.precision import at_least_float32
 
 
 def basis_responses(embeddings: Tensor, basis: Tensor, normalize: bool = True) -> Tensor:
-    """Project embeddings on the basis vectors: ``r = W_a f / |f|``, or ``r = W_a f``.
+    """Project embeddings onto the basis vectors: ``r = W_a f / |f|``, or ``r = W_a f``.
 
     Computed in float32 or wider, outside autocast. Gradients flow to both arguments.
 
     Args:
         embeddings: (N, D), any length.
-        basis: (c, D), the basis vectors W_a as rows, used as they are.
-        normalize: whether embeddings are brought to unit length first; a zero row stays zero.
+        basis: (c, D), the basis vectors W_a as rows, not normalized.
+        normalize: whether to scale embeddings to unit length first; a zero row stays zero.
 
     Returns:
         (N, c) responses; larger = closer to that basis vector. Also the bias-free class logits.
@@ -48,7 +48,7 @@ def basis_responses(embeddings: Tensor, basis: Tensor, normalize: bool = True) -
 
 
 def pairwise_cosine(responses: Tensor, center: Tensor | None = None) -> Tensor:
-    """Cosine of every two responses, ``s(i, j) = cos(r_i - center, r_j - center)``.
+    """Compute pairwise cosines of responses, ``s(i, j) = cos(r_i - center, r_j - center)``.
 
     Computed in float32 or wider, outside autocast. Gradients flow to ``responses`` only.
 
@@ -57,13 +57,13 @@ def pairwise_cosine(responses: Tensor, center: Tensor | None = None) -> Tensor:
         center: (c,) subtracted from each response first, detached; None subtracts nothing.
 
     Returns:
-        (N, N) in [-1, 1] up to rounding; larger = closer. Zero where a (centred) response is
+        (N, N) in [-1, 1] up to rounding; larger = closer. Zero where a (centered) response is
         the zero vector, NaN in the rows and columns of a NaN response.
 
     Raises:
-        ShapeError: if ``responses`` is not 2-dimensional or ``center`` has not c entries.
+        ShapeError: if ``responses`` is not 2-dimensional or ``center`` does not have c entries.
 
-    Source: SLADE, Eq. 4; the centring is ours.
+    Source: SLADE, Eq. 4; the centering is ours.
     """
     if responses.dim() != 2:
         raise ShapeError(f"responses have shape {tuple(responses.shape)}; expected (N, c).")

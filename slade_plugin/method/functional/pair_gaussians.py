@@ -1,12 +1,12 @@
-"""Mean and variance of the similarities of positive and of negative pairs.
+"""Mean and variance of the similarities of positive and negative pairs.
 
-SLADE (arXiv 2011.10269), Sec. 3.3: the similarities of the pairs of D^u are described by two
-Gaussians, one for equal and one for different pseudo labels, which are global: exponential
-moving averages over the batches (Eq. 6).
+SLADE (arXiv 2011.10269), Sec. 3.3: two Gaussians describe the similarities of the pairs of D^u, one
+for equal and one for different pseudo labels. They are global: exponential moving averages over
+the batches (Eq. 6).
 
-Differs from the paper: taken literally, Eq. 6 damps the gradient of the batch by 1 - beta (0.01
-with the paper's beta). The default here takes the value from the moving average and the gradient
-from the batch at full strength; the literal reading stays as gradient mode "running".
+Differs from the paper: taken literally, Eq. 6 scales the batch's gradient by 1 - beta (0.01 with
+the paper's beta). By default the value is the moving average and the gradient is the batch's at
+full strength; gradient mode "running" is the literal reading.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ GRADIENT_MODES = ("batch", "running")
 
 
 class Moments(NamedTuple):
-    """Mean and population variance, each a scalar tensor with gradient."""
+    """Mean and population variance, scalar tensors with gradient."""
 
     mean: Tensor
     variance: Tensor
@@ -35,16 +35,16 @@ class PairMoments(NamedTuple):
 
 
 def pair_moments(similarity: Tensor, labels: Tensor) -> PairMoments:
-    """Mean and variance of the similarities over unordered pairs i < j, by equal label or not.
+    """Compute mean and variance of the similarities of positive and of negative pairs i < j.
 
     Gradients flow to ``similarity``. The diagonal and the lower triangle are not read.
 
     Args:
-        similarity: (N, N), larger = closer; half precision is widened to float32.
-        labels: (N,), a pair is positive where they are equal.
+        similarity: (N, N), larger = closer; half precision is converted to float32.
+        labels: (N,), a pair is positive if they are equal.
 
     Returns:
-        The population variance (divided by the number of pairs, so 0 for a single one).
+        Means and population variances (divided by the number of pairs, so 0 for a single pair).
 
     Raises:
         ShapeError: if the shapes are not (N, N) and (N,).
@@ -55,7 +55,7 @@ def pair_moments(similarity: Tensor, labels: Tensor) -> PairMoments:
 
 
 def similarities_by_label(similarity: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The similarities of the unordered pairs i < j: those of equal labels, then the others.
+    """Split the similarities of the unordered pairs i < j: equal labels, then the others.
 
     Args:
         similarity: (N, N), larger = closer. Gradients flow; the diagonal and the lower triangle
@@ -63,7 +63,7 @@ def similarities_by_label(similarity: Tensor, labels: Tensor) -> tuple[Tensor, T
         labels: (N,).
 
     Returns:
-        Two 1-dimensional tensors, float32 or wider, N (N - 1) / 2 values together.
+        Two 1-dimensional tensors, float32 or wider, N (N - 1) / 2 values in total.
 
     Raises:
         ShapeError: if the shapes are not (N, N) and (N,).
@@ -88,14 +88,14 @@ def _moments(values: Tensor) -> Moments | None:
 
 
 def running_update(running: Tensor, batch: Tensor, momentum: float, is_first: bool) -> Tensor:
-    """Move a running statistic towards the batch: ``(1 - beta) * batch + beta * running``.
+    """Update a running statistic: ``(1 - beta) * batch + beta * running``.
 
     Args:
-        running: the statistic so far; not read when ``is_first``. Gradients flow.
+        running: the statistic so far; not read if ``is_first``. Gradients flow.
         batch: the statistic of this batch, of the same shape. Gradients flow.
-        momentum: beta in [0, 1); 0 forgets the past.
-        is_first: whether this is the first observation, which then is the result: a start
-            from zero would need about 1 / (1 - beta) batches to be forgotten.
+        momentum: beta in [0, 1); 0 ignores the past.
+        is_first: whether this is the first observation, which is then the result: starting from
+            zero would bias about 1 / (1 - beta) batches.
 
     Source: SLADE, Eq. 6; the start is ours.
     """
@@ -105,16 +105,16 @@ def running_update(running: Tensor, batch: Tensor, momentum: float, is_first: bo
 
 
 def corrected_momentum(momentum: float, updates: int) -> float:
-    """Momentum of the next update that corrects a running statistic for its start, as Adam does.
+    """Compute the momentum that makes the next update bias-corrected, as in Adam.
 
-    Adam divides an average that starts from zero by ``1 - beta ** t``. The corrected average obeys
-    ``running_update`` with ``beta_t = beta * (1 - beta ** (t - 1)) / (1 - beta ** t)``: 0 for the
-    first observation, then a plain mean of the observations as long as ``t`` is far below
-    ``1 / (1 - beta)``, and beta in the end.
+    Adam divides an average that starts from zero by ``1 - beta ** t``. The corrected average
+    follows ``running_update`` with ``beta_t = beta * (1 - beta ** (t - 1)) / (1 - beta ** t)``: 0
+    for the first observation, then nearly a plain mean of the observations while ``t`` is far below
+    ``1 / (1 - beta)``, and beta in the limit.
 
     Args:
         momentum: beta in [0, 1).
-        updates: t - 1, how many observations have been made so far.
+        updates: t - 1, number of observations so far.
 
     Returns:
         beta_t in [0, beta).
@@ -131,17 +131,17 @@ def corrected_momentum(momentum: float, updates: int) -> float:
 def running_with_gradient(
     running: Tensor, batch: Tensor, momentum: float, is_first: bool, gradient_mode: str
 ) -> Tensor:
-    """Running statistic after this batch, with the gradient that ``gradient_mode`` asks for.
+    """Update a running statistic, with the gradient of ``gradient_mode``.
 
-    Both modes have the same value, that of ``running_update``; no gradient flows to ``running``.
+    Both modes have the value of ``running_update``; no gradient flows to ``running``.
 
     Args:
-        running: the statistic so far; not read when ``is_first``.
+        running: the statistic so far; not read if ``is_first``.
         batch: the statistic of this batch.
         momentum: beta in [0, 1).
         is_first: whether this is the first observation.
-        gradient_mode: "batch": the gradient of the batch statistic at full strength;
-            "running": that of the literal Eq. 6, damped by 1 - beta (by 1 when ``is_first``).
+        gradient_mode: "batch": the batch statistic's gradient at full strength; "running": that of
+            the literal Eq. 6, scaled by 1 - beta (by 1 if ``is_first``).
 
     Raises:
         ConfigError: if ``gradient_mode`` is neither.

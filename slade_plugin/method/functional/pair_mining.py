@@ -1,12 +1,12 @@
-"""Which pairs of D^u the ranking loss sees, and how many of them are right.
+"""Mining of the pairs of D^u for the ranking loss, and their precision and recall.
 
 Poster, Sample mining, and SLADE (arXiv 2011.10269), Eq. 7: ``P = {s >= T1}``, ``N = {s <= T2}``
 over unordered pairs.
 
-Differs from the paper: every pair is returned in both directions, because the pair losses of the
-benchmarker work row by row (anchor by anchor) and would lose half of the set; nothing is mined
-while T1 <= T2, where a pair would be positive and negative at once; and the pseudo label can be
-asked to agree as well, after which no pair can be both.
+Differs from the paper: every pair is returned in both directions, since the benchmarker's pair
+losses work row by row (anchor by anchor) and would otherwise miss half of the set; nothing is mined
+while T1 <= T2, where a pair could be both positive and negative; and optionally the pseudo labels
+must agree too, so that no pair can be both.
 """
 
 import math
@@ -22,7 +22,7 @@ PairIndices = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def pairs_by_label(labels: Tensor) -> PairIndices:
-    """All ordered pairs of a batch: positive where the labels are equal, negative elsewhere.
+    """Return all ordered pairs of a batch: positive if the labels are equal, else negative.
 
     Args:
         labels: (N,).
@@ -50,22 +50,22 @@ def mine_by_similarity(
     negative_threshold: float,
     labels: Tensor | None = None,
 ) -> PairIndices:
-    """Pairs with ``s >= T1`` as positives and pairs with ``s <= T2`` as negatives.
+    """Mine pairs with ``s >= T1`` as positives and pairs with ``s <= T2`` as negatives.
 
-    The choice is detached. A NaN similarity is neither.
+    No gradient flows. A NaN similarity is neither.
 
     Args:
-        similarity: (N, N), larger = closer; only i < j is read, so both directions agree even
-            where rounding makes the matrix asymmetric.
+        similarity: (N, N), larger = closer; only i < j is read, so both directions agree even if
+            rounding makes the matrix asymmetric.
         positive_threshold: T1.
-        negative_threshold: T2. Where one is NaN nothing is mined, nor without ``labels`` while
+        negative_threshold: T2. Nothing is mined if either is NaN, or without ``labels`` while
             T1 <= T2.
-        labels: (N,) pseudo labels; if given, a positive pair must share its label and a
-            negative pair must not, so T1 and T2 may lie in any order.
+        labels: (N,) pseudo labels; if given, a positive pair must share its label and a negative
+            pair must not, so T1 and T2 may be in any order.
 
     Returns:
-        (a1, p, a2, n), both directions of each pair, no pair of a row with itself; empty
-        tensors where nothing is mined.
+        (a1, p, a2, n), both directions of each pair, no pair of a row with itself; empty tensors if
+        nothing is mined.
 
     Raises:
         ShapeError: if the shapes are not (N, N) and (N,).
@@ -101,20 +101,20 @@ def mine_by_similarity(
 def pair_quantile(
     similarity: Tensor, quantile: float, labels: Tensor | None = None, same_label: bool = True
 ) -> float:
-    """A quantile of the similarities of the unordered pairs i < j, detached; for T1 or T2.
+    """Compute a quantile of the similarities of the unordered pairs i < j, as T1 or T2.
 
-    As T1 it leaves a share of ``1 - quantile`` of these pairs at or above it, as T2 a share of
-    ``quantile`` at or below it, whatever the scale of the similarities; linear between neighbours.
+    As T1 it selects a share of ``1 - quantile`` of these pairs, as T2 a share of ``quantile``,
+    independent of the scale of the similarities; linear interpolation. No gradient flows.
 
     Args:
         similarity: (N, N), larger = closer.
         quantile: in [0, 1].
-        labels: (N,); if given, only pairs that share their label count, or with ``same_label``
-            False only those that do not.
-        same_label: which; unused without ``labels``.
+        labels: (N,); if given, only pairs with equal labels count or, with ``same_label`` False,
+            only those with different ones.
+        same_label: which pairs count; unused without ``labels``.
 
     Returns:
-        NaN where there is no such pair or one of them is NaN.
+        The quantile; NaN if there is no such pair or one of them is NaN.
 
     Raises:
         ShapeError: if the shapes are not (N, N) and (N,).
@@ -125,32 +125,32 @@ def pair_quantile(
     >>> pair_quantile(similarity, 0.5)
     0.5
     """
-    if labels is None:  # one label for all, which every pair shares
+    if labels is None:  # one label shared by all pairs
         labels, same_label = torch.zeros(len(similarity), device=similarity.device), True
     values = similarities_by_label(similarity.detach(), labels)[0 if same_label else 1]
     return float(values.quantile(quantile)) if len(values) else math.nan
 
 
 def thresholds_apart(positive_threshold: float, negative_threshold: float) -> bool:
-    """Whether ``T1 > T2``, so that no pair is positive and negative at once; False for NaN."""
+    """Whether ``T1 > T2``, so that no pair is both positive and negative; False for NaN."""
     return positive_threshold > negative_threshold
 
 
 def pair_precision(indices_tuple: PairIndices, true_labels: Tensor) -> tuple[float, float]:
-    """Share of the positive pairs truly of one class, and of the negative pairs truly of two.
+    """Compute the shares of positive pairs of one class and of negative pairs of two classes.
 
-    For records only: true labels are compared with each other, never with pseudo labels.
+    For records only. True labels are compared with each other, never with pseudo labels.
 
     Args:
         indices_tuple: (a1, p, a2, n).
         true_labels: (N,) classes of the batch.
 
     Returns:
-        (positive precision, negative precision) in [0, 1]; NaN where there is no such pair.
+        (positive precision, negative precision) in [0, 1]; NaN if there is no such pair.
 
     Raises:
-        ShapeError: if ``indices_tuple`` does not hold four index tensors, or ``true_labels`` is
-            not 1-dimensional.
+        ShapeError: if ``indices_tuple`` does not have four index tensors, or ``true_labels`` is not
+            1-dimensional.
 
     >>> pairs = mine_by_similarity(torch.tensor([[1.0, 0.9], [0.9, 1.0]]), 0.8, 0.2)
     >>> pair_precision(pairs, torch.tensor([4, 4]))
@@ -165,19 +165,19 @@ def pair_precision(indices_tuple: PairIndices, true_labels: Tensor) -> tuple[flo
 
 
 def pair_recall(indices_tuple: PairIndices, true_labels: Tensor) -> tuple[float, float]:
-    """How many of the pairs truly of one class are among the positives, and of two the negatives.
+    """Compute the shares of same-class pairs mined as positive and of the others as negative.
 
-    Shares of the unordered pairs of the batch; a pair counts once, whichever way it is mined.
+    Shares of the unordered pairs of the batch; a pair counts once, in whichever direction mined.
 
     Args:
         indices_tuple: (a1, p, a2, n).
         true_labels: (N,) classes of the batch.
 
     Returns:
-        (positive recall, negative recall) in [0, 1]; NaN where the batch holds no such pair.
+        (positive recall, negative recall) in [0, 1]; NaN if the batch has no such pair.
 
     Raises:
-        ShapeError: as ``pair_precision``.
+        ShapeError: as in ``pair_precision``.
 
     >>> pairs = mine_by_similarity(torch.tensor([[1.0, 0.9], [0.9, 1.0]]), 0.8, 0.2)
     >>> pair_recall(pairs, torch.tensor([4, 4]))
@@ -192,7 +192,7 @@ def pair_recall(indices_tuple: PairIndices, true_labels: Tensor) -> tuple[float,
 
 
 def _found(wanted: Tensor, first: Tensor, second: Tensor) -> float:
-    """Share of the unordered pairs wanted, (N, N) symmetric, that are among (first, second)."""
+    """Compute the share of wanted unordered pairs, (N, N) symmetric, among (first, second)."""
     wanted = wanted.triu(diagonal=1)
     is_mined = torch.zeros_like(wanted)
     is_mined[torch.minimum(first, second), torch.maximum(first, second)] = True
@@ -212,7 +212,7 @@ def _without_diagonal(mask: Tensor) -> Tensor:
 def _four_indices(indices_tuple: PairIndices) -> PairIndices:
     if len(indices_tuple) != 4:
         raise ShapeError(
-            f"indices_tuple holds {len(indices_tuple)} tensors; expected 4 (anchors, positives, "
+            f"indices_tuple has {len(indices_tuple)} tensors; expected 4 (anchors, positives, "
             "anchors, negatives). A triplet miner cannot be used here."
         )
     return indices_tuple

@@ -1,14 +1,14 @@
-"""Pairwise cross entropy in place of L_SD: Local-CE and Global-CE of ablation 3.
+"""Pairwise cross entropy as an alternative to L_SD: Local-CE and Global-CE of ablation 3.
 
-The poster names both and no public source defines them. Read here as a binary cross entropy that
-asks of each pair of D^u, by its basis similarity, whether its two pseudo labels are equal:
+The poster names both and no public source defines them. Interpreted here as a binary cross entropy
+that predicts, from a pair's basis similarity, whether its two pseudo labels are equal:
 
     logit(i, j) = scale * (s(i, j) - midpoint),  midpoint = (mu_pos + mu_neg) / 2
 
-Local-CE takes the midpoint of the two means of the batch, Global-CE that of the two running
-Gaussians (SLADE, arXiv 2011.10269, Eq. 6), so that they differ by what L_SD is said to bring. Like
-L_SD, neither changes when a constant is added to every similarity. A likelihood ratio of the two
-Gaussians is not taken: with two variances it rises and falls again with s.
+Local-CE uses the midpoint of the batch's two means, Global-CE that of the two running Gaussians
+(SLADE, arXiv 2011.10269, Eq. 6), so they differ in the property attributed to L_SD. Like L_SD, both
+are invariant to a constant added to every similarity. The likelihood ratio of the two Gaussians is
+not used: with unequal variances it is not monotonic in s.
 """
 
 from torch import Tensor
@@ -20,23 +20,23 @@ from slade_plugin.method.functional.pair_gaussians import PairMoments, similarit
 def pairwise_cross_entropy(
     similarity: Tensor, labels: Tensor, midpoint: Tensor, scale: float
 ) -> Tensor:
-    """Balanced binary cross entropy of the unordered pairs i < j, target "equal label".
+    """Compute the balanced binary cross entropy of the unordered pairs i < j, target "equal label".
 
     ``(mean of log(1 + exp(-logit)) over positive pairs + mean of log(1 + exp(logit)) over negative
-    pairs) / 2`` with ``logit = scale * (s - midpoint)``. Each mean weighs the same: a batch holds
-    far more negative pairs than positive ones, and a plain mean would be theirs alone.
+    pairs) / 2`` with ``logit = scale * (s - midpoint)``. The means have equal weight: a batch has
+    far more negative pairs than positive ones, which would dominate a plain mean.
 
     Gradients flow to ``similarity`` and ``midpoint``.
 
     Args:
-        similarity: (N, N), larger = closer; half precision is widened to float32.
-        labels: (N,), a pair is positive where they are equal.
-        midpoint: scalar, the similarity at which a pair is as likely positive as negative.
+        similarity: (N, N), larger = closer; half precision is converted to float32.
+        labels: (N,), a pair is positive if they are equal.
+        midpoint: scalar, the similarity at which a pair is equally likely positive and negative.
         scale: > 0, the steepness.
 
     Returns:
-        A scalar >= 0: log 2 where every similarity is at the midpoint, towards 0 the further the
-        pairs are on their sides. A mean over no pairs is 0.
+        A scalar >= 0: log 2 if every similarity is at the midpoint, toward 0 the further the pairs
+        are on their correct sides. A mean over no pairs is 0.
 
     Raises:
         ShapeError: if the shapes are not (N, N) and (N,).
@@ -60,16 +60,16 @@ def pairwise_cross_entropy(
 def cross_entropy_around_means(
     similarity: Tensor, labels: Tensor, moments: PairMoments, scale: float
 ) -> Tensor:
-    """``pairwise_cross_entropy`` around the midpoint of two means.
+    """Compute ``pairwise_cross_entropy`` around the midpoint of two means.
 
     Args:
         similarity: (N, N), larger = closer.
-        labels: (N,), a pair is positive where they are equal.
-        moments: Of the positive and the negative pairs; gradients flow to their means.
+        labels: (N,), a pair is positive if they are equal.
+        moments: Moments of the positive and negative pairs; gradients flow to their means.
         scale: > 0, the steepness.
 
     Returns:
-        A scalar >= 0; 0 with a gradient of 0 where one of the means is unknown.
+        A scalar >= 0; 0 with zero gradient if one of the means is unknown.
 
     Raises:
         ShapeError: if the shapes are not (N, N) and (N,).

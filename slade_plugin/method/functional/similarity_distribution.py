@@ -1,7 +1,7 @@
-"""The similarity distribution loss L_SD.
+"""Similarity distribution loss L_SD.
 
-SLADE (arXiv 2011.10269), Eq. 5. The margin and the variance weight are arguments: no public
-source states the values behind the paper's numbers.
+SLADE (arXiv 2011.10269), Eq. 5. Margin and variance weight are arguments: no public source states
+the values behind the paper's numbers.
 """
 
 from torch import Tensor
@@ -18,18 +18,18 @@ def similarity_distribution_loss(
     """Push two Gaussians apart and make them narrow.
 
     ``max(mu_neg - mu_pos + m, 0) + lambda_v * (var_pos + var_neg)``; gradients flow to all four
-    statistics, to the means only while they are closer than the margin.
+    statistics, to the means only while their distance is below the margin.
 
     Args:
         positive_mean: scalar mu_pos, mean similarity (larger = closer) of the positive pairs.
         negative_mean: scalar mu_neg, of the negative pairs.
         positive_variance: scalar var_pos >= 0.
         negative_variance: scalar var_neg >= 0.
-        margin: m, the distance the means shall have; cosines allow at most 2.
+        margin: m, target distance of the means; cosines allow at most 2.
         variance_weight: lambda_v >= 0.
 
     Returns:
-        A scalar >= 0; 0 for means a margin apart without variance.
+        A scalar >= 0; 0 if the means are at least the margin apart and the variances are 0.
 
     Source: SLADE, Eq. 5.
 

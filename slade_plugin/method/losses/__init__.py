@@ -1,4 +1,4 @@
-"""Losses on the host's base class: thin modules with state around ``method.functional``."""
+"""Losses on the host's base class: thin stateful modules around ``method.functional``."""
 
 from slade_plugin.method.losses.feature_basis_loss import FeatureBasisLoss
 from slade_plugin.method.losses.smoothed_cross_entropy_loss import SmoothedCrossEntropyLoss

@@ -1,15 +1,15 @@
-"""The feature basis loss: W_a, the two global Gaussians and L_Basis = L_CE + L_SD.
+"""Feature basis loss: W_a, the two global Gaussians and L_Basis = L_CE + L_SD.
 
 SLADE (arXiv 2011.10269): Eq. 2 (the sum), Eq. 3 (L_CE), Eq. 4 (similarity), Eq. 6 (global
-Gaussians); poster, Feature basis learning. L_SD and what replaces it: ``method.pairwise_losses``.
+Gaussians); poster, Feature basis learning. L_SD and its alternatives: ``method.pairwise_losses``.
 
-Differs from the paper, each by a named option:
-- ``gradient_mode``: the literal Eq. 6 multiplies the gradient of L_SD by 1 - beta = 0.01 and
-  leaves W_a to L_CE; by default the batch statistic gives the gradient at full strength.
+Differs from the paper by these options:
+- ``gradient_mode``: the literal Eq. 6 scales the gradient of L_SD by 1 - beta = 0.01 and leaves W_a
+  to L_CE; by default the gradient is the batch statistic's at full strength.
 - ``bias_correction``: corrects the running statistics for their start, as Adam does.
 - ``center_responses``: subtracts a running mean from the responses of D^u before the cosine.
-- ``logit_scale`` and ``normalize_embeddings``: no public source states a scale for the logits of
-  Eq. 3, nor whether f has unit length there.
+- ``logit_scale`` and ``normalize_embeddings``: no public source states a logit scale for Eq. 3, or
+  whether f has unit length there.
 """
 
 import math
@@ -45,26 +45,26 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
 
     ``L_CE(D^l) + L_pair(D^u)`` with ``L_CE = cross_entropy(logit_scale * W_a f, label)`` and L_SD
     or another ``PairwiseLoss`` over the basis similarities of D^u. Computed in float32 or wider,
-    outside autocast. The running statistics move in training mode only, whatever the pairwise loss,
-    each Gaussian on its own, and start from their first observation.
+    outside autocast. The running statistics are updated in training mode only, for any pairwise
+    loss, each Gaussian separately, starting from their first observation.
 
-    The arguments are declared, with type, range and meaning, in the signature. ``**kwargs`` are
-    those of the host's losses: collect_stats, weight_init_func, weight_regularizer,
-    weight_reg_weight, embedding_regularizer, embedding_reg_weight.
+    The signature declares the arguments with type, range and meaning. ``**kwargs`` are those of the
+    host's losses: collect_stats, weight_init_func, weight_regularizer, weight_reg_weight,
+    embedding_regularizer, embedding_reg_weight.
 
     Attributes:
         W_a: (num_classes, embedding_size) parameter, the basis vectors as rows. The host trains
             it only if the config has a ``basis_loss_optimizer``.
-        positive_mean, positive_variance, positive_updates: buffers, the Gaussian of the pairs
-            with one pseudo label and how often it was observed.
-        negative_mean, negative_variance, negative_updates: the same for different ones.
+        positive_mean, positive_variance, positive_updates: buffers, the Gaussian of pairs with
+            equal pseudo labels and its number of observations.
+        negative_mean, negative_variance, negative_updates: the same for different pseudo labels.
         response_mean, response_updates: buffers, (num_classes,) running mean of the responses of
             D^u; only with ``center_responses``.
         pool_similarity: (M, M) basis similarity of the M rows of D^u in the last forward call,
-            detached, for their miner; None if there were none.
+            detached, for their miner; None if M is 0.
 
     Raises:
-        ConfigError: with everything that is wrong at once.
+        ConfigError: reporting all invalid arguments at once.
 
     Source: SLADE, Eq. 2 to 6; poster, Feature basis learning.
     """
@@ -98,20 +98,20 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         similarity_distribution_weight: Annotated[float, Range(0)] = 1.0,  # of the pairwise loss
         **kwargs: Any,
     ) -> None:
-        """Check the arguments; initialize W_a as torch.nn.Linear does, the rest empty."""
+        """Check the arguments; initialize W_a like torch.nn.Linear."""
         arguments = checked_arguments(
             "FeatureBasisLoss",
             FeatureBasisLoss.__init__,
             locals(),
             "config_loss under loss_funcs: basis_loss: FeatureBasisLoss",
             problems=[
-                f"{key} is given; expected none, as the similarity is the cosine of the basis "
-                "responses and each term is a mean already."
+                f"{key} is given; expected none, since the similarity is the cosine of the basis "
+                "responses and each term is already a mean."
                 for key in ("distance", "reducer")
                 if key in kwargs
             ],
         )
-        self.__dict__.update(arguments)  # the host's constructor asks for the terms' names
+        self.__dict__.update(arguments)  # the host's constructor needs the terms' names
         super().__init__(**kwargs)
         self.pool_similarity: Tensor | None = None
 
@@ -134,10 +134,10 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
 
         Args:
             embeddings: (N, D), any length.
-            labels: (N,) integers: below num_classes the class of a labeled row, from there on
-                num_classes + cluster id of a pseudo-labeled one. The two kinds are never
-                compared: L_CE sees the first, the pairwise loss the second.
-            indices_tuple: not taken; the pairwise loss is over all pairs.
+            labels: (N,) integers: below num_classes the class of a labeled row, otherwise
+                num_classes + cluster id of a pseudo-labeled row. The two are never compared: L_CE
+                uses the former, the pairwise loss the latter.
+            indices_tuple: must be None; the pairwise loss is over all pairs.
 
         Returns:
             A scalar, float32 or wider.
@@ -149,7 +149,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         """
         if indices_tuple is not None:
             raise ConfigError(
-                "FeatureBasisLoss was given an indices_tuple; expected none, as the pairwise "
+                "FeatureBasisLoss was given an indices_tuple; expected none, since the pairwise "
                 "loss is over all pairs of D^u. Remove the tuple_miner, or do not use it as "
                 "metric_loss."
             )
@@ -165,14 +165,14 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
                 f"FeatureBasisLoss was given labels of shape {tuple(labels.shape)} and dtype "
                 f"{labels.dtype}; expected ({len(embeddings)},) integers."
             )
-        # The host's reducer sums in the dtype of the embeddings: half would round the loss.
+        # The host's reducer sums in the embeddings' dtype: half precision would round the loss.
         loss: Tensor = super().forward(at_least_float32(embeddings), labels)
         return loss
 
     def compute_loss(
         self, embeddings: Tensor, labels: Tensor, indices_tuple: None = None
     ) -> dict[str, dict[str, Any]]:
-        """Return the weighted terms by name, for the host's reducers, which record each alone."""
+        """Return the weighted terms by name for the host's reducers, which record each one."""
         if (labels < 0).any():
             raise DataError(
                 f"FeatureBasisLoss was given the label {int(labels.min())}; expected class ids "
@@ -183,7 +183,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         responses = self.responses(embeddings)  # (N, c)
         if not torch.isfinite(responses).all():
             raise DataError(
-                "FeatureBasisLoss met NaN or infinity in the basis responses: the embeddings or "
+                "FeatureBasisLoss got NaN or infinity in the basis responses: the embeddings or "
                 "W_a have diverged. Lower the learning rates in config_optimizers (trunk, "
                 "embedder, basis_loss)."
             )
@@ -204,13 +204,13 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         return loss_dict
 
     def responses(self, embeddings: Tensor) -> Tensor:
-        """Return the responses ``r = W_a f``: (N, D) to (N, c), not centred, with gradient."""
+        """Return the responses ``r = W_a f``: (N, D) to (N, c), not centered, with gradient."""
         return basis_responses(embeddings, self.W_a, self.normalize_embeddings)
 
     def similarity(self, embeddings: Tensor) -> Tensor:
-        """Return the basis similarity of every two rows, (N, N); larger = closer.
+        """Return the pairwise basis similarity, (N, N); larger = closer.
 
-        Gradients flow. Centred when ``center_responses`` is on.
+        Gradients flow. Centered if ``center_responses``.
 
         Source: SLADE, Eq. 4.
         """
@@ -244,7 +244,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         return self._observed("negative", "variance")
 
     def get_default_weight_init_func(self) -> TorchInitWrapper:
-        """Return the initialisation of a torch.nn.Linear of this shape."""
+        """Return the initialization of a torch.nn.Linear of this shape."""
         return TorchInitWrapper(torch.nn.init.kaiming_uniform_, a=math.sqrt(5))
 
     def _sub_loss_names(self) -> list[str]:
@@ -265,7 +265,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         return self.pairwise_loss(similarity, labels, batch, running)
 
     def _gaussian(self, sign: str, batch: Moments | None) -> Moments | None:
-        """One Gaussian after this batch; None if it was never observed."""
+        """Update one Gaussian with this batch; return None if it was never observed."""
         running_mean = self.get_buffer(f"{sign}_mean")
         running_variance = self.get_buffer(f"{sign}_variance")
         updates = self.get_buffer(f"{sign}_updates")
@@ -282,7 +282,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         return Moments(mean, variance)
 
     def _step(self, updates: Tensor) -> tuple[float, bool]:
-        """Momentum of the next update of a statistic, and whether it is its first."""
+        """Return the momentum of a statistic's next update, and whether it is the first."""
         done = int(updates)
         corrected = self.bias_correction
         return corrected_momentum(self.momentum, done) if corrected else self.momentum, done == 0

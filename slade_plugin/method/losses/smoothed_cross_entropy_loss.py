@@ -1,4 +1,4 @@
-"""Cross entropy of a linear classifier, with smoothed labels, as a metric loss.
+"""Cross entropy of a linear classifier with smoothed labels, as a metric loss.
 
 Boudiaf et al., "A unifying mutual information view of metric learning: cross-entropy vs. pairwise
 losses", ECCV 2020.
@@ -14,13 +14,13 @@ from slade_plugin.base.errors import ConfigError
 
 
 class SmoothedCrossEntropyLoss(BaseMetricLossFunction):
-    """A linear classifier, with bias, of embeddings as they are: they are not normalised.
+    """A linear classifier, with bias, of unnormalized embeddings.
 
     Args:
         embedding_size: Size of an embedding.
         num_classes: Number of training classes; the host passes it.
-        label_smoothing: Share of the target that is spread evenly over all classes, 0 to 1.
-        **kwargs: Of the host's base class.
+        label_smoothing: Share of the target spread evenly over all classes, 0 to 1.
+        **kwargs: Arguments of the host's base class.
 
     Raises:
         ConfigError: If label_smoothing is out of range.
@@ -40,17 +40,17 @@ class SmoothedCrossEntropyLoss(BaseMetricLossFunction):
     def compute_loss(
         self, embeddings: Tensor, labels: Tensor, indices_tuple: object = None
     ) -> dict[str, Any]:
-        """The mean over a batch.
+        """Compute the mean over a batch.
 
         Args:
             embeddings: (N, embedding_size).
             labels: (N,), 0 to num_classes - 1.
-            indices_tuple: Ignored: each image is compared with all classes.
+            indices_tuple: Ignored, since each image is compared with all classes.
 
         Returns:
             The loss in the form of the host's reducers.
         """
-        self.classifier.to(embeddings.device)  # the host moves parts of its own losses only
+        self.classifier.to(embeddings.device)  # the host only moves parts of its own losses
         loss = F.cross_entropy(
             self.classifier(embeddings), labels, label_smoothing=self.label_smoothing
         )

@@ -2,9 +2,9 @@
 
 Poster, Sample mining; SLADE (arXiv 2011.10269), Eq. 7: ``T1 = mu_pos`` and ``T2 = mu_neg``.
 
-Differs from the paper, each by a named option: other thresholds (``method.thresholds``),
-``require_agreement``, which asks the pseudo label to agree as well, and ``start``, before which all
-pairs count, as without mining.
+Differs from the paper by these options: other thresholds (``method.thresholds``),
+``require_agreement``, which also requires the pseudo labels to agree, and ``start``, before which
+all pairs count, as without mining.
 """
 
 import math
@@ -25,21 +25,21 @@ _RUNNING_MEAN = RunningMean()
 
 
 class BasisSimilarityMiner(PoolPairMiner):
-    """Positive where the basis similarity is >= T1, negative where it is <= T2.
+    """Mine positives with basis similarity >= T1 and negatives with <= T2.
 
-    Nothing is mined, and ``mining_active`` is recorded as 0, while a threshold is unknown and while
-    T1 <= T2, where a pair could be positive and negative at once. With ``require_agreement`` none
-    can be both, so the thresholds may lie in any order, unless both are running means:
+    Nothing is mined, and ``mining_active`` is recorded as 0, while a threshold is unknown or
+    T1 <= T2, where a pair could be both positive and negative. With ``require_agreement`` no pair
+    can be both, so the thresholds may be in any order, unless both are running means:
     mu_pos <= mu_neg still mines nothing, since the similarity does not separate pairs yet.
 
-    Before ``start`` it returns all pairs by pseudo label, as ``PseudoLabelPairMiner`` does, with
-    ``mining_active`` 0. A student that learns from scratch outruns the running means at first, and
-    N stays empty.
+    Before ``start`` it returns all pairs by pseudo label, like ``PseudoLabelPairMiner``, with
+    ``mining_active`` 0. A student trained from scratch at first outruns the running means, and N
+    stays empty.
 
-    The arguments are declared, with type, range and meaning, in the signature.
+    The signature declares the arguments with type, range and meaning.
 
     Raises:
-        ConfigError: If a value is wrong, or if no similarity could ever be mined.
+        ConfigError: If a value is wrong, or if no pair could ever be mined.
 
     Source: poster, Sample mining; SLADE, Eq. 7.
     """
@@ -52,11 +52,11 @@ class BasisSimilarityMiner(PoolPairMiner):
 
     def __init__(
         self,
-        require_agreement: bool = False,  # whether equal (P) or different (N) labels are needed too
+        require_agreement: bool = False,  # also require equal (P) or different (N) pseudo labels
         positive_threshold: Threshold = _RUNNING_MEAN,  # T1
         negative_threshold: Threshold = _RUNNING_MEAN,  # T2
         start: Annotated[float, Range(0, 1, "[)")] = 0.0,  # share of the training before mining
-        collect_stats: bool = True,  # whether the host records this miner at all
+        collect_stats: bool = True,  # whether the host records this miner
     ) -> None:
         """Check the arguments."""
         arguments = checked_arguments(
@@ -75,7 +75,7 @@ class BasisSimilarityMiner(PoolPairMiner):
         self.__dict__.update(arguments)
         both = positive_threshold, negative_threshold
         self.reads_running_means = any(one.reads_running_mean for one in both)
-        self.thresholds_may_cross = require_agreement and not all(
+        self.allows_crossed_thresholds = require_agreement and not all(
             one.reads_running_mean for one in both
         )
         self.mining_active = 0
@@ -85,7 +85,7 @@ class BasisSimilarityMiner(PoolPairMiner):
         """Return (a1, p, a2, n), both directions of each mined pair; empty if there is none.
 
         Raises:
-            ConfigError: If there is no similarity, that is no feature basis.
+            ConfigError: If there is no feature basis and thus no similarity.
         """
         if batch.progress < self.start:
             self.mining_active = 0
@@ -93,7 +93,7 @@ class BasisSimilarityMiner(PoolPairMiner):
         if batch.similarity is None:
             raise ConfigError(
                 "BasisSimilarityMiner was given no similarity; expected that of a feature basis. "
-                "Add a basis_loss to loss_funcs (config_loss) or take PseudoLabelPairMiner."
+                "Add a basis_loss to loss_funcs (config_loss) or use PseudoLabelPairMiner."
             )
         agreeing = batch.labels if self.require_agreement else None
         mu_pos, mu_neg = batch.running_means
@@ -103,7 +103,7 @@ class BasisSimilarityMiner(PoolPairMiner):
         )
         known = not any(map(math.isnan, thresholds))
         self.mining_active = int(
-            known and (self.thresholds_may_cross or thresholds_apart(*thresholds))
+            known and (self.allows_crossed_thresholds or thresholds_apart(*thresholds))
         )
         if not self.mining_active:
             thresholds = math.nan, math.nan
@@ -111,7 +111,7 @@ class BasisSimilarityMiner(PoolPairMiner):
 
 
 def _never_apart(positive: Threshold, negative: Threshold) -> bool:
-    """Whether T1 <= T2 on every batch, as far as the settings say."""
+    """Whether the settings imply T1 <= T2 on every batch."""
     comparable = type(positive) is type(negative)
     if not comparable or positive.level is None or negative.level is None:
         return False

@@ -1,6 +1,6 @@
-"""What every miner of D^u is: one call with all that is known of the batch, and its records.
+"""Base class of miners of D^u: one call with the whole batch, and its records.
 
-The host takes two images with the label -1 for a positive pair, as it does with any equal labels.
+The host treats two images with label -1 as a positive pair, like any equal labels.
 """
 
 import math
@@ -19,13 +19,13 @@ _RECALL = ["positive_recall", "negative_recall"]
 
 
 class PoolBatch(NamedTuple):
-    """All that a miner of D^u may use.
+    """Input of a miner of D^u.
 
     Attributes:
         labels: (M,) pseudo labels, num_classes + cluster id.
         similarity: (M, M) basis similarity, larger = closer, detached; None without a basis.
         running_means: (mu_pos, mu_neg) of the feature basis; NaN if not yet observed.
-        progress: Share of the training's steps that are done, from 0 to below 1.
+        progress: Finished share of the training's steps, in [0, 1).
     """
 
     labels: Tensor
@@ -35,23 +35,23 @@ class PoolBatch(NamedTuple):
 
 
 class PoolPairMiner(BaseTupleMiner, ABC):
-    """A miner of pairs of D^u; a subclass chooses them in ``choose``.
+    """Mines pairs of D^u; a subclass chooses them in ``choose``.
 
-    The trainer calls ``mine_pool`` and, where the pool's classes are known, records the precision
-    and recall of the pairs in the miner's table. Called as a miner of the host, with embeddings and
-    labels, it takes the embeddings for basis responses and knows no running means.
+    The trainer calls ``mine_pool`` and, if the pool's classes are known, records the precision and
+    recall of the pairs in the miner's table. Called like a host miner, with embeddings and labels,
+    it reads the embeddings as basis responses and has no running means.
 
     Attributes:
         reads_similarity: Whether it needs a feature basis.
         reads_running_means: Whether it mines nothing before the running means are known.
         start: Share of the training before it begins to choose.
-        positive_precision: Share of the mined positive pairs truly of one class; NaN if unknown.
-        negative_precision: Share of the mined negative pairs truly of two classes.
-        positive_recall: Share of the batch's pairs truly of one class that were mined as positive.
-        negative_recall: Share of its pairs truly of two classes that were mined as negative.
+        positive_precision: Share of the mined positive pairs that are of one class; NaN if unknown.
+        negative_precision: Share of the mined negative pairs that are of two classes.
+        positive_recall: Share of the batch's same-class pairs that were mined as positive.
+        negative_recall: Share of the batch's different-class pairs that were mined as negative.
 
     Args:
-        collect_stats: Whether the host records this miner at all.
+        collect_stats: Whether the host records this miner.
     """
 
     reads_similarity: ClassVar[bool] = False
@@ -82,7 +82,7 @@ class PoolPairMiner(BaseTupleMiner, ABC):
     def mine(
         self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor
     ) -> PairIndices:
-        """Mine as the host asks, from basis responses and labels alone.
+        """Implement the host's interface, from basis responses and labels alone.
 
         Args:
             embeddings: (M, c) responses of the basis.
@@ -97,7 +97,7 @@ class PoolPairMiner(BaseTupleMiner, ABC):
         if ref_emb is not embeddings:
             raise ConfigError(
                 f"{type(self).__name__} was given a second set of embeddings (ref_emb); expected "
-                "none, as it mines within one batch. It cannot be the miner of CrossBatchMemory."
+                "none, since it mines within one batch. It cannot be used in CrossBatchMemory."
             )
         similarity = pairwise_cosine(embeddings) if self.reads_similarity else None
         return self._checked_choice(PoolBatch(labels, similarity))
@@ -107,7 +107,7 @@ class PoolPairMiner(BaseTupleMiner, ABC):
         """Return (a1, p, a2, n), both directions of each pair; empty if there is none."""
 
     def reset_stats(self) -> None:
-        """Forget the previous batch: the host's counts become 0, the shares unknown."""
+        """Reset for a new batch: the host's counts become 0, the shares NaN."""
         super().reset_stats()
         self.record_precision()
 
@@ -125,6 +125,6 @@ class PoolPairMiner(BaseTupleMiner, ABC):
             raise DataError(
                 f"{type(self).__name__} was given the pseudo label {int(batch.labels.min())}; "
                 "expected num_classes + cluster id, >= 0. An image without a pseudo label must not "
-                "be in the batch: two of them would be taken for a positive pair."
+                "be in the batch: two of them would form a positive pair."
             )
         return self.choose(batch)

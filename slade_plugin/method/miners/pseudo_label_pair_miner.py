@@ -1,7 +1,7 @@
 """All pairs of D^u by pseudo label: the rungs "Student (pseudo label)" and "+ Basis".
 
-Poster, ablation 2. A pair loss gives the same value with these pairs as with none: the miner is
-there so that all rungs have the same records and differ by one config entry.
+Poster, ablation 2. A pair loss has the same value with these pairs as without a miner; it exists so
+that all rungs have the same records and differ by one config entry.
 """
 
 from slade_plugin.method.functional import PairIndices, pairs_by_label
@@ -9,11 +9,11 @@ from slade_plugin.method.miners.pool_pair_miner import PoolBatch, PoolPairMiner
 
 
 class PseudoLabelPairMiner(PoolPairMiner):
-    """Positive where the pseudo labels are equal, negative elsewhere; both directions.
+    """Return pairs with equal pseudo labels as positive, all others as negative, both directions.
 
     Source: poster, ablation 2, "Student (pseudo label)".
     """
 
     def choose(self, batch: PoolBatch) -> PairIndices:
-        """Return (a1, p, a2, n), all ordered pairs of the batch; only labels are read."""
+        """Return (a1, p, a2, n), all ordered pairs of the batch; reads the labels only."""
         return pairs_by_label(batch.labels)

@@ -1,4 +1,4 @@
-"""Models the plugin adds to the host's: one class a file."""
+"""Models that the plugin adds to the host's, one class per file."""
 
 from slade_plugin.method.models.conv4 import conv4
 from slade_plugin.method.models.timm_trunk import TimmTrunk

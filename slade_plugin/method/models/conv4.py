@@ -2,8 +2,8 @@
 
 Four blocks of 3x3 convolution (64 channels), batch norm, ReLU and 2x2 max pooling, as in Vinyals et
 al., "Matching Networks for One Shot Learning" (2016), and Snell et al., "Prototypical Networks"
-(2017). Not part of SLADE: it is the trunk that trains from scratch on a CPU in minutes. It differs
-from those papers only in the input, by default one grey channel of 32 x 32 (``Glyphs``).
+(2017). Not part of SLADE: a trunk that trains from scratch on a CPU in minutes. It differs from
+those papers only in the input, by default one gray channel of 32 x 32 (``Glyphs``).
 """
 
 from itertools import pairwise
@@ -20,19 +20,19 @@ BLOCKS = 4
 class conv4(nn.Module):
     """Four convolution blocks, then the linear layer ``fc``.
 
-    In lower case because its name in YAML should be like those of torchvision's trunks.
+    Lowercase so that its name in YAML matches those of torchvision's trunks.
 
     The host reads ``fc.in_features`` as the trunk's output size and replaces ``fc`` by the
     identity; it reads ``mean``, ``std``, ``input_space`` and ``input_range`` to build the image
     transforms.
 
     Args:
-        in_channels: Channels of the images; 1 = grey.
+        in_channels: Channels of the images; 1 = gray.
         hidden_size: Channels of every block, or of each of the four, as in 64, 64, 128, 128
             (Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without Forgetting", 2018).
-        image_size: Height and width of the images after the transforms; at least 16, because each
+        image_size: Height and width of the images after the transforms; at least 16, since each
             block halves it.
-        num_classes: Outputs of ``fc``; without meaning once the host has replaced it.
+        num_classes: Outputs of ``fc``; unused once the host has replaced it.
 
     Raises:
         ConfigError: If an argument is out of range.
@@ -50,7 +50,7 @@ class conv4(nn.Module):
         image_size: int = 32,
         num_classes: int = 64,
     ) -> None:
-        """Builds the layers with torch's own initialisation."""
+        """Build the layers with torch's own initialization."""
         super().__init__()
         sizes = hidden_size if isinstance(hidden_size, list) else [hidden_size] * BLOCKS
         if len(sizes) != BLOCKS:
@@ -77,14 +77,14 @@ class conv4(nn.Module):
             *(_block(before, size) for before, size in pairwise([in_channels, *sizes]))
         )
         self.fc: nn.Module = nn.Linear(sizes[-1] * (image_size // 2**BLOCKS) ** 2, num_classes)
-        # Channels last: the same numbers up to rounding, 1.6 to 1.8 times as fast on a CPU.
+        # Channels last: equal up to rounding, 1.6 to 1.8 times as fast on a CPU.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns (N, num_classes), or (N, ``fc.in_features``) once ``fc`` is the identity.
+        """Return (N, num_classes), or (N, ``fc.in_features``) once ``fc`` is the identity.
 
         Args:
-            images: (N, in_channels, image_size, image_size), float, normalised.
+            images: (N, in_channels, image_size, image_size), float, normalized.
 
         Raises:
             DataError: If the images have another shape.
@@ -99,13 +99,13 @@ class conv4(nn.Module):
 
 
 def _block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Returns one block; it halves height and width, rounding down."""
+    """Return one block; it halves height and width, rounding down."""
     return nn.Sequential(
         # No bias: the batch norm right after it has one.
         nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(out_channels),
-        # The other way round they give the same numbers and gradients, bit for bit, from four times
-        # as many values.
+        # The reverse order gives the same numbers and gradients, bit for bit, from four times as
+        # many values.
         nn.MaxPool2d(2),
         nn.ReLU(inplace=True),
     )

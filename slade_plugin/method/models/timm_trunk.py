@@ -1,6 +1,6 @@
 """A trunk of timm (PyTorch Image Models), by name.
 
-timm is no dependency of the plugin: ``pip install slade-plugin[timm]``.
+timm is an optional dependency: ``pip install slade-plugin[timm]``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,23 +21,22 @@ PRETRAINED = "pretrained"
 
 
 class TimmTrunk(nn.Module):
-    """Any model of timm without its classifier.
+    """Any timm model without its classifier.
 
     The host reads ``fc.in_features`` as the trunk's output size and replaces ``fc`` by the
     identity; it reads ``mean`` and ``std`` to build the image transforms.
 
     Args:
         architecture: Name in timm, with or without a tag (resnet50, resnet50.a1_in1k).
-        weights: None starts from random numbers; "pretrained" are timm's own, downloaded at the
-            first use; else a local path or an address (`weight_files` says what a file may hold).
-        sha256: Refuse another file; None takes any.
-        mean: Of each channel of an image with values 0 to 1; None is what timm's own weights
-            expect.
-        std: The same.
+        weights: None for random initialization; "pretrained" for timm's own, downloaded on first
+            use; else a local path or a URL (see `weight_files` for the formats).
+        sha256: Expected hash of the file; None accepts any.
+        mean: Mean of each channel of an image with values 0 to 1; None for that of timm's weights.
+        std: Standard deviation, likewise.
         options: Further arguments of timm.create_model, such as {in_chans: 1}.
 
     Attributes:
-        loaded_weights: What was loaded; None without weights.
+        loaded_weights: The loaded weights; None without weights.
 
     Raises:
         ConfigError: If timm is not installed, has no such model or cannot build it.
@@ -78,8 +77,8 @@ class TimmTrunk(nn.Module):
         except Exception as error:
             raise ConfigError(
                 f"timm cannot build {architecture} with weights {weights!r} and options "
-                f"{dict(options or {})}: {error}. Without a network give a local file as weights "
-                "in config_models."
+                f"{dict(options or {})}: {error}. Without network access, give a local file as "
+                "weights in config_models."
             ) from error
         self.body = body
         self.fc: nn.Module = nn.Linear(getattr(body, "head_hidden_size", body.num_features), 1)
@@ -90,7 +89,7 @@ class TimmTrunk(nn.Module):
         if not len(self.mean) == len(self.std) == channels:
             raise ConfigError(
                 f"TimmTrunk: mean is {self.mean} and std is {self.std}; expected {channels} "
-                "numbers each, one a channel (config_models)."
+                "numbers each, one per channel (config_models)."
             )
         self.loaded_weights: LoadedWeights | None = None
         if own:
@@ -100,9 +99,9 @@ class TimmTrunk(nn.Module):
             self.loaded_weights = load_weights(self.body, weights, sha256)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns (N, ``fc.in_features``) once ``fc`` is the identity.
+        """Return (N, ``fc.in_features``) once ``fc`` is the identity.
 
         Args:
-            images: (N, C, H, W), normalised.
+            images: (N, C, H, W), normalized.
         """
         return self.fc(self.body(images))

@@ -33,19 +33,19 @@ class TorchvisionTrunk(nn.Module):
 
     Args:
         architecture: Name in torchvision.models, such as resnet50, squeezenet1_1 or vit_b_16.
-        weights: None starts from random numbers. Otherwise the name of torchvision's weights for
-            this architecture (IMAGENET1K_V1), a local path, or an address. `weight_files` lists
-            what a file may contain.
-        sha256: Refuse any other file; None accepts all.
-        mean: Of each channel of an image with values 0 to 1, as the weights expect it.
-        std: The same.
+        weights: None for random initialization. Otherwise the name of torchvision's weights for
+            this architecture (IMAGENET1K_V1), a local path, or a URL; see `weight_files` for the
+            formats.
+        sha256: Expected hash of the file; None accepts any.
+        mean: Mean of each channel of an image with values 0 to 1, as the weights expect.
+        std: Standard deviation, likewise.
         pooling: avg, torchvision's own, or max: reduces each feature map to one number.
         layer_norm: Normalize the features of an image, without parameters.
         channels_last: Memory layout of the weights: faster on a CPU, the same up to rounding.
         options: Further arguments of torchvision's function, such as {image_size: 96} for a ViT.
 
     Attributes:
-        loaded_weights: What was loaded; None without weights.
+        loaded_weights: The loaded weights; None without weights.
 
     Raises:
         ConfigError: If there is no such architecture, weights, file, pooling or option.
@@ -105,7 +105,7 @@ class TorchvisionTrunk(nn.Module):
             self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns (N, ``fc.in_features``) once ``fc`` is the identity.
+        """Return (N, ``fc.in_features``) once ``fc`` is the identity.
 
         Args:
             images: (N, 3, H, W), normalized.

@@ -1,9 +1,9 @@
-"""Pretrained weights: found or downloaded, counted, hashed.
+"""Find, download, load and hash pretrained weights.
 
-Public files differ in what they wrap around a trunk. Read here: a state dict, alone or under
-"state_dict" or "model", with the prefix "module." of ``DataParallel`` or without it. What the trunk
-has no place for is left over: the projection head and the prototypes of SwAV (Caron et al., 2020,
-files of github.com/facebookresearch/swav), the classifier of a supervised model.
+Public files differ in format. Supported: a state dict, alone or under "state_dict" or "model", with
+or without the prefix "module." of ``DataParallel``. Tensors that the trunk lacks are left over: the
+projection head and prototypes of SwAV (Caron et al., 2020, files of
+github.com/facebookresearch/swav), the classifier of a supervised model.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from slade_plugin.base.files import sha256_of_file
 
 _WRAPPERS = ("state_dict", "model")
 _PREFIX = "module."
-# A counter that files of before torch 0.4.1 lack; it moves no number here.
+# A counter that files from before torch 0.4.1 lack; it affects no number here.
 _MAY_BE_MISSING = "num_batches_tracked"
 
 _skipped = ContextVar("_skipped", default=False)
@@ -37,15 +37,15 @@ _skipped = ContextVar("_skipped", default=False)
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """Where the weights of a trunk come from.
+    """Origin of a trunk's weights.
 
     Attributes:
-        source: What the config named.
-        sha256: Of the file; None where a library read it.
-        tensors: How many of the trunk's tensors were loaded; where a library did it, all it has.
-        left_over: Tensors of the file that the trunk has no place for, by the first part of their
-            names; None where a library read it.
-        state_sha256: Of the loaded tensors, where a library read the file.
+        source: The source named in the config.
+        sha256: Hash of the file; None if a library read it.
+        tensors: Number of loaded tensors; all of the trunk's if a library loaded them.
+        left_over: Numbers of tensors in the file that the trunk lacks, by the first part of their
+            names; None if a library read it.
+        state_sha256: Hash of the loaded tensors, if a library read the file.
     """
 
     source: str
@@ -55,17 +55,17 @@ class LoadedWeights:
     state_sha256: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """What is known, ready for JSON."""
+        """Return the known fields, ready for JSON."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @contextmanager
 def without_published_weights() -> Iterator[None]:
-    """Builds models within it as if their published weights were loaded, but reads no file.
+    """Build models inside the block without reading their published weights.
 
-    For models whose trained weights are loaded next: then nothing has to be downloaded. Whatever
-    else the name of the weights sets (mean, std, color space, transforms of the input) is kept.
-    torchvision and pretrainedmodels cannot do this themselves.
+    For models whose trained weights are loaded next, so that nothing is downloaded. Other effects
+    of the weights' name (mean, std, color space, input transforms) are kept. torchvision and
+    pretrainedmodels cannot do this themselves.
     """
     token = _skipped.set(True)
     try:
@@ -80,24 +80,24 @@ def without_published_weights() -> Iterator[None]:
 
 
 def are_skipped() -> bool:
-    """Whether published weights are skipped at the moment."""
+    """Whether published weights are currently skipped."""
     return _skipped.get()
 
 
 def find_weight_file(source: str) -> Path:
-    """The file behind a local path or an address, downloaded at its first use.
+    """Find the file of a local path or URL, downloading it on first use.
 
     Args:
-        source: A path, or an address that begins with http://, https:// or file://. A download
-            goes to torch's folder of checkpoints (``--pytorch_home``).
+        source: A path, or a URL that begins with http://, https:// or file://. Downloads go to
+            torch's checkpoint folder (``--pytorch_home``).
 
     Raises:
-        ConfigError: If there is no such file, or it cannot be downloaded.
+        ConfigError: If the file does not exist or cannot be downloaded.
     """
     if urlparse(source).scheme not in ("http", "https", "file"):
         if not Path(source).is_file():
             raise ConfigError(
-                f"there is no weight file {source}; expected a path or an address. Change weights "
+                f"there is no weight file {source}; expected a path or a URL. Change weights "
                 "in config_models."
             )
         return Path(source)
@@ -117,19 +117,16 @@ def find_weight_file(source: str) -> Path:
 
 
 def load_weights(trunk: nn.Module, source: str, sha256: str | None = None) -> LoadedWeights:
-    """Loads a file into a trunk: every tensor of the trunk, or an error.
+    """Load a file into a trunk: every tensor of the trunk, or an error.
 
     Args:
-        trunk: Without its classifier. Changed in place.
-        source: A path or an address.
-        sha256: What the file has to be, or the first digits of it; None takes any.
-
-    Returns:
-        What was loaded and what was left over.
+        trunk: Trunk without its classifier; modified in place.
+        source: A path or a URL.
+        sha256: Expected hash of the file, or its first digits; None accepts any.
 
     Raises:
         ConfigError: If the file is missing or has another hash.
-        CheckpointError: If it is no weight file or lacks a tensor of the trunk.
+        CheckpointError: If it is not a weight file or lacks a tensor of the trunk.
     """
     if are_skipped():
         return LoadedWeights(source, None, 0, None)
@@ -160,9 +157,9 @@ def load_weights(trunk: nn.Module, source: str, sha256: str | None = None) -> Lo
         )
         raise CheckpointError(
             f"the weight file {path} fits {len(fitting)} of the trunk's {len(wanted)} tensors; "
-            f"expected all of them. It holds {len(state)}, such as {_some(state)}; the trunk lacks "
-            f"{_some(missing)} ({len(other)} have another shape{shapes}). Name the architecture "
-            "that the file belongs to in config_models."
+            f"expected all of them. It has {len(state)}, such as {_some(state)}; the trunk lacks "
+            f"{_some(missing)} ({len(other)} differ in shape{shapes}). Name the architecture of "
+            "the file in config_models."
         )
     trunk.load_state_dict(fitting, strict=False)
     left_over = Counter(k.split(".")[0] for k in state if k not in fitting)
@@ -170,21 +167,21 @@ def load_weights(trunk: nn.Module, source: str, sha256: str | None = None) -> Lo
 
 
 def loaded_by_library(trunk: nn.Module, source: str) -> LoadedWeights:
-    """What is known of weights that a library has loaded: the trunk's tensors, all of them.
+    """Describe weights loaded by a library: all tensors of the trunk.
 
     Args:
-        trunk: As the library made it, without its classifier.
-        source: What the library calls them.
+        trunk: The library's trunk, without its classifier.
+        source: The library's name of the weights.
     """
     return LoadedWeights(source, None, len(trunk.state_dict()), None, state_sha256(trunk))
 
 
 def name_in_library(build: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
-    """What the weights are called that torchvision or pretrainedmodels give a model; None if none.
+    """Return the name of the weights torchvision or pretrainedmodels loads; None if none.
 
     Args:
-        build: A class or function of models. Those of pretrainedmodels load weights by default.
-        arguments: Of the config.
+        build: A model class or function. Those of pretrainedmodels load weights by default.
+        arguments: Its arguments in the config.
     """
     parameters = inspect.signature(build).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
@@ -194,7 +191,7 @@ def name_in_library(build: Callable[..., Any], arguments: Mapping[str, Any]) -> 
 
 
 def state_sha256(model: nn.Module) -> str:
-    """A hash over the names and bytes of all parameters and buffers of a model."""
+    """Hash the names and bytes of all parameters and buffers of a model."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -1,4 +1,4 @@
-"""Losses over the pairs of D^u by basis similarity: L_SD and what replaces it in ablation 3."""
+"""Losses over the pairs of D^u by basis similarity: L_SD and its alternatives in ablation 3."""
 
 from slade_plugin.method.pairwise_losses.global_ce import GlobalCE
 from slade_plugin.method.pairwise_losses.local_ce import LocalCE

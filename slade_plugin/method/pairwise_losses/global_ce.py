@@ -1,4 +1,4 @@
-"""Global-CE of the poster's ablation 3; the reading is in ``functional.pairwise_cross_entropy``."""
+"""Global-CE of the poster's ablation 3, as defined in ``functional.pairwise_cross_entropy``."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Local-CE of the poster's ablation 3; the reading is in ``functional.pairwise_cross_entropy``."""
+"""Local-CE of the poster's ablation 3, as defined in ``functional.pairwise_cross_entropy``."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -22,5 +22,5 @@ class LocalCE(PairwiseLoss):
     def __call__(
         self, similarity: Tensor, labels: Tensor, batch: PairMoments, running: PairMoments
     ) -> Tensor:
-        """Return the cross entropy; 0 where the batch lacks positive or negative pairs."""
+        """Return the cross entropy; 0 if the batch lacks positive or negative pairs."""
         return cross_entropy_around_means(similarity, labels, batch, self.scale)

@@ -1,4 +1,4 @@
-"""What every pairwise loss of the feature basis is: a choice with settings and one call."""
+"""Base class of the feature basis's pairwise losses: a choice with settings and one call."""
 
 import re
 from abc import ABC, abstractmethod
@@ -19,19 +19,19 @@ class PairwiseLoss(Settings, ABC):
 
     @property
     def term(self) -> str:
-        """Name of its column in the records: the class name in snake case."""
+        """Name of its record column: the class name in snake case."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
 
     @abstractmethod
     def __call__(
         self, similarity: Tensor, labels: Tensor, batch: PairMoments, running: PairMoments
     ) -> Tensor:
-        """Return the loss, a scalar; 0 with a gradient of 0 where it has nothing to compare.
+        """Return the loss, a scalar; 0 with zero gradient if there is nothing to compare.
 
         Args:
             similarity: (M, M) basis similarity of D^u, larger = closer. Gradients flow.
             labels: (M,) pseudo labels.
             batch: Means and variances of this batch's pairs; None for a sign without pairs.
-            running: The running ones after this batch, with the gradient that ``gradient_mode``
-                asks for; None for a sign never observed.
+            running: The running ones after this batch, with the gradient of ``gradient_mode``; None
+                for a sign never observed.
         """

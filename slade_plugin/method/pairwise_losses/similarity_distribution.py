@@ -14,9 +14,9 @@ from slade_plugin.method.pairwise_losses.pairwise_loss import PairwiseLoss
 class SimilarityDistribution(PairwiseLoss):
     """Push the two running Gaussians apart and make them narrow.
 
-    While only one Gaussian has been observed, its variance alone counts.
+    While only one Gaussian has been observed, only its variance counts.
 
-    Source: SLADE, Eq. 5. No public source states the two values; 0.5 and 1.0 are seen in use.
+    Source: SLADE, Eq. 5. No public source states the two values; 0.5 and 1.0 are in common use.
     """
 
     margin: Annotated[float, Range(0, 2)] = 0.5  # m: cosines are at most 2 apart

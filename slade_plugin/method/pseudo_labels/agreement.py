@@ -1,4 +1,4 @@
-"""How well the pseudo labels of a pool agree with its classes, where they are known."""
+"""Agreement of a pool's pseudo labels with its true classes, if known."""
 
 import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
@@ -8,16 +8,16 @@ from slade_plugin.method.clusterers.clusterer import NOISE
 
 
 def compare_with_true_labels(cluster_ids: np.ndarray, true_labels: np.ndarray) -> dict[str, float]:
-    """Measure how well clusters agree with classes; never an input of any training.
+    """Measure how well clusters agree with classes; never used for training.
 
     Args:
-        cluster_ids: (N,) int; -1 is noise and left out of every measure.
-        true_labels: (N,) int; ids of classes, not comparable with cluster ids.
+        cluster_ids: (N,) int; -1 is noise and excluded from every measure.
+        true_labels: (N,) int; class ids, not comparable with cluster ids.
 
     Returns:
         NMI and AMI (arithmetic mean, 1 = equal up to renaming), purity (share of images whose
-        class is the commonest of their cluster), and pair_precision: the share of pairs in one
-        cluster that are of one class.
+        class is the most frequent of their cluster), and pair_precision (share of same-cluster
+        pairs that are of the same class).
 
     Raises:
         DataError: If the lengths differ.

@@ -1,4 +1,4 @@
-"""How far the pseudo labels of one round are from those of the round before."""
+"""Change of the pseudo labels from one round to the next."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -8,7 +8,7 @@ from slade_plugin.base.errors import DataError
 
 
 def compare_with_last_round(cluster_ids: np.ndarray, last_ids: np.ndarray) -> dict[str, float]:
-    """Compares two clusterings of the same images, whose ids mean nothing to each other.
+    """Compare two clusterings of the same images, whose ids do not correspond.
 
     Args:
         cluster_ids: (N,) int >= 0, of this round; -1 is noise, here a cluster like any other.

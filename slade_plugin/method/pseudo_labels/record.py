@@ -1,7 +1,7 @@
-"""Pseudo labels as a small checked record on disk: ids in a .npy file, the rest in a manifest.
+"""A verified record of pseudo labels on disk: ids in a .npy file, the rest in a manifest.
 
-The manifest is written last and holds the hash of the ids and its own, so that neither half a
-record nor a damaged one is ever read.
+The manifest is written last and contains its own hash and that of the ids, so partial or damaged
+records are never read.
 """
 
 import hashlib
@@ -31,18 +31,18 @@ class PseudoLabels:
     """Cluster ids of one split scheme's pool.
 
     Attributes:
-        cluster_ids: (N,) int64, 0 to num_clusters - 1, one an image of the pool; -1 is noise.
-        manifest: Where the ids come from: teacher and pool hashes, settings, sizes, agreement.
+        cluster_ids: (N,) int64, 0 to num_clusters - 1, one per pool image; -1 is noise.
+        manifest: Origin of the ids: teacher and pool hashes, settings, sizes, agreement.
     """
 
     cluster_ids: np.ndarray
     manifest: dict[str, Any]
 
     def __post_init__(self) -> None:
-        """Checks the ids.
+        """Check the ids.
 
         Raises:
-            PseudoLabelError: If an id is below -1 or not below the number of clusters.
+            PseudoLabelError: If an id is below -1 or at least the number of clusters.
         """
         ids, k = self.cluster_ids, self.num_clusters
         if ids.ndim != 1 or len(ids) == 0 or ids.min() < NOISE or ids.max() >= k:
@@ -58,16 +58,16 @@ class PseudoLabels:
         return int(self.manifest["num_clusters"])
 
     def for_training(self, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the student trains on: no noise, clusters large enough, ids past the real classes.
+        """Return the student's training labels: without noise and small clusters, ids from c on.
 
         Args:
             num_classes: c, number of labeled training classes.
 
         Returns:
-            (M,) places in the pool and (M,) pseudo labels from c to c + k - 1.
+            (M,) pool indices and (M,) pseudo labels from c to c + k - 1.
 
         Raises:
-            PseudoLabelError: If no cluster is large enough.
+            PseudoLabelError: If fewer than two clusters are large enough.
         """
         is_clustered = self.cluster_ids != NOISE
         sizes = np.bincount(self.cluster_ids[is_clustered], minlength=self.num_clusters)
@@ -75,19 +75,19 @@ class PseudoLabels:
         keep = np.flatnonzero(is_clustered & is_large)
         if len(np.unique(self.cluster_ids[keep])) < 2:
             raise PseudoLabelError(
-                f"fewer than two clusters hold {self.manifest['min_cluster_size']} images or more; "
+                f"fewer than two clusters have {self.manifest['min_cluster_size']} images or more; "
                 "change pseudo_labels: clusterer or min_cluster_size in config_general."
             )
         return keep, self.cluster_ids[keep] + num_classes
 
 
 def record_paths(folder: Path, split_scheme: str) -> tuple[Path, Path]:
-    """Paths of the ids and of the manifest of one split scheme."""
+    """Return the paths of one split scheme's ids and manifest."""
     return folder / f"{split_scheme}.npy", folder / f"{split_scheme}.json"
 
 
 def save_pseudo_labels(pseudo_labels: PseudoLabels, folder: Path, split_scheme: str) -> None:
-    """Writes a record atomically: a reader finds the whole of it or nothing.
+    """Write a record atomically.
 
     Raises:
         ExperimentError: If the folder cannot be written.
@@ -108,18 +108,18 @@ def save_pseudo_labels(pseudo_labels: PseudoLabels, folder: Path, split_scheme: 
 def load_pseudo_labels(
     folder: Path, split_scheme: str, expected: Mapping[str, Any] | None = None
 ) -> PseudoLabels:
-    """Reads and checks a record.
+    """Read and verify a record.
 
     Args:
-        folder: Where the record lies.
-        split_scheme: Name of the split scheme it was made for.
-        expected: Entries the manifest must have, such as the hashes of teacher and pool.
+        folder: Folder of the record.
+        split_scheme: Name of its split scheme.
+        expected: Required entries of the manifest, such as the hashes of teacher and pool.
 
     Raises:
-        PseudoLabelError: If the record is missing, damaged or belongs to something else.
+        PseudoLabelError: If the record is missing, damaged or of another origin.
     """
     ids_path, manifest_path = record_paths(folder, split_scheme)
-    remedy = f"Remove {manifest_path} and run again to make the pseudo labels anew."
+    remedy = f"Remove {manifest_path} and rerun to recreate the pseudo labels."
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         digest = sha256_of_file(ids_path)
@@ -132,7 +132,7 @@ def load_pseudo_labels(
         raise PseudoLabelError(f"{manifest_path} cannot be read: {error}. {remedy}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise PseudoLabelError(f"{manifest_path} is not a pseudo-label manifest. {remedy}")
-    # A record of an early version has no hash of its own.
+    # Records of early versions lack their own hash.
     if manifest.get(MANIFEST_HASH) not in (None, manifest_hash(manifest)):
         raise PseudoLabelError(
             f"{manifest_path} is damaged: its content does not match its own hash. {remedy}"
@@ -153,7 +153,7 @@ def load_pseudo_labels(
 
 
 def _former_clusterer(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The clusterer of a record that was made before records named theirs."""
+    """Return the clusterer of a record from before records named theirs."""
     if manifest.get("source") == "true_labels":
         return {"TrueLabels": {}}
     names = ("num_clusters", "num_iterations", "num_restarts", "seed")
@@ -161,7 +161,7 @@ def _former_clusterer(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pool_fingerprint(pool: Any) -> str:
-    """A hash that changes with the pool: its own `fingerprint`, else class, length and labels."""
+    """Hash the pool: its own `fingerprint`, else class, length and labels."""
     own = getattr(pool, "fingerprint", None)
     if own is not None:
         return str(own)

@@ -11,27 +11,27 @@ from slade_plugin.base.suggestions import nearest
 
 @dataclass(frozen=True)
 class PseudoLabelSettings(Settings):
-    """Where pseudo labels come from and which of them count."""
+    """Clusterer of the pseudo labels, and which clusters are used."""
 
     place: ClassVar[str] = "config_general"
     title: ClassVar[str] = "pseudo_labels"
 
     clusterer: Mapping[str, Any]  # {ClassName: {argument: value}} of a `Clusterer`
-    min_cluster_size: Annotated[int, Range(2)] = 2  # smaller ones are left out: no positive pair
+    min_cluster_size: Annotated[int, Range(2)] = 2  # smaller clusters are dropped
     folder: str | None = None  # of the records; filled in by the pipeline
     last_folder: str | None = None  # of the last round's records; filled in by the pipeline
 
     @classmethod
     def from_config(cls, entry: Mapping[str, Any]) -> "PseudoLabelSettings":
-        """Reads the entry.
+        """Read the entry.
 
         Args:
-            entry: As in the config. A second clusterer whose settings are all null is left out: a
-                data set that brings `{KMeans: {num_clusters: null}}` says how KMeans is to choose
-                k, not that it is to be used.
+            entry: The config entry. A second clusterer whose settings are all null is ignored: a
+                data set that brings `{KMeans: {num_clusters: null}}` only sets how KMeans chooses
+                k.
 
         Raises:
-            ConfigError: Naming what is unknown, missing or wrong.
+            ConfigError: Naming unknown, missing or invalid entries.
         """
         known = [f.name for f in fields(cls)]
         problems = [

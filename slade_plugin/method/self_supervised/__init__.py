@@ -1,1 +1,1 @@
-"""The SwAV stage before the teacher: settings, views, training, the file it leaves."""
+"""The SwAV stage before the teacher: settings, views, training, trunk file."""

@@ -1,4 +1,4 @@
-"""Settings of the SwAV stage, `self_supervised` in a config; no lightly is needed to read them."""
+"""Settings of the SwAV stage, `self_supervised` in a config; readable without lightly."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -7,39 +7,39 @@ from typing import Any
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.base.suggestions import nearest
 
-# Entries of `self_supervised` that are no setting of the training.
+# Entries of `self_supervised` that are not training settings.
 PLACE = "folder"
 
 
 @dataclass(frozen=True)
 class SwAVSettings:
-    """How the trunk is trained; the defaults are the paper's for one GPU, where it names them.
+    """Training settings of the trunk; defaults are the paper's for one GPU, if stated there.
 
     Attributes:
-        num_epochs: Over the union of labeled training images and pool, at least 1.
-        batch_size: Images a step, at least 2; an incomplete last batch is left out.
-        num_prototypes: At least 2; about ten times the classes that one expects.
+        num_epochs: Epochs over labeled training images and pool, at least 1.
+        batch_size: Images per step, at least 2; an incomplete last batch is dropped.
+        num_prototypes: At least 2; about ten times the expected number of classes.
         projection_hidden_size: Width of the projection head's hidden layer.
-        projection_size: Length of the vectors that are compared with the prototypes.
-        temperature: Of the softmax over prototypes, above 0.
-        epsilon: Of the Sinkhorn-Knopp codes, 0.02 to 1; smaller = harder codes. Small data want it
-            small, or all images share all prototypes. Below 0.02 exp(1 / epsilon) nears the end of
-            float32.
+        projection_size: Size of the vectors compared with the prototypes.
+        temperature: Temperature of the softmax over prototypes, above 0.
+        epsilon: Entropy weight of the Sinkhorn-Knopp codes, 0.02 to 1; smaller = harder codes.
+            Small data need a small value, or all images share all prototypes. Below 0.02,
+            exp(1 / epsilon) approaches the limit of float32.
         sinkhorn_iterations: At least 1.
-        queue_length: Embeddings of earlier batches that take part in the codes; 0 = none. For a
-            batch that is small beside the number of prototypes.
-        queue_start_epoch: Epochs before the queue is used, at least 0; it also has to be full.
+        queue_length: Number of earlier embeddings used for the codes; 0 = none. Helps if the batch
+            is small relative to the number of prototypes.
+        queue_start_epoch: Epochs before the queue is used, at least 0; it must also be full.
         frozen_prototype_epochs: Epochs before the prototypes are trained, at least 0.
         optimizer: One class of torch.optim with its arguments, in the host's form.
-        warmup_epochs: Epochs over which the learning rate rises linearly to that of the optimizer;
-            then it falls along a cosine.
-        final_lr_fraction: What is left of it at the end, 0 to 1.
+        warmup_epochs: Epochs of linear warm-up to the optimizer's learning rate, followed by cosine
+            decay.
+        final_lr_fraction: Fraction of the learning rate at the end, 0 to 1.
         views: Arguments of lightly's SwaVTransform: crop_sizes, crop_counts, crop_min_scales,
-            crop_max_scales (one entry a kind of crop; the first kind gives the codes), hf_prob,
+            crop_max_scales (one entry per kind of crop; the first kind gives the codes), hf_prob,
             cj_prob, ... `normalize` is the trunk's own.
         view_transforms: Transforms of torchvision in the host's form, such as
             {RandomInvert: {p: 0.5}}; applied to each view, a tensor with values 0 to 1, in order.
-        dataloader_num_workers: At least 0. Other numbers give other views.
+        dataloader_num_workers: At least 0. Different numbers give different views.
         seed: None means the seed of the run.
     """
 
@@ -65,7 +65,7 @@ class SwAVSettings:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Checks types and ranges.
+        """Check types and ranges.
 
         Raises:
             ConfigError: Naming every wrong value at once.
@@ -102,7 +102,7 @@ class SwAVSettings:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "SwAVSettings":
-        """Reads the `self_supervised` entry of a config.
+        """Read the `self_supervised` entry of a config.
 
         Raises:
             ConfigError: If an entry is unknown or a value out of range.
@@ -117,7 +117,7 @@ class SwAVSettings:
         return cls(**{k: v for k, v in config.items() if k != PLACE})
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Convert to a dict, ready for JSON."""
         return asdict(self)
 
 

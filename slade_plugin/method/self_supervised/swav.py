@@ -1,7 +1,7 @@
 """SwAV: swapped prediction of cluster assignments between views (Caron et al., NeurIPS 2020).
 
-Loss, projection head, prototypes and queue are lightly's; here they are put together and trained.
-Every epoch seeds afresh, so a stage that was stopped goes on to the numbers of one that was not.
+Loss, projection head, prototypes and queue are lightly's; this module combines and trains them.
+Every epoch is seeded separately, so an interrupted stage resumes to the same numbers.
 """
 
 import math
@@ -28,10 +28,10 @@ class SwAV(nn.Module):
     """A trunk with projection head, prototypes and a queue for each view that gives codes.
 
     Args:
-        trunk: Gives (N, feature_size).
+        trunk: Maps images to (N, feature_size).
         feature_size: The trunk's output size.
-        settings: See there.
-        num_code_views: How many views of an image, the first ones, give codes.
+        settings: The stage's settings.
+        num_code_views: Number of views per image, the first ones, that give codes.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class SwAV(nn.Module):
         )
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """All but the biases of the prototypes."""
+        """List all parameters except the biases of the prototypes."""
         prototypes = [head.weight for head in self.prototypes.heads]
         return [*self.trunk.parameters(), *self.projection_head.parameters(), *prototypes]
 
     def forward(self, views: Sequence[Tensor], epoch: int) -> Tensor:
-        """The loss of a batch; a gradient flows through every view but not through the codes.
+        """Compute the loss of a batch; gradients flow through every view, not through the codes.
 
         Args:
-            views: One tensor (N, C, H, W) a view; those that give codes first, views of one size
-                behind each other.
-            epoch: From 1.
+            views: One tensor (N, C, H, W) per view; those that give codes first, views of one size
+                adjacent.
+            epoch: Epoch, from 1.
 
         Returns:
             A scalar.
@@ -94,10 +94,10 @@ class SwAV(nn.Module):
 
     @torch.no_grad()
     def _queue_scores(self, embeddings: Sequence[Tensor], epoch: int) -> list[Tensor] | None:
-        """Scores of earlier batches; None until the queue is in use and full."""
+        """Compute the scores of earlier batches; None until the queue is in use and full."""
         if not self.queues:
             return None
-        # Each gives what it held before this batch.
+        # Each returns its content before this batch.
         pairs = zip(self.queues, embeddings, strict=False)
         held = [queue(batch, update=True)[1] for queue, batch in pairs]
         full = self.enqueued >= self.settings.queue_length
@@ -107,14 +107,14 @@ class SwAV(nn.Module):
         return [self.prototypes(batch) for batch in held]
 
     def queue_state(self) -> dict[str, Any]:
-        """What lightly leaves out of the state dict."""
+        """Return the state that lightly omits from the state dict."""
         return {
             "enqueued": self.enqueued,
             "queues": [{"bank": q.bank, "bank_ptr": q.bank_ptr} for q in self.queues],
         }
 
     def load_queue_state(self, state: Mapping[str, Any]) -> None:
-        """Restores `queue_state`."""
+        """Restore `queue_state`."""
         self.enqueued = state["enqueued"]
         for queue, saved in zip(self.queues, state["queues"], strict=True):
             for name, value in saved.items():
@@ -122,12 +122,12 @@ class SwAV(nn.Module):
 
 
 def lr_factor(step: int, total: int, warmup: int, final: float) -> float:
-    """What the learning rate is multiplied by: a linear rise, then half a cosine.
+    """Compute the learning-rate factor: linear warm-up, then half a cosine.
 
     Args:
         step: From 0 to total - 1.
-        total: Steps in all.
-        warmup: Steps of the rise; the last one of them reaches 1.
+        total: Total number of steps.
+        warmup: Steps of the warm-up; the last one reaches 1.
         final: Factor of the last step, 0 to 1.
     """
     if step < warmup:
@@ -137,17 +137,17 @@ def lr_factor(step: int, total: int, warmup: int, final: float) -> float:
 
 
 class SwAVTraining:
-    """Trains `SwAV` epoch by epoch, with a checkpoint after each.
+    """Train `SwAV` epoch by epoch, with a checkpoint after each.
 
     Args:
-        swav: On its device.
+        swav: Model on its device.
         dataset: Items are lists of views.
-        make_optimizer: Takes the parameters.
-        seed: Of views and order; models are made before.
-        checkpoint: File of the last whole epoch.
-        origin: What a checkpoint has to belong to, ready for JSON: settings, hashes of data and
-            start.
-        device: Where the batches go.
+        make_optimizer: Builds the optimizer of the given parameters.
+        seed: Seed of views and order; models exist already.
+        checkpoint: File of the last complete epoch.
+        origin: Origin that a checkpoint must match, ready for JSON: settings, hashes of data and
+            initial weights.
+        device: Device of the batches.
 
     Raises:
         CheckpointError: If the checkpoint is damaged or of another origin.
@@ -177,10 +177,10 @@ class SwAVTraining:
             self._load()
 
     def run(self, name: str, after_epoch: Callable[[list[dict[str, float]]], None]) -> None:
-        """Trains the epochs that are left.
+        """Train the remaining epochs.
 
         Args:
-            name: Of the progress bar.
+            name: Name in the progress bar.
             after_epoch: Called with the history after each checkpoint, and once at the start.
 
         Raises:
@@ -231,7 +231,7 @@ class SwAVTraining:
         }
 
     def _set_lr(self, step: int) -> float:
-        """Sets the learning rate, a function of the step alone; returns the first group's."""
+        """Set the learning rate for a step and return that of the first group."""
         settings, per_epoch = self.swav.settings, self.steps_per_epoch
         factor = lr_factor(
             step,
@@ -256,13 +256,13 @@ class SwAVTraining:
             torch.save(content, file)
 
     def _load(self) -> None:
-        remedy = f"Remove {self.checkpoint} to start this split scheme of the stage anew."
+        remedy = f"Remove {self.checkpoint} to restart this split scheme of the stage."
         try:
             content = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
             if content["format"] != _FORMAT or content["origin"] != self.origin:
                 raise CheckpointError(
-                    f"{self.checkpoint} belongs to other settings, data or start weights than this "
-                    f"run; expected the same command. {remedy}"
+                    f"{self.checkpoint} was made with other settings, data or initial weights than "
+                    f"this run; expected the same command. {remedy}"
                 )
             self.swav.load_state_dict(content["swav"])
             self.swav.load_queue_state(content["queue"])

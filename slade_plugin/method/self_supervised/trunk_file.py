@@ -1,4 +1,4 @@
-"""What the SwAV stage leaves for each split scheme: the trunk's weights and a manifest.
+"""Result of the SwAV stage for each split scheme: the trunk's weights and a manifest.
 
 <folder>/<split scheme>/trunk.pth        the trunk's state dict
 <folder>/<split scheme>/manifest.json    written last, with the hash of the weights and its own
@@ -28,17 +28,17 @@ from slade_plugin.method.pseudo_labels.record import pool_fingerprint
 _FORMAT = 1
 _ABOUT = {
     "labeled_sha256": "other labeled images or splits (config_dataset)",
-    "pool_sha256": "another pool (unlabeled_dataset, leakage), maybe with images of val or test",
+    "pool_sha256": "another pool (unlabeled_dataset, leakage), possibly with val or test images",
 }
 
 
 @dataclass(frozen=True)
 class TrunkFile:
-    """The weights a split scheme starts from.
+    """Initial weights of a split scheme.
 
     Attributes:
         state: The trunk's state dict, on the CPU.
-        manifest: Where they come from: settings, hashes of data and start, versions, losses.
+        manifest: Their origin: settings, hashes of data and initial weights, versions, losses.
     """
 
     state: Mapping[str, Tensor]
@@ -50,29 +50,29 @@ class TrunkFile:
         return str(self.manifest["trunk_sha256"])
 
     def load_into(self, trunk: nn.Module) -> None:
-        """Copies the weights into a trunk of the same architecture.
+        """Copy the weights into a trunk of the same architecture.
 
         Raises:
-            CheckpointError: If it is of another architecture.
+            CheckpointError: If the architecture differs.
         """
         try:
             trunk.load_state_dict(dict(self.state))
         except RuntimeError as error:
             raise CheckpointError(
-                f"the trunk of the SwAV stage is of another architecture than this one: {error}; "
+                f"the trunk of the SwAV stage differs in architecture from this one: {error}; "
                 "expected the same config_models for every stage."
             ) from error
 
 
 def trunk_paths(folder: Path, split_scheme: str) -> tuple[Path, Path]:
-    """Paths of the weights and of the manifest of one split scheme."""
+    """Return the paths of one split scheme's weights and manifest."""
     return folder / split_scheme / "trunk.pth", folder / split_scheme / "manifest.json"
 
 
 def save_trunk(
     trunk: nn.Module, manifest: Mapping[str, Any], folder: Path, split_scheme: str
 ) -> None:
-    """Writes weights and manifest so that a reader finds both, whole, or no manifest.
+    """Write weights and manifest; a reader finds both complete, or no manifest.
 
     Raises:
         ExperimentError: If the folder cannot be written.
@@ -90,20 +90,20 @@ def save_trunk(
 
 
 def load_trunk(folder: Path, split_scheme: str, expected: Mapping[str, Any]) -> TrunkFile:
-    """Reads and checks what `save_trunk` wrote.
+    """Read and verify the files of `save_trunk`.
 
     Args:
-        folder: Of the stage.
-        split_scheme: Its name.
-        expected: Entries that the manifest must have, such as the hashes of labeled images and
-            pool: a trunk of others may have seen images that are test images here.
+        folder: Folder of the stage.
+        split_scheme: Name of the split scheme.
+        expected: Required entries of the manifest, such as the hashes of labeled images and pool: a
+            trunk trained on others may have seen images that are test images here.
 
     Raises:
-        ExperimentError: If it is missing or belongs to something else.
+        ExperimentError: If it is missing or of another origin.
         CheckpointError: If a file is damaged.
     """
     trunk_path, manifest_path = trunk_paths(folder, split_scheme)
-    remedy = f"Remove {manifest_path} and run the SwAV stage again."
+    remedy = f"Remove {manifest_path} and rerun the SwAV stage."
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         intact = (
@@ -113,8 +113,8 @@ def load_trunk(folder: Path, split_scheme: str, expected: Mapping[str, Any]) -> 
         )
     except FileNotFoundError as error:
         raise ExperimentError(
-            f"the trunk of split scheme {split_scheme} is missing: {error.filename}; expected what "
-            "the SwAV stage leaves (self_supervised: folder, config_self_supervised)."
+            f"the trunk of split scheme {split_scheme} is missing: {error.filename}; expected the "
+            "folder of a SwAV stage (self_supervised: folder, config_self_supervised)."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{manifest_path} cannot be read: {error}. {remedy}") from error
@@ -124,7 +124,7 @@ def load_trunk(folder: Path, split_scheme: str, expected: Mapping[str, Any]) -> 
         )
     for key, value in {"split_scheme": split_scheme, **expected}.items():
         if manifest.get(key) != value:
-            about = f": it has seen {_ABOUT[key]}" if key in _ABOUT else ""
+            about = f": it was trained on {_ABOUT[key]}" if key in _ABOUT else ""
             raise ExperimentError(
                 f"{manifest_path} was made for {key} {manifest.get(key)!r}; expected {value!r}"
                 f"{about}. Give the folder of a stage with the same data, splits and settings. "
@@ -134,7 +134,7 @@ def load_trunk(folder: Path, split_scheme: str, expected: Mapping[str, Any]) -> 
 
 
 def train_split_sha256(split_manager: Any, transform_type: str) -> str:
-    """A hash over the labeled data set and over which of its images are in the train split."""
+    """Hash the labeled data set and the indices of its train split."""
     train = split_manager.get_dataset(transform_type, "train")
     digest = hashlib.sha256(pool_fingerprint(getattr(train, "dataset", train)).encode())
     digest.update(np.asarray(getattr(train, "indices", range(len(train))), np.int64).tobytes())

@@ -1,6 +1,6 @@
-"""Views of an image for SwAV: lightly's multi-crop transform, then the trunk's own normalisation.
+"""Views of an image for SwAV: lightly's multi-crop transform, then the trunk's own normalization.
 
-lightly is no dependency of the plugin: ``pip install slade-plugin[swav]``.
+lightly is an optional dependency: ``pip install slade-plugin[swav]``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +17,10 @@ from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE
 
 
 def check_lightly() -> None:
-    """Checks that lightly can be imported.
+    """Check that lightly can be imported.
 
     Raises:
-        ConfigError: Saying how to install it.
+        ConfigError: With the command to install it.
     """
     try:
         import lightly.loss
@@ -34,13 +34,13 @@ def check_lightly() -> None:
 
 
 class MultiCropViews:
-    """The transform from a PIL image to its views.
+    """Transform a PIL image to its views.
 
     Args:
-        views: Arguments of lightly's SwaVTransform but `normalize`.
-        trunk: Its `mean`, `std`, `input_space` and `input_range` say what images it takes; where it
-            has none, those of ImageNet hold, as in the host.
-        view_transforms: Applied to each view after lightly's, before normalisation.
+        views: Arguments of lightly's SwaVTransform except `normalize`.
+        trunk: Its `mean`, `std`, `input_space` and `input_range` define the input; those of
+            ImageNet by default, as in the host.
+        view_transforms: Applied to each view after lightly's, before normalization.
 
     Attributes:
         num_code_views: Views of the first kind, which give codes.
@@ -70,7 +70,7 @@ class MultiCropViews:
         if self.num_code_views < 1 or len(self.multi_crop.transforms) < 2:
             raise ConfigError(
                 f"{where}: crop_counts is {counts}; expected at least one crop of the first kind "
-                "and two in all"
+                "and two in total"
             )
         largest = (getattr(trunk, "input_range", None) or [0, 1])[1]
         self.finish = transforms.Compose(
@@ -86,7 +86,7 @@ class MultiCropViews:
         )
 
     def __call__(self, image: Any) -> list[Tensor]:
-        """Tensors (C, size, size), sum(crop_counts) of them, those that give codes first."""
+        """Return sum(crop_counts) tensors (C, size, size), those that give codes first."""
         return [self.finish(view) for view in self.multi_crop(image)]
 
 
@@ -94,9 +94,9 @@ class UnlabeledViews(Dataset[list[Tensor]]):
     """Labeled training images and pool as one data set, without labels.
 
     Args:
-        labeled: The train split of one split scheme under a transform to views.
-        pool: The pool under the same transform.
-        labeled_getter: The split manager's way to take an item apart into image and label.
+        labeled: The train split of one split scheme with a transform to views.
+        pool: The pool with the same transform.
+        labeled_getter: The split manager's function that splits an item into image and label.
     """
 
     def __init__(self, labeled: Any, pool: Any, labeled_getter: Callable[[Any], Any]) -> None:
@@ -109,7 +109,7 @@ class UnlabeledViews(Dataset[list[Tensor]]):
         return len(self.labeled) + len(self.pool)
 
     def __getitem__(self, index: int) -> list[Tensor]:
-        """The views of one image; labeled images come first."""
+        """Return the views of one image; labeled images come first."""
         if index < len(self.labeled):
             image, _ = self.labeled_getter(self.labeled[index])
             return list(image)

@@ -1,4 +1,4 @@
-"""A threshold that is a number of the config."""
+"""A fixed threshold from the config."""
 
 from dataclasses import dataclass
 from typing import Annotated

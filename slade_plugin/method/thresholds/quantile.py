@@ -1,4 +1,4 @@
-"""A threshold that follows the similarities of each batch."""
+"""A threshold that adapts to the similarities of each batch."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,8 +14,8 @@ from slade_plugin.method.thresholds.threshold import Threshold
 class Quantile(Threshold):
     """The q-quantile of the batch's similarities. Not in the paper.
 
-    As T1 it keeps a share of 1 - q of the pairs, as T2 a share of q: of all unordered pairs of the
-    batch, or where labels must agree, of those with equal (T1) or different (T2) pseudo labels.
+    As T1 it selects a share of 1 - q of the pairs, as T2 a share of q: of all unordered pairs of
+    the batch or, if labels must agree, of those with equal (T1) or different (T2) pseudo labels.
     """
 
     q: Annotated[float, Range(0, 1)]
@@ -28,5 +28,5 @@ class Quantile(Threshold):
     def __call__(
         self, similarity: Tensor, labels: Tensor | None, is_positive: bool, running_mean: float
     ) -> float:
-        """Return the quantile; NaN where there is no such pair."""
+        """Return the quantile; NaN if there is no such pair."""
         return pair_quantile(similarity, self.q, labels, is_positive)

@@ -1,4 +1,4 @@
-"""What every threshold of ``BasisSimilarityMiner`` is: a choice with settings and one call."""
+"""Base class of ``BasisSimilarityMiner``'s thresholds: a choice with settings and one call."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -12,7 +12,7 @@ class Threshold(Settings, ABC):
     """T1 or T2 for one batch; subclasses are frozen dataclasses.
 
     Attributes:
-        reads_running_mean: Whether it is unknown without the running mean of the feature basis.
+        reads_running_mean: Whether it depends on the running mean of the feature basis.
     """
 
     place: ClassVar[str] = (
@@ -22,7 +22,7 @@ class Threshold(Settings, ABC):
 
     @property
     def level(self) -> float | None:
-        """What orders two thresholds of one class before a batch is seen; None: nothing."""
+        """Number that orders two thresholds of one class before any batch, or None."""
         return None
 
     @abstractmethod
@@ -33,7 +33,7 @@ class Threshold(Settings, ABC):
 
         Args:
             similarity: (M, M) basis similarity of D^u, larger = closer, detached.
-            labels: (M,) pseudo labels if a pair's label must agree with its sign, else None.
-            is_positive: True for T1, which positive pairs reach from above; False for T2.
+            labels: (M,) pseudo labels if they must agree with a pair's sign, else None.
+            is_positive: True for T1, the lower bound of positive pairs; False for T2.
             running_mean: mu_pos for T1, mu_neg for T2; NaN if not yet observed.
         """

@@ -1,11 +1,11 @@
-"""One step of the student, as the poster's joint objective reads.
+"""One step of the student: the poster's joint objective.
 
     min over theta^s, W_a of
         L_rank(D^l) + lambda1 L_rank(D^u) + lambda2 (L_CE(D^l) + L_SD(D^u))
 
 The terms are entries of `loss_funcs`, their weights entries of `loss_weights`:
-`metric_loss` (1), `unlabeled_metric_loss` (lambda1), `basis_loss` (lambda2). Leaving `basis_loss`
-out of the config gives rung 2 of the ladder; which pairs of D^u count is the miner's business.
+`metric_loss` (1), `unlabeled_metric_loss` (lambda1), `basis_loss` (lambda2). Without `basis_loss`
+the config is rung 2 of the ladder. The miner selects the pairs of D^u.
 """
 
 from typing import Any
@@ -30,20 +30,19 @@ BASIS_OPTIMIZER = "basis_loss_optimizer"
 
 
 class SladeStudent(MetricLossOnly):
-    """Trains trunk, embedder and feature basis on labeled and pseudo-labeled images together.
+    """Train trunk, embedder and feature basis on labeled and pseudo-labeled images together.
 
     Args:
         *args: Arguments of the host's trainer.
         unlabeled_dataset: Pool images with pseudo labels, shifted past the real classes.
-        unlabeled_sampler: Draws m images per pseudo label, so that a batch holds positive pairs.
+        unlabeled_sampler: Draws m images per pseudo label, so that a batch has positive pairs.
         num_classes: c, number of labeled training classes; labels of D^l are 0 to c - 1.
-        true_labels: (N,) true labels of the whole pool or None; only ever used to record how many
-            mined pairs are right.
-        num_epochs: Length of the whole training, which a miner with a `start` needs to know;
-            0 = unknown.
-        unlabeled_batch_size: Pseudo-labeled images a step (the labeled ones are `batch_size`).
-        basis_warmup_iterations: Steps in which W_a alone is trained, embeddings detached, before
-            the first epoch.
+        true_labels: (N,) true labels of the whole pool or None; only used to record how many mined
+            pairs are correct.
+        num_epochs: Length of the whole training, for a miner with a `start`; 0 = unknown.
+        unlabeled_batch_size: Pseudo-labeled images per step (labeled ones: `batch_size`).
+        basis_warmup_iterations: Steps that train W_a alone, with embeddings detached, before the
+            first epoch.
         **kwargs: Arguments of the host's trainer.
 
     Raises:
@@ -82,7 +81,7 @@ class SladeStudent(MetricLossOnly):
         if not self.set_min_label_to_zero:
             raise ConfigError(
                 "set_min_label_to_zero is False; expected True: labels of D^l must be 0 to c - 1, "
-                f"since pseudo labels begin at c. {where}"
+                f"since pseudo labels start at c. {where}"
             )
         if self.basis_warmup_iterations and "basis_loss" not in self.loss_funcs:
             raise ConfigError(
@@ -94,14 +93,14 @@ class SladeStudent(MetricLossOnly):
             self._check_miner(miner, where)
         if "basis_loss" in self.freeze_these and self.basis_warmup_iterations:
             raise ConfigError(
-                f"freeze_these holds basis_loss, but basis_warmup_iterations is "
+                f"freeze_these contains basis_loss, but basis_warmup_iterations is "
                 f"{self.basis_warmup_iterations}; expected 0, since a frozen W_a cannot be warmed "
                 f"up, or no basis_loss in freeze_these. {where}"
             )
         if self.true_labels is not None and (self.true_labels < 0).any():
             raise DataError(
                 f"a true label of the pool is {int(self.true_labels.min())}; expected classes >= 0 "
-                "or a pool without labels, since unknown images would be taken for one class."
+                "or a pool without labels, since unknown images would count as one class."
             )
         if len(self.unlabeled_dataset) < self.unlabeled_batch_size:
             raise DataError(
@@ -112,7 +111,7 @@ class SladeStudent(MetricLossOnly):
         sampler = self.unlabeled_sampler
         if hasattr(sampler, "__len__") and len(sampler) < self.unlabeled_batch_size:
             raise ConfigError(
-                f"unlabeled_sampler gives {len(sampler)} images a pass, but unlabeled_batch_size "
+                f"unlabeled_sampler draws {len(sampler)} images per pass, but unlabeled_batch_size "
                 f"is {self.unlabeled_batch_size}; expected at least one batch. Change "
                 "length_before_new_iter in config_loss under unlabeled_sampler."
             )
@@ -125,23 +124,23 @@ class SladeStudent(MetricLossOnly):
 
     def _check_miner(self, miner: PoolPairMiner, where: str) -> None:
         name = type(miner).__name__
-        # Frozen, the basis is in eval mode: no statistic moves.
+        # A frozen basis is in eval mode, so its statistics are not updated.
         if "basis_loss" in self.freeze_these and miner.reads_running_means:
             raise ConfigError(
-                "freeze_these holds basis_loss, whose running means then stay unknown, but "
-                f"{name} takes them for thresholds and would mine nothing; expected other "
+                "freeze_these contains basis_loss, whose running means then stay unknown, but "
+                f"{name} uses them as thresholds and would mine nothing; expected other "
                 "thresholds (config_loss under mining_funcs), PseudoLabelPairMiner, or no "
                 f"basis_loss in freeze_these. {where}"
             )
         if miner.start and not self.num_epochs:
             raise ConfigError(
                 f"{name} has start {miner.start}, a share of the training, but "
-                f"num_epochs is {self.num_epochs}; expected its length, which the program gives "
+                f"num_epochs is {self.num_epochs}; expected its length, which the program sets "
                 f"(num_epochs_train), or start: 0 (config_loss under mining_funcs). {where}"
             )
 
     def initialize_dataloader(self) -> None:
-        """The host's loader for D^l and one of the same kind for D^u."""
+        """Create the host's loader for D^l and a similar one for D^u."""
         super().initialize_dataloader()
         self.unlabeled_dataloader = pml_cf.get_train_dataloader(
             self.unlabeled_dataset,
@@ -153,7 +152,7 @@ class SladeStudent(MetricLossOnly):
         self.unlabeled_iterator = iter(self.unlabeled_dataloader)
 
     def get_batch(self) -> tuple[torch.Tensor, ...]:
-        """Images and labels of D^l, then images, pseudo labels and pool indices of D^u."""
+        """Draw images and labels of D^l, then images, pseudo labels and pool indices of D^u."""
         images, labels = super().get_batch()
         self.unlabeled_iterator, batch = pml_cf.try_next_on_generator(
             self.unlabeled_iterator, self.unlabeled_dataloader
@@ -161,13 +160,13 @@ class SladeStudent(MetricLossOnly):
         return images, labels, batch[IMAGE], batch[LABEL], batch[POOL_INDEX]
 
     def forward_and_backward(self) -> None:
-        """The host's step; the very first one is preceded by the warm-up of W_a."""
+        """Run the host's step; warm up W_a before the very first one."""
         if self.basis_warmup_iterations and self.epoch == 1 and self.iteration == 0:
             self.warm_up_basis()
         super().forward_and_backward()
 
     def calculate_loss(self, curr_batch: tuple[torch.Tensor, ...]) -> None:
-        """All terms of the objective from one forward pass over D^l and D^u."""
+        """Compute all terms of the objective from one forward pass over D^l and D^u."""
         images, labels, unlabeled_images, pseudo_labels, pool_index = curr_batch
         embeddings = self.embed_together(images, unlabeled_images)
         labels = labels.to(embeddings.device)
@@ -187,28 +186,28 @@ class SladeStudent(MetricLossOnly):
             )
 
     def embed_together(self, images: torch.Tensor, unlabeled_images: torch.Tensor) -> torch.Tensor:
-        """Embeddings (N + M, D) of (N, C, H, W) and (M, C, H, W) from one forward pass."""
+        """Embed (N, C, H, W) and (M, C, H, W) to (N + M, D) in one forward pass."""
         halves = [half.to(self.data_device) for half in (images, unlabeled_images)]
         return self.compute_embeddings(torch.cat(halves))  # joined there, not on the CPU
 
     def mine_unlabeled(
         self, embeddings: torch.Tensor, pseudo_labels: torch.Tensor, pool_index: torch.Tensor
     ) -> Any:
-        """The pairs or triplets of D^u that L_rank(D^u) is taken over.
+        """Mine the pairs or triplets of D^u for L_rank(D^u).
 
         Args:
-            embeddings: (B, D) of the unlabeled images, of which the basis loss has just computed
-                the similarity; no gradient flows through the choice.
+            embeddings: (B, D) of the unlabeled images, whose similarity the basis loss has just
+                computed; no gradient flows through the choice.
             pseudo_labels: (B,).
-            pool_index: (B,) places in the pool, to look up true labels for the record.
+            pool_index: (B,) pool indices, to look up true labels for the record.
 
         Returns:
-            The miner's indices_tuple; None (the loss takes all pairs) without a miner.
+            The miner's indices_tuple; None (the loss uses all pairs) without a miner.
         """
         miner = self.mining_funcs.get("unlabeled_tuple_miner")
         if miner is None:
             return None
-        if not isinstance(miner, PoolPairMiner):  # the host's know embeddings and labels only
+        if not isinstance(miner, PoolPairMiner):  # the host's take embeddings and labels only
             return miner(embeddings, pseudo_labels)
         batch = PoolBatch(pseudo_labels, progress=self.progress() if miner.start else 0.0)
         basis_loss = self.loss_funcs.get("basis_loss")
@@ -223,12 +222,12 @@ class SladeStudent(MetricLossOnly):
         return pairs
 
     def progress(self) -> float:
-        """Share of the whole training that is done, from 0 to below 1, also when resumed."""
+        """Finished share of the whole training, in [0, 1), also when resumed."""
         epochs_done: float = self.epoch - 1 + self.iteration / self.iterations_per_epoch
         return epochs_done / self.num_epochs
 
     def warm_up_basis(self) -> None:
-        """Trains W_a alone: models in eval mode, embeddings without gradient."""
+        """Train W_a alone: models in eval mode, embeddings without gradient."""
         self.set_to_eval()
         basis_loss, optimizer = self.loss_funcs["basis_loss"], self.optimizers[BASIS_OPTIMIZER]
         basis_loss.train()
@@ -244,15 +243,15 @@ class SladeStudent(MetricLossOnly):
         self.set_to_train()
 
     def allowed_loss_funcs_keys(self) -> list[str]:
-        """Names of losses, which are also names of optimizers for their parameters."""
+        """List the names of losses, which are also names of their parameters' optimizers."""
         return ["metric_loss", "unlabeled_metric_loss", "basis_loss"]
 
     def allowed_mining_funcs_keys(self) -> list[str]:
-        """The host's miners act on D^l; `unlabeled_tuple_miner` acts on D^u."""
+        """List the names of miners: the host's for D^l, `unlabeled_tuple_miner` for D^u."""
         return [*super().allowed_mining_funcs_keys(), "unlabeled_tuple_miner"]
 
     def verify_loss_funcs_keys(self) -> None:
-        """Every loss must be known; only `metric_loss` is needed (the others are rungs)."""
+        """Check that every loss is known; only `metric_loss` is required (the others are rungs)."""
         self._verify_dict_keys(
             "loss_funcs",
             self.allowed_loss_funcs_keys(),

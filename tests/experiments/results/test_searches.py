@@ -14,7 +14,7 @@ from slade_plugin.experiments.results.found import (
     group_experiments,
     read_method,
 )
-from slade_plugin.experiments.results.searches import is_search, note_on, tuned_experiments
+from slade_plugin.experiments.results.searches import describe_search, is_search, tuned_experiments
 
 Make = Callable[..., Path]
 
@@ -56,7 +56,7 @@ def test_the_best_trial_and_its_repetitions_are_one_method(search: Path) -> None
         assert [e.seed for e in group.experiments] == [4, 104, 204]
         assert notes == []
         assert find_searches([given]) == [search]
-    assert "its best trial tuned1" in note_on(search)
+    assert "its best trial tuned1" in describe_search(search)
 
 
 def test_a_trial_that_is_named_counts(search: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_search_of_the_host_s_own_is_known(search: Path) -> None:
 def test_an_unfinished_search_has_nothing_to_show(search: Path, make_experiment: Make) -> None:
     (search / "best_parameters.yaml").unlink()
     assert tuned_experiments(search) == []
-    assert "not finished" in note_on(search)
+    assert "not finished" in describe_search(search)
     with pytest.raises(ExperimentError, match="tuned is a search that is not finished"):
         find_experiments([search])
     make_experiment(search.parent / "other", {"val": (10, 12)})

@@ -135,5 +135,5 @@ def test_metrics_can_be_left_out_and_chosen_anew_at_each_call() -> None:
 
 @pytest.mark.parametrize("ks", [[], [0], [1.5], [1, 1], "10", 10, [True]])
 def test_ks_that_are_no_numbers_of_neighbours_are_refused(ks: Any) -> None:
-    with pytest.raises(ConfigError, match=r"ks is .*expected different integers of at least 1"):
+    with pytest.raises(ConfigError, match=r"ks is .*expected distinct integers >= 1"):
         RecallAtKCalculator(ks=ks)

@@ -279,7 +279,7 @@ def test_a_full_disk_is_named(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np.lib.format, "open_memmap", full)
-    with pytest.raises(PseudoLabelError, match=r"cannot be written to .*: .*No space left"):
+    with pytest.raises(PseudoLabelError, match=r"cannot write .* to .*: .*No space left"):
         stage()
     assert contents(tmp_path / "records") == {}
 

@@ -280,7 +280,7 @@ def test_a_checkpoint_of_another_run_is_refused(
         with pytest.raises(KeyboardInterrupt):
             stage(**one_scheme).run()
     assert (tmp_path / "stage" / SCHEMES[0] / "checkpoint.pth").exists()
-    with pytest.raises(CheckpointError, match="belongs to other settings"):
+    with pytest.raises(CheckpointError, match="was made with other settings"):
         stage({"epsilon": 0.1}, **one_scheme).run()
 
 
@@ -323,7 +323,7 @@ class Colours(WatchedGlyphs):
 @pytest.mark.parametrize(
     ("settings", "changes", "error", "text"),
     [
-        ({"batch_size": 10_000}, {}, ConfigError, "batch_size is 10000, but labeled images"),
+        ({"batch_size": 10_000}, {}, ConfigError, "batch_size is 10000, but there are only"),
         ({"views": SETTINGS["views"] | {"crop_sizes": [24]}}, {}, DataError, "expected .N, 1, 32"),
         ({"views": SETTINGS["views"] | {"size": 3}}, {}, ConfigError, "no argument 'size'"),
         ({"view_transforms": {"Invert": {}}}, {}, ConfigError, "no transform named 'Invert'"),

@@ -272,7 +272,7 @@ def test_images_of_small_clusters_take_no_part(
         manifest = json.loads(path.read_text()) | {"min_cluster_size": 13}
         del manifest["manifest_sha256"]
         path.write_text(json.dumps(manifest))
-    with pytest.raises(PseudoLabelError, match="fewer than two clusters hold 13 images"):
+    with pytest.raises(PseudoLabelError, match="fewer than two clusters have 13 images"):
         set_up(student(tmp_path / "other", records=tmp_path / "records"))
 
 

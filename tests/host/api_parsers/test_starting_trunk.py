@@ -153,7 +153,7 @@ def test_a_trunk_of_another_architecture_is_refused(
 ) -> None:
     parser = make(**entry(tmp_path), models=models(TinyTrunk={"hidden": 8}))
     parser.models = {"trunk": parser.get_trunk()}
-    with pytest.raises(CheckpointError, match="of another architecture"):
+    with pytest.raises(CheckpointError, match="differs in architecture"):
         check_trunks(parser)
 
 
@@ -176,7 +176,7 @@ def test_another_pool_is_refused(make: Any, stage: dict[str, nn.Module], tmp_pat
     pool = {"Blobs": {"subset": "unlabeled", "per_class": 14}}
     parser = make(student=True, unlabeled_dataset=pool, **entry(tmp_path))
     parser.models = {"trunk": parser.get_trunk()}
-    with pytest.raises(ExperimentError, match="has seen another pool"):
+    with pytest.raises(ExperimentError, match="was trained on another pool"):
         check_trunks(parser)
 
 

@@ -135,7 +135,7 @@ def test_a_missing_file_is_named(experiment: Path) -> None:
 
 
 def test_another_architecture_is_named(experiment: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"teacher's embedder .* another architecture") as e:
+    with pytest.raises(CheckpointError, match=r"teacher's embedder .* differs in arch") as e:
         Teacher(experiment, SCHEME).load_into(models(width=5), "cpu")
     assert "size mismatch for weight" in str(e.value)
     assert "config_models" in str(e.value)

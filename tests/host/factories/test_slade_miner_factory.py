@@ -103,7 +103,7 @@ def test_distance_by_name(getter: Any) -> None:
                     "output_batch_size": 2,
                 }
             },
-            r"ProxyNCALoss needs num_classes, which is not known here; write num_classes",
+            r"ProxyNCALoss needs num_classes, which is not known here; add num_classes",
         ),
         ({"MaximumLossMiner": {"output_batch_size": 2}}, r"cannot be built: TypeError:.*'loss'"),
         ({"PairMarginMiner": {"pos_margin": "1e-2"}}, r"pos_margin is the text '1e-2'"),

@@ -255,7 +255,9 @@ def test_nothing_is_written_if_models_are_not_saved(tmp_path: Path) -> None:
 def test_two_parts_of_one_name_are_refused(tmp_path: Path) -> None:
     trainer = make_trainer(0)
     trainer.mining_funcs["trunk"] = torch.nn.Identity()
-    with pytest.raises(CheckpointError, match=r"mining_funcs\.trunk has the name of another part"):
+    with pytest.raises(
+        CheckpointError, match=r"mining_funcs\.trunk has the same name as another part"
+    ):
         make_hooks().save_models(trainer, str(tmp_path), 1)
 
 
@@ -545,7 +547,7 @@ def test_other_architecture_names_file_and_key(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError,
         match=r"trunk_2\.pth does not fit Linear: 'weight' has shape \(4, 3\) in the file, "
-        r"expected \(2, 3\); the checkpoint belongs to another configuration",
+        r"expected \(2, 3\); the checkpoint belongs to another config",
     ):
         load(tmp_path)
 
@@ -623,7 +625,7 @@ def test_untrained_model_is_resumed(tmp_path: Path, best: bool) -> None:
 def test_best_that_does_not_exist_is_explained(tmp_path: Path) -> None:
     make_hooks().save_models(make_trainer(1), str(tmp_path), 4)
     with pytest.raises(
-        CheckpointError, match=r"holds no best model.*got only epoch 4; .*--resume_training latest"
+        CheckpointError, match=r"has no best model.*only epoch 4; .*--resume_training latest"
     ):
         load(tmp_path, best=True)
 

@@ -199,7 +199,7 @@ def test_the_smallest_cluster_is_the_manifests(size: int, kept: list[int]) -> No
 @pytest.mark.parametrize("ids", [[0, 1, 2, 3], [0, 0, 1, 2]])
 def test_fewer_than_two_clusters_of_two_are_refused(ids: list[int]) -> None:
     """One pseudo label alone makes no negative pair, none no batch."""
-    with pytest.raises(PseudoLabelError, match="fewer than two clusters hold 2 images"):
+    with pytest.raises(PseudoLabelError, match="fewer than two clusters have 2 images"):
         PseudoLabels(np.array(ids), MANIFEST).for_training(3)
 
 

@@ -300,7 +300,7 @@ def another_format(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "text"), [(damage, "cannot be read"), (another_format, "belongs to other settings")]
+    ("harm", "text"), [(damage, "cannot be read"), (another_format, "was made with other settings")]
 )
 def test_a_bad_checkpoint_is_named(harm: Callable[[Path], None], text: str, tmp_path: Path) -> None:
     train(tmp_path, num_epochs=1).run("", nothing)
@@ -311,5 +311,5 @@ def test_a_bad_checkpoint_is_named(harm: Callable[[Path], None], text: str, tmp_
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     train(tmp_path, num_epochs=1).run("", nothing)
-    with pytest.raises(CheckpointError, match="belongs to other settings"):
+    with pytest.raises(CheckpointError, match="was made with other settings"):
         train(tmp_path, num_epochs=2)

@@ -74,13 +74,13 @@ def test_a_damaged_manifest_is_named(text: str, saved: nn.Module, tmp_path: Path
     ("key", "value", "text"),
     [
         ("labeled_sha256", "'abc'", "other labeled images or splits .config_dataset."),
-        ("pool_sha256", "None", "another pool .unlabeled_dataset, leakage., maybe with images of"),
+        ("pool_sha256", "None", "another pool .unlabeled_dataset, leakage., possibly with val or"),
     ],
 )
 def test_the_trunk_of_other_images_is_refused(
     key: str, value: str, text: str, saved: nn.Module, tmp_path: Path
 ) -> None:
-    message = f"made for {key} {value}; expected 'def': it has seen {text}.*Give the folder"
+    message = f"made for {key} {value}; expected 'def': it was trained on {text}.*Give the folder"
     with pytest.raises(ExperimentError, match=message):
         load_trunk(tmp_path, SCHEME, {key: "def"})
 
@@ -92,7 +92,7 @@ def test_the_trunk_of_another_scheme_is_refused(saved: nn.Module, tmp_path: Path
 
 
 def test_another_architecture_is_refused(saved: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="of another architecture"):
+    with pytest.raises(CheckpointError, match="differs in architecture"):
         load_trunk(tmp_path, SCHEME, {}).load_into(nn.Linear(2, 2))
 
 

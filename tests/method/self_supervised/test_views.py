@@ -94,7 +94,7 @@ def test_further_transforms_come_in_order_before_normalisation(image: Image.Imag
         ({"crop_counts": [2]}, "Length of crop_sizes and crop_counts must be equal"),
         ({"crop_counts": 2}, "cannot be used"),
         ({"crop_counts": [0, 2]}, "at least one crop of the first kind"),
-        ({"crop_counts": [1, 0]}, "two in all"),
+        ({"crop_counts": [1, 0]}, "two in total"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(change: dict[str, Any], text: str) -> None:

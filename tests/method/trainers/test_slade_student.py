@@ -930,7 +930,7 @@ def test_a_frozen_basis_is_refused_where_it_would_have_to_move(
 ) -> None:
     """Not warmed up, and with thresholds of its own, it is a fixed projection and can be used."""
     frozen: dict[str, Any] = {"freeze_these": ["basis_loss"]}
-    with pytest.raises(ConfigError, match="holds basis_loss, but basis_warmup_iterations is 3"):
+    with pytest.raises(ConfigError, match="contains basis_loss, but basis_warmup_iterations is 3"):
         make(3, basis_warmup_iterations=3, **frozen)
     with pytest.raises(ConfigError, match="running means then stay unknown"):
         make(4, **frozen)
@@ -953,7 +953,7 @@ def test_a_sampler_shorter_than_a_batch_is_refused(
 ) -> None:
     """Its epochs would hold no batch at all, and the loader would stop without a word."""
     sampler = MPerClassSampler(np.arange(2).repeat(4), m=4, length_before_new_iter=8)
-    with pytest.raises(ConfigError, match="unlabeled_sampler gives 8 images"):
+    with pytest.raises(ConfigError, match="unlabeled_sampler draws 8 images"):
         make(4, unlabeled_sampler=sampler)
 
 
