@@ -14,19 +14,22 @@ def joined_events(record_keeper: Any) -> Iterator[None]:
     Args:
         record_keeper: The host's; None, or one without TensorBoard, is left alone.
     """
-    writer = getattr(record_keeper, "tensorboard_writer", None)
+    writer: Any = getattr(record_keeper, "tensorboard_writer", None)
     files = getattr(writer, "file_writer", None)  # None: closed, add_scalar opens another
     if files is None:
         yield
         return
-    # Slow to import, and loaded already where there is a writer.
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    # Slow to import; loaded already where there is a writer.
     from torch.utils.tensorboard.summary import scalar
 
     by_step: dict[int, Any] = {}
 
     def add_scalar(tag: str, value: Any, step: int) -> None:
-        by_step.setdefault(step, Summary()).MergeFrom(scalar(tag, value))
+        summary = scalar(tag, value)
+        if step in by_step:
+            by_step[step].MergeFrom(summary)
+        else:
+            by_step[step] = summary
 
     writer.add_scalar = add_scalar
     try:
