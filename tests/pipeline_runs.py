@@ -100,6 +100,7 @@ STUDENT_PARSER = "slade_plugin.host.api_parsers.api_slade_student"
 
 
 PSEUDO_LABELS = "slade_plugin.host.api_parsers.api_slade_pseudo_labels"
+CLUSTER = f"{PSEUDO_LABELS}.APISladePseudoLabels.cluster_pool"
 
 
 TESTER = "pytorch_metric_learning.testers.BaseTester.test"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -342,9 +343,8 @@ def test_lists_in_a_global_database_belong_to_their_experiment(tmp_path: Path) -
         database.write("metric_loss", {"beta": [[1.0]]}, experiment_name=name)
     rows = database.query("SELECT experiment_id, beta_list FROM metric_loss")
     assert [tuple(row) for row in rows] == [(1, [1.0]), (2, [1.0])]
-    with sqlite3.connect(tmp_path / "global.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "global.db")) as connection:
         keys = connection.execute("PRAGMA foreign_key_list(metric_loss)").fetchall()
-    connection.close()
     assert keys[0][2:4] == ("experiment_ids", "experiment_id")
 
 

@@ -88,9 +88,14 @@ class Progress:
         if not sys.stderr.isatty():
             return
         line = self._line(position, loss, accuracy)
+        # Not tqdm's own: where a terminal gives 0 lines and columns, tqdm draws nothing.
+        columns, lines = shutil.get_terminal_size()
+        columns -= 1  # a longer line would wrap, and stay
         if self._bar is None:
-            columns = shutil.get_terminal_size().columns  # 80 where a terminal says 0
-            self._bar = tqdm(desc=line, bar_format="{desc}", leave=False, ncols=columns)
+            self._bar = tqdm(
+                desc=line, bar_format="{desc}", leave=False, ncols=columns, nrows=lines
+            )
+        self._bar.ncols = columns
         self._bar.set_description_str(line, refresh=False)
         self._bar.update()  # draws it a few times a second
 
@@ -101,10 +106,11 @@ class Progress:
 
     def _line(self, position: Position, loss: float, accuracy: str) -> str:
         count = f"[{self._number + 1}/{len(self._parts)}] " if len(self._parts) > 1 else ""
-        schemes = f"split scheme {position.scheme} of {position.schemes}, "
+        schemes = f"split scheme {position.scheme}/{position.schemes}, "
+        title = self._parts[self._number][0].partition(" (")[0]
         return (
-            f"{count}{self._parts[self._number][0]}: {schemes if position.schemes > 1 else ''}"
-            f"epoch {position.epoch} of {position.epochs}, loss {loss:.3f}{accuracy}{self._left()}"
+            f"{count}{title}: {schemes if position.schemes > 1 else ''}"
+            f"epoch {position.epoch}/{position.epochs}, loss {loss:.3f}{accuracy}{self._left()}"
         )
 
     def _left(self) -> str:
@@ -115,7 +121,7 @@ class Progress:
         part = (1 - (self._share or 0)) * self._parts[self._number][1]
         whole = part + sum(work for _, work in self._parts[self._number + 1 :])
         text = f", {_clock(rate * part)} left"
-        return text + (f", {_clock(rate * whole)} in all" if len(self._parts) > 1 else "")
+        return text + (f" ({_clock(rate * whole)} in all)" if len(self._parts) > 1 else "")
 
 
 _current: Progress | None = None

@@ -20,6 +20,7 @@ import yaml
 
 from slade_plugin import compat
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.files import atomic_write
 from slade_plugin.base.suggestions import nearest
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.config.composition import AREAS_FILE
@@ -124,7 +125,8 @@ class _TracingRunner(SladeRunner):
                     name = path.relative_to(root) if path.is_relative_to(root) else path
                     content = yaml.safe_load(path.read_text(encoding="utf-8"))
                     copy = Path(folder) / f"{area}_{number}.yaml"
-                    copy.write_text(yaml.safe_dump(_replaced(content, str(name))), encoding="utf-8")
+                    with atomic_write(copy) as file:
+                        file.write(yaml.safe_dump(_replaced(content, str(name))).encode())
                     copies.setdefault(area, []).append(str(copy))
             for key, value in vars(other.args).items():
                 if plain_key(key) in HOST_KEYS | OUR_KEYS:

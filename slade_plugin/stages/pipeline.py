@@ -106,8 +106,8 @@ class Pipeline:
         program = Path(sys.argv[0]).name
         program = program if program == "slade-bench" else "python run.py"
         return (
-            f"See what was retrieved:  {program} report {self.folder}\n"
-            f"Try your own images:     {program} --config_loss slade "
+            f"See the results:  {program} report {self.folder}\n"
+            f"Your own images:  {program} --config_loss slade "
             "--config_dataset folders_small --labeled FOLDER --unlabeled FOLDER"
         )
 

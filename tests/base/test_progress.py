@@ -1,5 +1,10 @@
+import fcntl
 import io
+import os
+import pty
+import struct
 import sys
+import termios
 
 import pytest
 
@@ -39,10 +44,10 @@ def test_time_left_by_hand(clock: list[float], capsys: pytest.CaptureFixture[str
         current().step(at(1, 0), 2.0, "")
         clock[0] += 10
         current().step(at(1, 1), 1.5, "")
-        current().epoch(at(1, 1), 1.5, ", val MAP@R 40.00, best 41.00 (epoch 1)")
+        current().epoch(at(1, 1), 1.5, ", val MAP@R 40.00 (best 41.00)")
     assert capsys.readouterr().out == (
-        "      [1/3] teacher: epoch 1 of 4, loss 1.500, val MAP@R 40.00, best 41.00 (epoch 1), "
-        "00:30 left, 00:50 in all\n"
+        "      [1/3] teacher: epoch 1/4, loss 1.500, val MAP@R 40.00 (best 41.00), "
+        "00:30 left (00:50 in all)\n"
     )
     assert current() is not run
 
@@ -59,14 +64,14 @@ def test_what_comes_between_two_parts_is_not_measured(
     with run.part(1):
         run.step(at(3, 0), 1, "")  # resumed in the middle
         run.epoch(at(3, 0), 1, "")
-    assert "epoch 3 of 4, loss 1.000, 00:02 left, 00:02 in all" in capsys.readouterr().out
+    assert "epoch 3/4, loss 1.000, 00:02 left (00:02 in all)" in capsys.readouterr().out
 
 
 def test_the_split_scheme_is_named_if_there_are_several(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Progress([("training", 1)]).epoch(at(1, 1, scheme=2, schemes=3), 0.25, "")
-    expected = "      training: split scheme 2 of 3, epoch 1 of 4, loss 0.250\n"
+    expected = "      training: split scheme 2/3, epoch 1/4, loss 0.250\n"
     assert capsys.readouterr().out == expected
 
 
@@ -75,13 +80,35 @@ def test_a_terminal_has_one_line_that_goes_away(
 ) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    run = Progress([("student", 1)])
+    run = Progress([("student (of the second round)", 1)])
     with run.part(0):
         for step in range(3):
             run.step(at(1, step / 3), 0.5, "")
         run.epoch(at(1, 1), 0.5, "")
     drawn = screen.getvalue()
-    assert "student: epoch 1 of 4, loss 0.500" in drawn
+    assert "student: epoch 1/4, loss 0.500" in drawn
     assert "\n" not in drawn
     assert drawn.split("\r")[-2].strip() == ""  # wiped
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("size", [(40, 120), (24, 60), (0, 0)])  # 0: as `script` and CI give it
+def test_a_real_terminal_shows_what_fits(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    line = "student: split scheme 1/2, epoch 1/4, loss 0.500, val MAP@R 40.00 (best 41.00)"
+    with open(slave, "w", encoding="utf-8") as screen:
+        monkeypatch.setattr(sys, "stderr", screen)
+        monkeypatch.setattr(sys, "__stdout__", screen)
+        run = Progress([("student", 1)])
+        with run.part(0):
+            run.step(at(1, 0.5, schemes=2), 0.5, ", val MAP@R 40.00 (best 41.00)")
+        drawn = os.read(master, 10000).decode()
+    os.close(master)
+    columns = size[1] or 80
+    assert drawn.strip("\r ").rstrip() == line[: columns - 1]
+    assert max(map(len, drawn.split("\r"))) < columns

@@ -1,7 +1,10 @@
 """The benchmarks run and report what their README promises; what they measure is not judged."""
 
+import importlib
 import json
 import runpy
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,6 +108,65 @@ def test_input_pipeline(benchmark: Run, tmp_path: Path, capsys: pytest.CaptureFi
         benchmark("input_pipeline", *flags, "--folder", str(tmp_path))
 
 
+@pytest.mark.long
+def test_contention(benchmark: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    result = benchmark("contention", "--smoke")
+    assert result["benchmark"] == "contention"
+    assert result["one_core_by"].startswith(("a quota (cgroup v", "affinity"))
+    assert list(result["rates"]) == ["alone", "1 busy process", "2 busy processes", "one core"]
+    printed = capsys.readouterr().out
+    for situation, rates in result["rates"].items():
+        assert rates["plugin"][0] > 0
+        assert f"| {situation} | " in printed
+    assert not list(Path("/sys/fs/cgroup").glob("**/slade_contention_*"))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_contention_limits_to_one_core_by_a_quota(
+    version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder in the place of /sys/fs/cgroup; its files are not removed with a group, as there."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    contention = importlib.import_module("benchmarks.contention")
+    top = tmp_path / "cpu" if version == 1 else tmp_path
+    top.mkdir(exist_ok=True)
+    monkeypatch.setattr(Path, "rmdir", lambda self: shutil.rmtree(self))
+    with contention.one_core(tmp_path) as (how, prefix):
+        (group,) = top.glob("slade_contention_*")
+        done = subprocess.run([*prefix, "echo", "a b"], capture_output=True, text=True, check=True)
+        limits = {path.name: path.read_text() for path in group.iterdir()}
+    assert how == f"a quota (cgroup v{version})"
+    assert done.stdout == "a b\n"
+    assert int(limits.pop("cgroup.procs")) > 0
+    assert limits == (
+        {"cpu.cfs_quota_us": "100000"} if version == 1 else {"cpu.max": "100000 100000"}
+    )
+    assert not group.exists()
+
+
+def test_contention_limits_to_one_core_without_cgroups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    contention = importlib.import_module("benchmarks.contention")
+    with contention.one_core(tmp_path / "missing") as (how, prefix):
+        done = subprocess.run(
+            [*prefix, "nproc"], capture_output=True, text=True, check=True, env={}
+        )
+    assert (how, done.stdout) == ("affinity", "1\n")
+
+
+def test_contention_reports_medians_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Medians 20 and 9 of 20: 45 %."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    contention = importlib.import_module("benchmarks.contention")
+    rates = {"alone": {"plugin": [10.0, 20.0, 90.0]}, "1 busy process": {"plugin": [8.0, 10.0]}}
+    assert contention.to_markdown(rates)[2:] == [
+        "| alone | 20.0 (100%) |",
+        "| 1 busy process | 9.0 (45%) |",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "flag"),
     [
@@ -116,6 +178,8 @@ def test_input_pipeline(benchmark: Run, tmp_path: Path, capsys: pytest.CaptureFi
         ("pseudo_labels", "--repeat"),
         ("embedding", "--images"),
         ("embedding", "--repeat"),
+        ("contention", "--steps"),
+        ("contention", "--repeat"),
     ],
 )
 def test_too_small_a_number_is_named(name: str, flag: str, benchmark: Run) -> None:

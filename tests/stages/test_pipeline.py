@@ -16,6 +16,7 @@ import pytest
 from slade_plugin.config.experiment_folder import is_pipeline_folder
 from slade_plugin.stages.table import METRICS, read_experiment
 from tests.pipeline_runs import (
+    CLUSTER,
     FILES,
     PIPELINE,
     PSEUDO_LABELS,
@@ -103,7 +104,7 @@ MOMENTS = [
     (f"{FILES}.delete", 1, []),
     (TESTER, 5, []),  # the first evaluation on test, after training
     (f"{STATE}.RunState.save", 2, []),
-    (f"{PSEUDO_LABELS}.cluster_embeddings", 2, ["teacher"]),
+    (CLUSTER, 2, ["teacher"]),
     ("slade_plugin.host.testers.SladeTester.embed_pool", 1, ["teacher"]),
     (f"{STUDENT_PARSER}.atomic_write", 2, ["teacher", "pseudo_labels"]),
     ("slade_plugin.method.trainers.SladeStudent.calculate_loss", 3, ["teacher", "pseudo_labels"]),
@@ -251,7 +252,7 @@ def test_the_table_has_a_row_a_round(two_rounds: Path) -> None:
     ("target", "call", "done"),
     [
         (f"{STATE}.RunState.save", 4, ["teacher", "pseudo_labels"]),
-        (f"{PSEUDO_LABELS}.cluster_embeddings", 2, ["teacher", "pseudo_labels", "student"]),
+        (CLUSTER, 2, ["teacher", "pseudo_labels", "student"]),
         (f"{PSEUDO_LABELS}.compare_with_last_round", 1, ["teacher", "pseudo_labels", "student"]),
         (f"{STUDENT_PARSER}.atomic_write", 3,
          ["teacher", "pseudo_labels", "student", "round2/pseudo_labels"]),

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,10 @@ def half_a_model(teacher: Path) -> None:
 
 def no_test_records(teacher: Path) -> None:
     for path in teacher.rglob("logs.db"):
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path)) as database, database:
             rows = database.execute("SELECT name FROM sqlite_master WHERE name LIKE '%_TEST'")
             for (name,) in rows.fetchall():
                 database.execute(f"DROP TABLE [{name}]")
-        database.close()
 
 
 def no_config(teacher: Path) -> None:

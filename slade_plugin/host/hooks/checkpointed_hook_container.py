@@ -27,6 +27,7 @@ from slade_plugin.base.errors import CheckpointError, ConfigError
 from slade_plugin.host.checkpoints import checkpoint_files as files
 from slade_plugin.host.checkpoints.checkpoint_files import COMMIT_KEY, UNTRAINED_EPOCH
 from slade_plugin.host.checkpoints.training_state import NAME as TRAINING_STATE
+from slade_plugin.host.hooks.joined_events import joined_events
 from slade_plugin.host.hooks.record_removal import (
     find_ends_of_records,
     own_database,
@@ -140,7 +141,8 @@ class CheckpointedHookContainer(HookContainer):
             for later in files.numbered_epochs(folder):
                 if later > epoch:
                     files.delete(folder, str(later), self._entries(trainer))
-        super().end_of_iteration_hook(trainer)
+        with joined_events(self.record_keeper):
+            super().end_of_iteration_hook(trainer)
 
     # ---- saving -------------------------------------------------------------------------------
 

@@ -95,6 +95,6 @@ def test_an_unusable_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_no_manifest_without_its_array(tmp_path: Path) -> None:
-    with pytest.raises(ExperimentError, match="cannot write"):
+    with pytest.raises(ExperimentError, match="Cannot write"):
         store("Squares", tmp_path / "missing", "v1", IMAGES, {}, CLASSES)
     assert list(tmp_path.iterdir()) == []

@@ -12,12 +12,12 @@ def test_an_experiment_prints_a_line_an_epoch(bench: Any, tmp_path: Path) -> Non
     assert outcome.code == 0, outcome.err
     lines = [line.strip() for line in outcome.out.splitlines() if "epoch" in line]
     assert len(lines) == 6
-    assert lines[0].startswith("training: split scheme 1 of 2, epoch 1 of 3, loss ")
+    assert lines[0].startswith("training: split scheme 1/2, epoch 1/3, loss ")
     assert "MAP@R" not in lines[0]
     assert "val MAP@R " in lines[2]
-    assert "best " in lines[2]
+    assert "(best " in lines[2]
     assert "MAP@R" not in lines[3]  # another split scheme
-    assert lines[5].startswith("training: split scheme 2 of 2, epoch 3 of 3, loss ")
+    assert lines[5].startswith("training: split scheme 2/2, epoch 3/3, loss ")
     assert outcome.err == ""
 
 

@@ -5,6 +5,7 @@ import inspect
 import math
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -818,7 +819,7 @@ def test_warm_up_lowers_the_basis_loss(make: Callable[..., SladeStudent]) -> Non
 
 
 def tables_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    with sqlite3.connect(folder / "logs.db") as connection:
+    with closing(sqlite3.connect(folder / "logs.db")) as connection:
         connection.row_factory = sqlite3.Row
         found = connection.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
         names = [row["name"] for row in found if not row["name"].startswith("sqlite_")]
