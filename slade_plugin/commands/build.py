@@ -27,7 +27,7 @@ class Builder:
 
     Attributes:
         summary: One line for --help.
-        build: Called with `dataset_root` and the arguments by name; returns the path of what it wrote.
+        build: Called with `dataset_root` and the arguments by name; returns the path of the result.
         arguments: Further words of the command line, with their settings for `add_argument`.
     """
 
