@@ -99,7 +99,7 @@ def slade_run(smoke: bool) -> Part:
         few = "{Glyphs: {letters_per_script: 8, instances_per_face: 1}}"
         flags += ["--dataset", few, "--unlabeled_dataset", few]
         flags += ["--unlabeled_sampler~APPLY~2", "{length_before_new_iter: 64}"]
-        flags += ["--pseudo_labels", "{num_clusters: 8}"]
+        flags += ["--pseudo_labels", "{clusterer: {KMeans: {num_clusters: 8}}}"]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         command = [sys.executable, str(ROOT / "run.py"), "--config_loss", "slade", *flags]

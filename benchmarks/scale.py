@@ -42,12 +42,9 @@ from slade_plugin.data.leakage.identical_files import identical_files
 from slade_plugin.data.leakage.perceptual_hash import near_identical
 from slade_plugin.data.samplers import ResumableSampler
 from slade_plugin.host.testers import SladeTester
-from slade_plugin.method.pseudo_labels.clustering import (
-    ClusteringSettings,
-    cluster_embeddings,
-    compare_with_true_labels,
-    usual_num_clusters,
-)
+from slade_plugin.method.clusterers import KMeans, UnlabeledPool
+from slade_plugin.method.clusterers.clusterer import usual_num_clusters
+from slade_plugin.method.pseudo_labels.agreement import compare_with_true_labels
 from slade_plugin.method.pseudo_labels.last_round import compare_with_last_round
 from slade_plugin.method.pseudo_labels.record import PseudoLabels, save_pseudo_labels
 
@@ -85,10 +82,11 @@ def pseudo_labels(number: int, dim: int, folder: Path, iterations: int) -> Secon
     pool, path, same = RandomVectors(number, dim), folder / "embeddings.npy", nn.Identity()
     embeddings = tester.embed_pool(pool, same, same, path)
     took.note("embedding")
-    settings = ClusteringSettings(usual_num_clusters(number), iterations)
-    clustering = cluster_embeddings(embeddings, settings, seed=0)
+    clusterer = KMeans(num_clusters=None, num_iterations=iterations)
+    clustering = clusterer.cluster(UnlabeledPool(lambda: embeddings, None, seed=0))
     took.note("k-means")
-    save_pseudo_labels(PseudoLabels(clustering.cluster_ids, clustering.report), folder, "scheme")
+    manifest = clustering.manifest(clusterer, number)
+    save_pseudo_labels(PseudoLabels(clustering.cluster_ids, manifest), folder, "scheme")
     took.note("record")
     return took.seconds
 

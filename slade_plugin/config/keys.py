@@ -26,9 +26,7 @@ OUR_KEYS = SELF_TRAINING_KEYS | {
 STUDENT_KEYS = frozenset(
     """loss_funcs mining_funcs sampler trainer optimizers num_epochs_train save_interval
     api_parser""".split()
-) | (
-    OUR_KEYS - {"compute", "leakage", "plugins", "seed", "self_supervised", "unlabeled_dataset"}
-)
+) | (OUR_KEYS - {"compute", "leakage", "plugins", "seed", "self_supervised", "unlabeled_dataset"})
 
 DEFAULT_SEED = 0
 
