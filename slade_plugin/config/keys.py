@@ -19,14 +19,14 @@ SELF_TRAINING_KEYS = frozenset(
     "pipeline pseudo_labels student_initialization teacher_experiment unlabeled_sampler".split()
 )
 OUR_KEYS = SELF_TRAINING_KEYS | {
-    "brings", "leakage", "plugins", "seed", "self_supervised", "unlabeled_dataset",
+    "brings", "compute", "leakage", "plugins", "seed", "self_supervised", "unlabeled_dataset",
 }  # fmt: skip
 
 # Training settings apply to the student; everything else is shared by all stages.
 STUDENT_KEYS = frozenset(
     """loss_funcs mining_funcs sampler trainer optimizers num_epochs_train save_interval
     api_parser""".split()
-) | (OUR_KEYS - {"leakage", "plugins", "seed", "self_supervised", "unlabeled_dataset"})
+) | (OUR_KEYS - {"compute", "leakage", "plugins", "seed", "self_supervised", "unlabeled_dataset"})
 
 DEFAULT_SEED = 0
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.base.suggestions import nearest
+from slade_plugin.config.compute_settings import ComputeSettings
 from slade_plugin.config.keys import (
     HOST_KEYS,
     OUR_KEYS,
@@ -368,6 +369,7 @@ _MAKERS: dict[str, Callable[[Any, Any], object]] = {
     "pseudo_labels": _pseudo_labels,
     "self_supervised": lambda entry, _: SwAVSettings.from_config(entry),
     "leakage": lambda entry, _: LeakageSettings.from_config(entry),
+    "compute": lambda entry, _: ComputeSettings.from_config(entry),
 }
 
 

@@ -108,7 +108,7 @@ def _embed(models: dict[str, torch.nn.Module], image: torch.Tensor) -> torch.Ten
     except RuntimeError as error:
         raise DataError(
             f"the models cannot take an image of shape {tuple(image.shape)}: {error}. Check "
-            "config_models and config_transforms."
+            "config_models, config_transforms and compute (config_general)."
         ) from error
 
 

@@ -6,11 +6,13 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import faiss
+import numpy as np
 import pytest
 import torch
 
@@ -180,8 +182,102 @@ def test_contention_reports_medians_by_hand(monkeypatch: pytest.MonkeyPatch) -> 
         ("embedding", "--repeat"),
         ("contention", "--steps"),
         ("contention", "--repeat"),
+        ("scale", "--images"),
     ],
 )
 def test_too_small_a_number_is_named(name: str, flag: str, benchmark: Run) -> None:
     with pytest.raises(ConfigError, match=f"{flag} is 0; expected an integer >="):
         benchmark(name, flag, "0")
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Imports a benchmark; its processes find its functions by the name of its module."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+@pytest.mark.slow
+def test_scale(
+    modules: Callable[[str], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--images", "200", "100", "--dims", "4", "--folder", str(tmp_path)]
+    path = tmp_path / "scale.json"
+    result = modules("scale").main([*flags, "--threads", "1", "--json", str(path)])
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert written["rows"] == result["rows"]
+    found = [(row["case"], row["dim"], row["images"]) for row in result["rows"]]
+    of_files = ("leak_check", "sampler", "tables", "listing")
+    expected = [("pseudo_labels", 4), ("evaluation", 4), *((case, None) for case in of_files)]
+    assert found == [(*key, number) for key in expected for number in (100, 200)]
+    for row in result["rows"]:
+        assert row["measured"]
+        assert all(took > 0 for took in row["seconds"].values())
+        assert row["peak_mb"] >= 0
+        assert (row["growth"] is None) is (row["images"] == 100)
+    assert "| listing | 200 |" in capsys.readouterr().out
+    assert [file.name for file in tmp_path.iterdir()] == ["scale.json"], "left something behind"
+
+
+def test_scale_sees_memory_that_is_freed_again(modules: Callable[[str], Any]) -> None:
+    with modules("scale")._watched_memory() as peak:
+        block = np.ones(8_000_000)
+        time.sleep(0.1)
+        del block
+    assert 60e6 < peak[0] < 200e6
+
+
+def test_an_evaluation_that_takes_too_long_is_predicted(modules: Callable[[str], Any]) -> None:
+    flags = "--images 100 300 --dims 4 --cases evaluation --threads 1 --limit 0".split()
+    first, second = modules("scale").main(flags)["rows"]
+    assert first["measured"]
+    assert not second["measured"]
+    assert second["seconds"] == pytest.approx({k: 9 * v for k, v in first["seconds"].items()})
+
+
+def test_gpu_needs_a_gpu_or_smoke(
+    modules: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"torch sees no GPU; expected one.* give --smoke"):
+        modules("gpu").main(["--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_that_fails_leaves_the_others(
+    modules: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(smoke: bool) -> Any:
+        raise DataError("no luck")
+
+    gpu = modules("gpu")
+    parts = {"steps": fail, "loading": lambda smoke: ({"x": 1}, ["a line"])}
+    monkeypatch.setattr(gpu, "PARTS", parts)
+    assert gpu.main(["--smoke", "--parts", *parts, "--out", str(tmp_path)]) == 1
+    found = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["parts"]
+    assert found["steps"]["error"] == "DataError: no luck"
+    assert found["loading"]["x"] == 1
+    page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "failed: no luck" in page
+    assert "a line" in page
+
+
+@pytest.mark.long
+def test_gpu_smoke(modules: Callable[[str], Any], tmp_path: Path) -> None:
+    """Everything that the command does on a GPU, tiny and on the CPU."""
+    assert modules("gpu").main(["--smoke", "--out", str(tmp_path)]) == 0
+    content = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    parts = content["parts"]
+    assert list(parts) == ["tests", "steps", "loading", "million_vectors", "slade_run"]
+    assert "skipped" in parts["tests"]["summary"] or torch.cuda.is_available()
+    for precision in ("float32", "bfloat16", "bfloat16, channels last"):
+        assert parts["steps"][precision]["images_per_second"] > 0
+    assert {row["case"] for row in parts["million_vectors"]["rows"]} == {
+        "pseudo_labels",
+        "evaluation",
+    }
+    assert set(parts["slade_run"]["stages"]) == {"teacher", "pseudo_labels", "student", "baseline"}
+    page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert page.startswith("# GPU benchmark\n\nA smoke test on the CPU")
+    assert "| bfloat16 |" in page
+    assert "MAP@R" in page

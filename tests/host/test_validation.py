@@ -52,8 +52,10 @@ def test_every_key_of_the_shipped_configs_is_known(configs: dict[str, Any]) -> N
     """And the other way round: the lists name no key that nothing reads."""
     loaded = {k for args in configs.values() for area in args.dict_of_yamls.values() for k in area}
     assert {k for k in loaded if not k.startswith("config_")} <= HOST_KEYS | OUR_KEYS
-    # Of cascaded embeddings, of image files and of users' own classes, which none of these has.
-    assert (HOST_KEYS | OUR_KEYS) - loaded == {"layers_to_extract", "leakage", "plugins"}
+    # Of cascaded embeddings, of image files, of users' own classes and of GPUs, which none has.
+    assert (HOST_KEYS | OUR_KEYS) - loaded == {
+        "compute", "layers_to_extract", "leakage", "plugins"
+    }  # fmt: skip
 
 
 def test_the_check_leaves_the_config_as_it_is(student: Any, full_getter: Any) -> None:
@@ -315,6 +317,7 @@ def test_a_keyword_that_was_not_read_is_named(
         ("pseudo_labels", {"source": "truth"}, "pseudo_labels has no entry 'source'"),
         ("leakage", {"drop_identicl": True}, "'drop_identicl' (did you mean 'drop_identical'?)"),
         ("leakage", {"near_identical_bits": -1}, "is -1; expected an integer from 0 to 16"),
+        ("compute", {"precision": "half"}, "precision is 'half'; expected float32 or bfloat16"),
         ("leakage", "off", "leakage is 'off'; expected keys and values"),
         ("pipeline", {"baseline": "no"}, "pipeline.baseline is 'no'; expected True or False"),
         ("pipeline", {"rounds": 0}, "pipeline.rounds is 0; expected an integer >= 1 (--rounds"),

@@ -17,6 +17,7 @@ from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.config import former_keys
 from slade_plugin.config.composition import AREAS_FILE
+from slade_plugin.config.compute_settings import ComputeSettings
 from slade_plugin.config.experiment_folder import STATE_FILE, latest_epoch, saved_areas
 from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.experiments.results.ensemble import read_ensemble
@@ -132,6 +133,8 @@ class Experiment:
         for key in _WITH_FOLDER:
             if isinstance(method.get(key), Mapping):
                 method[key] = {k: v for k, v in method[key].items() if k not in _FOLDERS}
+        if ComputeSettings.from_config(method.get("compute")) == ComputeSettings():
+            method.pop("compute", None)  # as if it were not there
         given = self.config.get("teacher_experiment")
         if given and self.saved_as.is_student:
             method[TEACHER] = self.teacher.method if self.teacher else given

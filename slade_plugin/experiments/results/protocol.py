@@ -1,9 +1,11 @@
 """What has to be equal before two methods may be compared, and what else differs."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from slade_plugin.base.differences import differences
+from slade_plugin.config.compute_settings import ComputeSettings
 from slade_plugin.experiments.results.found import Experiment, first_key
 
 # Settings of the parts that change speed or what is kept, not scores.
@@ -14,7 +16,8 @@ _HOST_HOOKS = "HookContainer"
 
 # Keys of a config that `protocol` looks at.
 _KEYS = frozenset(
-    "dataset split_manager models transforms tester hook_container ensemble self_supervised".split()
+    """dataset split_manager models transforms tester hook_container ensemble self_supervised
+    compute""".split()
 )
 
 
@@ -36,6 +39,7 @@ def protocol(experiment: Experiment) -> dict[str, Any]:
         "trunk's self-supervised start": experiment.method.get("self_supervised"),
         "embedding": _parts(models.get("embedder")),
         "transforms": config.get("transforms"),
+        "compute": asdict(ComputeSettings.from_config(config.get("compute"))),
         "evaluation": {
             "tester": _parts(config.get("tester")),
             "ensemble": _parts(config.get("ensemble")),

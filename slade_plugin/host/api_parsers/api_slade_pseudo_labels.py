@@ -128,6 +128,7 @@ class APISladePseudoLabels(APIWithPool):
         """Embed the pool, (N, D), into a memory-mapped file."""
         models = {"trunk": self.get_trunk(), "embedder": self.get_embedder()}
         teacher.load_into(models, self.device)
+        self.set_dataparallel(models)
         for model in models.values():
             model.to(self.device)
         tester = self.get_tester(

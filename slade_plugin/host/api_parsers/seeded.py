@@ -8,6 +8,7 @@ from typing import Any
 
 from slade_plugin.base.errors import DivergenceError, ExperimentError
 from slade_plugin.base.seeding import derive_seed, seed_everything
+from slade_plugin.host.api_parsers.computed_trunk import compute_trunks
 from slade_plugin.host.api_parsers.data_record import check_data, record_data
 from slade_plugin.host.api_parsers.growing_records import allow_late_series
 from slade_plugin.host.api_parsers.starting_trunk import record_start, start_trunks
@@ -32,6 +33,11 @@ class _Seeded(TrainingLength):
         """
         super().__init__(*args, **kwargs)
         seed_everything(self.args.seed)
+
+    def set_factories(self) -> None:
+        """The host's, with a model factory whose trunks compute as the config says."""
+        super().set_factories()  # type: ignore[misc]
+        compute_trunks(self)
 
     def set_models_optimizers_losses(self) -> None:
         """Seed before anything of a split scheme draws, so that each scheme stands alone.

@@ -1,7 +1,7 @@
 """Base class of clusterers: a choice with settings that assigns a cluster id to each pool image."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -17,6 +17,14 @@ NOISE = -1
 _IMAGES_PER_CLUSTER = 40  # ours: about as in Glyphs
 _FEWEST = 8  # ours: a batch of 32 has this many clusters
 _MOST = 400  # the poster's best k on NABirds (ablation 4)
+
+
+_CHUNK = 65536
+
+
+def chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of so many rows at a time that memory stays bounded."""
+    yield from (rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK))
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class UnlabeledPool:
             DataError: If a value is not finite.
         """
         embeddings = np.ascontiguousarray(self.embed(), dtype=np.float32)
-        if not np.isfinite(embeddings).all():
+        if not all(np.isfinite(chunk).all() for chunk in chunks(embeddings)):
             raise DataError("an embedding of the pool is not finite; expected finite numbers.")
         return embeddings
 

@@ -17,10 +17,9 @@ from slade_plugin.method.clusterers.clusterer import (
     Clusterer,
     Clustering,
     UnlabeledPool,
+    chunks,
     usual_num_clusters,
 )
-
-_CHUNK = 65536  # rows assigned at once: bounds the memory of the distance table
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class KMeans(Clusterer):
         kmeans.train(x)
         index: Any = kmeans.index
         cluster_ids = np.concatenate(
-            [index.search(x[i : i + _CHUNK], 1)[1][:, 0] for i in range(0, len(x), _CHUNK)]
+            [index.search(chunk, 1)[1][:, 0] for chunk in chunks(x)]
         ).astype(np.int64)
         details = {
             "backend": f"faiss {faiss.__version__} {'GPU' if on_gpu else 'CPU'}",

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.method.clusterers.clusterer import NOISE
@@ -29,11 +30,10 @@ def compare_with_true_labels(cluster_ids: np.ndarray, true_labels: np.ndarray) -
     clustered = cluster_ids != NOISE
     _, classes = np.unique(true_labels[clustered], return_inverse=True)
     _, clusters = np.unique(cluster_ids[clustered], return_inverse=True)
-    table = np.zeros((int(clusters.max()) + 1, int(classes.max()) + 1), dtype=np.int64)
-    np.add.at(table, (clusters, classes), 1)
-    sizes = table.sum(axis=1)
+    table = contingency_matrix(clusters, classes, sparse=True, dtype=np.int64)
+    sizes = np.bincount(clusters)
     pairs = (sizes * (sizes - 1)).sum()
-    same = (table * (table - 1)).sum()
+    same = (table.data * (table.data - 1)).sum()
     return {
         "NMI": float(normalized_mutual_info_score(classes, clusters)),
         "AMI": float(adjusted_mutual_info_score(classes, clusters)),

@@ -1,8 +1,10 @@
 """Change of the pseudo labels from one round to the next."""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from scipy.sparse import hstack, identity
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from sklearn.metrics import normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
 
 from slade_plugin.base.errors import DataError
 
@@ -17,8 +19,8 @@ def compare_with_last_round(cluster_ids: np.ndarray, last_ids: np.ndarray) -> di
     Returns:
         NMI (arithmetic mean; 1 = equal up to renaming) and `moved`, 0 to 1. For the latter each
         cluster of this round is matched to at most one of the last round and the other way round,
-        so that as many images as possible lie in matched clusters (Hungarian method); the others
-        have moved, whose share of all images this is.
+        so that as many images as possible lie in matched clusters; the others have moved, whose
+        share of all images this is.
 
     Raises:
         DataError: If the lengths differ.
@@ -28,10 +30,12 @@ def compare_with_last_round(cluster_ids: np.ndarray, last_ids: np.ndarray) -> di
             f"{len(cluster_ids)} images have pseudo labels, {len(last_ids)} had some in the last "
             "round; expected the same pool. Check unlabeled_dataset in config_dataset."
         )
-    # The first row and column are noise.
-    table = np.zeros((int(cluster_ids.max()) + 2, int(last_ids.max()) + 2), dtype=np.int64)
-    np.add.at(table, (cluster_ids + 1, last_ids + 1), 1)
-    stayed = table[linear_sum_assignment(table, maximize=True)].sum()
+    table = contingency_matrix(cluster_ids, last_ids, sparse=True, dtype=np.float64)
+    table.data += 1
+    # A place of its own for each cluster that is matched to none; 0 would be no place.
+    table = hstack([table, identity(table.shape[0])], format="csr")
+    matched = min_weight_full_bipartite_matching(table, maximize=True)
+    stayed = table[matched].sum() - table.shape[0]
     return {
         "NMI": float(normalized_mutual_info_score(last_ids, cluster_ids)),
         "moved": float(1 - stayed / len(cluster_ids)),

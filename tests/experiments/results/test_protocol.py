@@ -52,6 +52,8 @@ def experiment(**config: Any) -> Experiment:
             "evaluation/choice of the best epoch/untrained_model_can_be_best",
         ),
         ({"self_supervised": {"num_epochs": 3}}, "trunk's self-supervised start"),
+        ({"compute": {"precision": "bfloat16"}}, "compute/precision"),
+        ({"compute": {"compile": True}}, "compute/compile"),
     ],
 )
 def test_what_forbids_a_comparison(config: dict[str, Any], where: str) -> None:
@@ -65,6 +67,7 @@ def test_what_forbids_a_comparison(config: dict[str, Any], where: str) -> None:
     [
         {"tester": {"SladeTester": {"pca": None, "batch_size": 1, "dataloader_num_workers": 3}}},
         {"self_supervised": None, "seed": 4, "splits_to_eval": ["test"]},
+        {"compute": {"precision": "float32", "channels_last": False}},
         {"dataset": {"Icons": {"subset": "labeled", "cache": "x"}}},
     ],
 )
@@ -92,3 +95,8 @@ def test_other_images_under_one_name_are_a_difference(tmp_path: Path) -> None:
         found.append(Experiment(folder / "teacher", BASE))
     assert protocol_differences(*found) == [("data set/hash of the images", "aa", "bb")]
     assert protocol_differences(found[0], experiment()) == []  # on record for one only
+
+
+def test_the_default_computation_given_or_not_is_one_method() -> None:
+    assert experiment(compute={"compile": False}).method == experiment().method
+    assert experiment(compute={"compile": True}).method != experiment().method
