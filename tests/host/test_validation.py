@@ -147,7 +147,7 @@ def test_all_wrong_flags_are_named_at_once() -> None:
         ("log_data_to_tensorboard", 1, "log_data_to_tensorboard is 1; expected True or False"),
         ("splits_to_eval", "val", "splits_to_eval is 'val'; expected a list such as [val]"),
         ("splits_to_eval", [], "splits_to_eval is []; expected a list"),
-        ("splits_to_eval", ["vall"], "holds 'vall' (did you mean 'val'?); expected train, val"),
+        ("splits_to_eval", ["vall"], "contains 'vall' (did you mean 'val'?); expected train, val"),
         ("splits_to_eval", ["test"], "without val, which selects the best model"),
         ("dataset", "Glyphs", "dataset in config_dataset names 'Glyphs'; expected exactly one"),
         ("dataset", True, "dataset in config_dataset names True; expected exactly one class"),
@@ -228,7 +228,7 @@ def test_an_argument_beside_a_scheduler_is_explained(baseline: Any, full_getter:
     entry = baseline.optimizers["trunk_optimizer"]
     entry["scheduler_by_epoch"] = {"FinalStepLR": {}, "lr": 0.5}
     found = problems(baseline, full_getter)
-    assert "optimizers.trunk_optimizer.scheduler_by_epoch holds 'lr' beside its scheduler" in found
+    assert "optimizers.trunk_optimizer.scheduler_by_epoch has 'lr' next to its scheduler" in found
     assert "expected it below a class, as in --optimizers~APPLY~2 {Adam: {lr: 0.5}}" in found
 
 
