@@ -33,6 +33,8 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
     def run(name: str, *flags: str) -> dict[str, Any]:
         path = tmp_path / f"{name}.json"
         monkeypatch.setattr(sys, "argv", [name, *flags, "--json", str(path)])
+        # runpy warns of a module that another one has imported.
+        monkeypatch.delitem(sys.modules, f"benchmarks.{name}", raising=False)
         runpy.run_module(f"benchmarks.{name}", run_name="__main__")
         return json.loads(path.read_text(encoding="utf-8"))
 
