@@ -52,11 +52,12 @@ def steps_of(document: Path) -> Iterator[Step]:
 
 
 def run(command: str, bench: Any) -> str:
-    """What a command prints, without progress bars; for one that fails, its message."""
+    """What a command prints, without progress; for one that fails, its message."""
     program, *words = shlex.split(command)
     if program == "slade-bench":
         outcome = bench.run_words(words)
-        return str(outcome.out or outcome.err)
+        printed = re.sub(r"^ +\[\d/\d\] .*\n", "", outcome.out or outcome.err, flags=re.MULTILINE)
+        return printed.replace("python run.py", program)
     if program == "python":
         with redirect_stdout(io.StringIO()) as printed:
             runpy.run_path(words[0], run_name="__main__")

@@ -63,4 +63,4 @@ def describe_accuracy(hooks: Any, tester: Any) -> str:
     last = hooks.get_curr_primary_metric(tester, split)
     epoch, best = hooks.get_best_epoch_and_accuracy(tester, split)
     title = _TITLES.get(hooks.primary_metric, hooks.primary_metric)
-    return f", {split} {title} {100 * last:.2f}, best {100 * best:.2f} (epoch {epoch})"
+    return f", {split} {title} {100 * last:.2f}, best {100 * best:.2f} (epoch {epoch:g})"
