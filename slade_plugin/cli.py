@@ -19,14 +19,14 @@ from slade_plugin.base.machine import prepare_process
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
-EXIT_CLOSED_PIPE = 128 + signal.SIGPIPE  # as of a program that the signal ends
+EXIT_CLOSED_PIPE = 128 + signal.SIGPIPE  # as for a program ended by the signal
 
-# Flags that the runner takes when it is made; its defaults are the host's.
+# Flags that the constructor of the runner takes; its defaults are the host's.
 _RUNNER_FLAGS = ("dataset_root", "root_experiment_folder", "root_config_folder", "pytorch_home",
                  "global_db_path", "merge_argparse_when_resuming")  # fmt: skip
 
-# First word of the command line -> module whose `main` takes the words behind it. Any other first
-# word is a flag of the host's run.py.
+# First word of the command line -> module whose `main` takes the other words. Any other first word
+# is a flag of the host's run.py.
 COMMANDS = {
     "build": "slade_plugin.commands.build",
     "data": "slade_plugin.commands.data",
@@ -58,8 +58,8 @@ def main() -> int:
 
     Returns:
         0 if all went well, 2 for a mistake that a message explains, 130 if interrupted, 141 if
-        nothing reads the output any more; the `main` of a command in COMMANDS says what else it
-        returns. Anything unexpected raises.
+        nothing reads the output any more; a command in COMMANDS may return other codes. Anything
+        unexpected raises.
     """
     prepare_process()
     command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
@@ -125,9 +125,9 @@ def _end(message: str, code: int) -> int:
 
 
 def _leave_broken_streams() -> bool:
-    """Send what is left of the output nowhere, where it cannot go where it should.
+    """Discard the rest of the output if it can no longer be written.
 
-    Python would otherwise try again at the end of the process, and print another error.
+    Otherwise Python would try again at exit and print another error.
 
     Returns:
         Whether a pipe has no reader any more.
@@ -154,9 +154,9 @@ def _leave_broken_streams() -> bool:
 
 
 class _DiskErrorsOfThreads:
-    """Notes errors of the disk in other threads, whose tracebacks Python would print.
+    """Records disk errors in other threads instead of printing their tracebacks.
 
-    TensorBoard's writer raises them again in the main thread, if that writes once more.
+    TensorBoard's writer raises them again in the main thread at the next write.
     """
 
     def __init__(self) -> None:
@@ -223,44 +223,45 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
   --config_loss NAME            what to run: slade, slade_basis, contrastive, ...
   --config_AREA NAME|[A, B]     any other config area; a bare name means [default, NAME]
   --labeled PATH, --unlabeled PATH      your own images, with --config_dataset folders or
-                                folders_small: labeled is a folder with one folder a class, or a
-                                CSV file of path,label; unlabeled is any tree of images, or a text
-                                file with one path a line (docs/tutorial_own_data.md)
+                                folders_small: labeled is a folder with one folder per class, or a
+                                CSV file of path,label; unlabeled is any folder of images, or a
+                                text file with one path per line (docs/tutorial_own_data.md)
   --experiment_name NAME        default: the loss config and the seed, such as slade_seed0
-  --seed N                      seeds everything (default 0)
+  --seed N                      seed of all random numbers (default 0)
   --teacher_experiment PATH     use a trained teacher instead of training one
-  --plugins MODULE              classes of your own, from a module with a REGISTRY (repeatable, or
-                                comma separated; docs/extending.md)
-  --rounds N                    the student is the next teacher, N - 1 times (default 1)
-  --resume_training latest|best resume an interrupted run, the same command otherwise
+  --plugins MODULE              your own classes, from a module with a REGISTRY (repeatable or
+                                comma-separated; docs/extending.md)
+  --rounds N                    rounds of pseudo labels and student; each student is the teacher of
+                                the next round (default 1)
+  --resume_training latest|best resume an interrupted run; add it to the same command
   --evaluate --splits_to_eval [test]    evaluate the best model of an experiment
   --evaluate_ensemble           evaluate the concatenated models of all split schemes
   --reproduce_results PATH      run a saved experiment again
   --KEY VALUE                   override one value of the config, in the host's syntax:
                                 KEY~OVERRIDE~, KEY~APPLY~2, KEY~SWAP~1, KEY~DELETE~
-  --teacher.KEY, --baseline.KEY, --every.KEY    the same, for these stages of a pipeline
+  --teacher.KEY, --baseline.KEY, --every.KEY    the same, for these stages
   --dataset_root, --root_experiment_folder, --root_config_folder, --pytorch_home,
   --global_db_path, --merge_argparse_when_resuming
                                 as in the host
-  --bayes_opt_iters N           search the values that have bounds, in N trials (docs/search.md)
-  --reproductions N             repeat the best trial under N other seeds
-  --list                        print what is registered and which configs exist
-  --debug                       full logs and tracebacks
+  --bayes_opt_iters N           search the values with bounds in N trials (docs/search.md)
+  --reproductions N             repeat the best trial with N other seeds
+  --list                        print all registered classes and configs
+  --debug                       print full logs and tracebacks
 
 Other commands, each with its own --help:
-  show-config [FLAGS]                        the merged config and the file behind each value
-  data verify|describe|download NAME ROOT    data sets of image files
-  build furniture|glyphs|icons               data sets that are rendered on this machine
-  results DIR...                             one table of all experiments in these folders
-  compare A B                                whether two methods differ and are comparable
-  report EXPERIMENT [EXPERIMENT]             one experiment, or two compared, as an HTML page
-  pairs EXPERIMENT...                        which pairs of a student's pool are right
-  record EXPERIMENT FOLDER                   a leaderboard record that others can verify and repeat
+  show-config [FLAGS]                        print the merged config and the source of each value
+  data verify|describe|download NAME ROOT    check, describe or download a data set of image files
+  build glyphs|icons|furniture               render a data set
+  results DIR...                             print one table of all experiments in some folders
+  compare A B                                test whether two methods differ and are comparable
+  report EXPERIMENT [EXPERIMENT]             an HTML page of one experiment or a comparison of two
+  pairs EXPERIMENT...                        count which pairs of a student's pool are right
+  record EXPERIMENT FOLDER                   write a leaderboard record that others can verify
   verify-record FOLDER                       check a record; compare it with a second run
-  study NAME                                 settings x seeds x data sets, as a page with figures
-  embed EXPERIMENT IMAGES --out NAME         vectors of your own images, by a trained model
-  index EXPERIMENT GALLERY --out FILE        a gallery, made searchable
-  search FILE QUERY...                       the nearest images of a gallery, also as an HTML page
-  evaluate EXPERIMENT LABELED_IMAGES         MAP@R, RP, P@1 and R@k on other labeled images
-  export-model EXPERIMENT --to onnx|torchscript|safetensors    the model for other software
+  study NAME                                 run settings x seeds x data sets, write a page
+  embed EXPERIMENT IMAGES --out NAME         embed your own images with a trained model
+  index EXPERIMENT GALLERY --out FILE        make a gallery searchable
+  search FILE QUERY...                       find the nearest images of a gallery
+  evaluate EXPERIMENT LABELED_IMAGES         score a model on other labeled images
+  export-model EXPERIMENT --to onnx|torchscript|safetensors    export a model
 """

@@ -25,7 +25,7 @@ def command_parser(
 
 
 def check_at_least(flag: str, value: int, least: int) -> None:
-    """Checks the number given to a flag.
+    """Check the number given to a flag.
 
     Args:
         flag: As it is typed, such as ``--seed``.

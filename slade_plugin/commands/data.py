@@ -1,11 +1,11 @@
-"""Verifies, describes and downloads data sets: `slade-bench data`, or `python run.py data`.
+"""Verify, describe or download a data set of image files: `slade-bench data`.
 
     slade-bench data download CUB200Files datasets
     slade-bench data verify CUB200Files datasets --decode
     slade-bench data describe CUB200Files datasets --contact_sheet birds.png
 
-NAME is a data set of image files, ROOT what --dataset_root would be. Exit codes: 0 all is well,
-1 a problem of the data set, 2 a wrong command or unreadable files.
+NAME is the class of the data set, ROOT the --dataset_root. Exit codes: 0 success, 1 a problem with
+the data set, 2 a mistake or unreadable files.
 """
 
 import argparse
@@ -45,17 +45,17 @@ from slade_plugin.data.inspection.file_probe import probe_files
 EXIT_PROBLEM = 1
 
 _SAMPLE = 1000  # files in a manifest without --full
-_FILTERS = {"min_images_per_class", "excluded_classes"}  # after them, other counts are right
+_FILTERS = {"min_images_per_class", "excluded_classes"}  # they change the counts
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command.
 
     Args:
-        argv: The arguments after ``data``.
+        argv: The words after ``data``.
 
     Returns:
-        0 if all is well, 1 if the data set is not.
+        0, or 1 if there is a problem with the data set.
 
     Raises:
         SladeError: If the command is wrong or files cannot be read or written.
@@ -71,9 +71,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def image_data_sets() -> dict[str, type[ImageFiles]]:
-    """The plugin's data sets of image files, by name.
+    """Return the plugin's data sets of image files by name.
 
-    From the package rather than the registry, which would load the host.
+    They come from the package, since the registry would load the host.
     """
     return {
         name: value
@@ -124,7 +124,7 @@ def _download(args: argparse.Namespace) -> int:
     except DataError:
         archive = ARCHIVES.get(cls.__name__)
         if archive is None:
-            print(f"{cls.__name__} cannot be downloaded by a program. {cls.how_to_get}")
+            print(f"{cls.__name__} cannot be downloaded automatically. {cls.how_to_get}")
             return EXIT_PROBLEM
         download(archive, args.root, args.progress)
         images = cls.find(args.root)
@@ -158,21 +158,21 @@ def _load(args: argparse.Namespace) -> tuple[str, ImageList, PublishedCounts | N
         raise ConfigError(f"--out is {args.out}; expected a file FILE.md or FILE.json.")
     check_at_least("--workers", args.workers, 0)
     options = _options(cls, args.options)
-    if not options:  # what is missing is found by the checks
+    if not options:  # the checks find what is missing
         return cls.__name__, cls.find(args.root), cls.published
     published = None if options.keys() & _FILTERS else cls.published
     return cls.__name__, cls(args.root, **options).image_list, published
 
 
 def _options(cls: type[ImageFiles], text: str) -> dict[str, Any]:
-    """Reads --options."""
+    """Read --options."""
     try:
         options = yaml.safe_load(text)
     except yaml.YAMLError:
         options = None
     if not isinstance(options, dict):
         raise ConfigError(
-            f'--options is {text!r}; expected a YAML mapping, as "{{min_images_per_class: 5}}".'
+            f'--options is {text!r}; expected a YAML mapping such as "{{min_images_per_class: 5}}".'
         )
     check_arguments(cls, options, "--options")
     for name in ("root", "transform", "download", "cache"):
@@ -184,7 +184,7 @@ def _options(cls: type[ImageFiles], text: str) -> dict[str, Any]:
 def _check_hashes(
     args: argparse.Namespace, name: str, images: ImageList, manifest: dict[str, Any] | None
 ) -> Check:
-    """Compares with the manifest, or writes it if there is none."""
+    """Compare with the manifest, or write it if there is none."""
     if manifest is not None:
         places = np.flatnonzero(np.isin(images.paths, list(manifest["sha256"])))
         found = hash_manifest.hash_files(images, places, args.workers, args.progress)
@@ -199,7 +199,7 @@ def _check_hashes(
 def _report(
     args: argparse.Namespace, facts: dict[str, Any], page: str, results: Sequence[Check]
 ) -> None:
-    """Prints the page with the checks; writes it, or the facts, if asked to."""
+    """Print the page with the checks; with --out, also write it or its facts."""
     page += "\n## Checks\n\n" + checks_to_text(results)
     print(page, end="")
     if args.out is None:
@@ -212,7 +212,7 @@ def _report(
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Builds the parser; `run` of its result is the function to call."""
+    """Return the argument parser of the command; `args.run` is the function to call."""
     top = command_parser("data", __doc__)
     top.set_defaults(progress=sys.stderr.isatty())
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -222,8 +222,8 @@ def argument_parser() -> argparse.ArgumentParser:
     reading = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add = reading.add_argument
     add("--decode", action="store_true", help="decode every image, not only its header")
-    add("--options", default="{}", help='of the data set, as "{min_images_per_class: 5}"')
-    add("--workers", type=int, default=usable_cores(), help="processes (default: the cores)")
+    add("--options", default="{}", help='of the data set, such as "{min_images_per_class: 5}"')
+    add("--workers", type=int, default=usable_cores(), help="processes (default: one per core)")
     add("--out", type=Path, help="also write the report: FILE.md or FILE.json")
     commands: Any = top.add_subparsers(required=True, metavar="verify|describe|download")
 
@@ -234,14 +234,14 @@ def argument_parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run, manifest=None, contact_sheet=None)
         return made.add_argument
 
-    add = command("verify", _verify, "counts, files, boxes; exit code 1 if they are wrong", reading)
-    add("--full", action="store_true", help="also decode, and find equal files")
+    add = command("verify", _verify, "check counts, files and boxes; exit code 1 if wrong", reading)
+    add("--full", action="store_true", help="also decode, and find identical files")
     add(
         "--manifest", metavar="FILE", type=Path,
         help="compare with these hashes; if there is no such file, hash a sample of "
         f"{_SAMPLE} files (with --full all) and write it",
     )  # fmt: skip
-    add = command("describe", _describe, "classes, sizes, kinds of files", reading)
-    add("--contact_sheet", metavar="FILE.png", type=Path, help="a picture of images by class")
-    command("download", _download, "where the source allows it; else the steps to take by hand")
+    add = command("describe", _describe, "describe classes, image sizes and file types", reading)
+    add("--contact_sheet", metavar="FILE.png", type=Path, help="draw some images of each class")
+    command("download", _download, "download the data set, or print the manual steps")
     return top

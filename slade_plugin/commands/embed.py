@@ -1,10 +1,10 @@
-"""Turns images into vectors by a trained model: `slade-bench embed EXPERIMENT IMAGES --out NAME`.
+"""Embed images with a trained model: `slade-bench embed EXPERIMENT IMAGES --out NAME`.
 
     slade-bench embed experiments/slade_seed0/student photos --labeled --out vectors
 
-Writes NAME.npy (one vector an image, float32), NAME.csv (path and label of each row) and NAME.json
-(the model). IMAGES is a folder, a CSV file of path,label or a text file with one path a line. If it
-is interrupted, the same command resumes.
+Writes NAME.npy (one float32 vector per image), NAME.csv (path and label of each row) and NAME.json
+(the model). IMAGES is a folder, a CSV file of path,label or a text file with one path per line.
+Rerun the same command to resume.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from slade_plugin.retrieval.vectors import VectorFile, embed_images, list_images
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        argv: The words behind ``embed``.
+        argv: The words after ``embed``.
 
     Returns:
         0.
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The words of the command."""
+    """Return the argument parser of the command."""
     words = command_parser("embed", __doc__)
     add: Any = words.add_argument
     add("experiment", metavar="EXPERIMENT", type=Path, help=EXPERIMENT_HELP)
@@ -57,7 +57,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def add_image_flags(words: argparse.ArgumentParser) -> None:
-    """Adds what is known of the images.
+    """Add the flags that describe the images.
 
     Args:
         words: The command's parser.
@@ -73,7 +73,7 @@ def add_image_flags(words: argparse.ArgumentParser) -> None:
 def write_vectors(
     args: argparse.Namespace, embedder: Embedder, images: Path, out: Path
 ) -> VectorFile:
-    """Embeds images into files, and names those that cannot be read.
+    """Embed images into files, and print those that cannot be read.
 
     Args:
         args: The command line.

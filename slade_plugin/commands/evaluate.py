@@ -1,9 +1,9 @@
-"""Scores a trained model on any labeled images: `slade-bench evaluate EXPERIMENT LABELED_IMAGES`.
+"""Score a trained model on any labeled images: `slade-bench evaluate EXPERIMENT LABELED_IMAGES`.
 
     slade-bench evaluate experiments/slade_seed0/student other_photos
 
-LABELED_IMAGES is a folder with one folder a class, or a CSV file of path,label. Each image is
-searched for among all others, by the benchmark's own tester. Printed are MAP@R, RP, P@1 and R@k in
+LABELED_IMAGES is a folder with one folder per class, or a CSV file of path,label. The
+benchmark's own tester searches for each image among all others. Prints MAP@R, RP, P@1 and R@k in
 percent.
 """
 
@@ -29,10 +29,10 @@ _SUFFIXES = (".json",)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        argv: The words behind ``evaluate``.
+        argv: The words after ``evaluate``.
 
     Returns:
         0.
@@ -57,12 +57,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The words of the command."""
+    """Return the argument parser of the command."""
     words = command_parser("evaluate", __doc__)
     add: Any = words.add_argument
     add("experiment", metavar="EXPERIMENT", type=Path, help=EXPERIMENT_HELP)
     add("images", metavar="LABELED_IMAGES", type=Path, help="a folder of classes, or a CSV")
-    add("--ks", type=int, nargs="+", default=_KS, metavar="K", help="of R@k (default: 2 4 8)")
+    add("--ks", type=int, nargs="+", default=_KS, metavar="K", help="the k of R@k (default: 2 4 8)")
     add_model_flags(words)
     add_reading_flags(words)
     add_out(words, _SUFFIXES)

@@ -1,10 +1,10 @@
-"""Writes a trained model for other software: `slade-bench export-model EXPERIMENT --to onnx`.
+"""Export a trained model for other software: `slade-bench export-model EXPERIMENT --to onnx`.
 
     slade-bench export-model experiments/slade_seed0/student --to onnx --out model.onnx
 
-Normalization is inside the network and the size of a batch is free. FILE.onnx.json says how images
-become its input, what its output is and where it comes from. The file is compared with the PyTorch
-model before it is put in place.
+The network includes normalization and takes batches of any size. FILE.onnx.json describes its
+input, its output and its origin. The file is compared with the PyTorch model before it is put in
+place.
 """
 
 import argparse
@@ -19,16 +19,16 @@ from slade_plugin.retrieval.model_export import FORMATS, SUFFIXES, description_o
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        argv: The words behind ``export-model``.
+        argv: The words after ``export-model``.
 
     Returns:
         0.
 
     Raises:
-        SladeError: For a mistake that its message explains; then no file is left.
+        SladeError: For a mistake that its message explains; no file is left.
     """
     args = argument_parser().parse_args(argv)
     out = args.out or Path(f"{args.experiment.resolve().name}{SUFFIXES[args.to]}")
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The words of the command."""
+    """Return the argument parser of the command."""
     words = command_parser("export-model", __doc__)
     add: Any = words.add_argument
     add("experiment", metavar="EXPERIMENT", type=Path, help=EXPERIMENT_HELP)

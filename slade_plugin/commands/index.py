@@ -1,11 +1,11 @@
-"""Makes a gallery searchable: `slade-bench index EXPERIMENT GALLERY --out FILE.index`.
+"""Make a gallery searchable: `slade-bench index EXPERIMENT GALLERY --out FILE.index`.
 
     slade-bench index experiments/slade_seed0/student photos --labeled --out gallery.index
     slade-bench index experiments/slade_seed0/student more_photos --add --out gallery.index
 
 GALLERY is what `slade-bench embed` takes, or the vectors that it wrote (NAME.npy). The index is
-exact unless --factory names another one of faiss; then its recall against exact search is measured
-and printed. If embedding is interrupted, the same command resumes.
+exact unless --factory names an approximate one of faiss; then its recall against exact search is
+measured and printed. Rerun the same command to resume.
 """
 
 import argparse
@@ -27,10 +27,10 @@ from slade_plugin.retrieval.vectors import VectorFile, open_vectors, remove_vect
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        argv: The words behind ``index``.
+        argv: The words after ``index``.
 
     Returns:
         0.
@@ -42,14 +42,12 @@ def main(argv: Sequence[str]) -> int:
     if args.add and (args.factory or args.parameters):
         raise ConfigError(
             "--factory and --parameters are given with --add; expected them only when an index is "
-            "built, since adding keeps its kind."
+            "built, since adding images does not change it."
         )
     if not args.out.parent.is_dir():
         raise ConfigError(f"--out: there is no folder {args.out.parent}; expected one.")
     if args.out.exists() and not args.add:
-        raise ConfigError(
-            f"{args.out} is there already; expected a new file, or --add to add images to it."
-        )
+        raise ConfigError(f"{args.out} exists; expected a new file, or --add to add images to it.")
     index = GalleryIndex.load(args.out) if args.add else None
     gallery = read_gallery(args, index)
     if index is None:
@@ -66,13 +64,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The words of the command."""
+    """Return the argument parser of the command."""
     words = command_parser("index", __doc__)
     add: Any = words.add_argument
     add("experiment", metavar="EXPERIMENT", type=Path, help=EXPERIMENT_HELP)
     add("gallery", metavar="GALLERY", type=Path, help="images, or the NAME.npy of embed")
     add("--out", metavar="FILE", type=Path, required=True, help="the index, one file")
-    add("--add", action="store_true", help="add the images to the index that is there")
+    add("--add", action="store_true", help="add the images to an existing index")
     add("--factory", help="of faiss.index_factory: HNSW32, IVF4096,PQ64, ... (default: Flat)")
     add("--parameters", help="how an approximate index is searched: nprobe=16, efSearch=64, ...")
     add_image_flags(words)
@@ -82,7 +80,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def read_gallery(args: argparse.Namespace, index: GalleryIndex | None) -> VectorFile:
-    """The vectors of the gallery: opened, or made beside the index.
+    """Open the vectors of the gallery, or compute them next to the index.
 
     Args:
         args: The command line.
@@ -102,7 +100,7 @@ def read_gallery(args: argparse.Namespace, index: GalleryIndex | None) -> Vector
 
 
 def recall(index: GalleryIndex) -> str:
-    """What is known of how many of the nearest images are found."""
+    """Describe the recall of the index."""
     found = index.manifest["recall"]
     if found is None:
         return "exact search"
@@ -113,5 +111,5 @@ def recall(index: GalleryIndex) -> str:
 
 
 def _working_name(out: Path) -> Path:
-    """Where the vectors are until the index holds them."""
+    """Path of the vectors until the index holds them."""
     return out.with_name(f".{out.name}.vectors")

@@ -9,11 +9,11 @@ from slade_plugin.host.registry import REGISTRY
 
 
 def listing(root: str | None = None, plugins: list[str] | None = None) -> str:
-    """Every registered class and every config file with the first line of its description.
+    """Return every registered class and every config file with the first line of its description.
 
     Args:
         root: The config root; the shipped one by default.
-        plugins: Modules with classes of one's own, besides the installed ones.
+        plugins: Modules with the user's own classes, in addition to the installed ones.
 
     Raises:
         ConfigError: If the root does not name its areas, or a plugin cannot be loaded.

@@ -17,37 +17,37 @@ EXPERIMENT_HELP = (
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds which model of the experiment is used, and on what.
+    """Add the flags that choose the model and the device.
 
     Args:
         parser: The command's.
     """
     add: Any = parser.add_argument
-    add("--split_scheme", help="whose model (default: the first)")
-    add("--ensemble", action="store_true", help="the vectors of all split schemes side by side")
+    add("--split_scheme", help="split scheme of the model (default: the first)")
+    add("--ensemble", action="store_true", help="concatenate the vectors of all split schemes")
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
 
 
 def add_reading_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds how images are read.
+    """Add the flags that set how images are read.
 
     Args:
         parser: The command's.
     """
     add: Any = parser.add_argument
-    add("--batch_size", type=int, help="images a forward pass (default: the experiment's)")
+    add("--batch_size", type=int, help="images per forward pass (default: the experiment's)")
     add("--workers", type=int, default=0, help="processes that read images (default: 0)")
 
 
 def read_embedder(args: argparse.Namespace, experiment: Path | None = None) -> Embedder:
-    """Checks the flags and loads the model.
+    """Check the flags and load the model.
 
     Args:
-        args: What the command read.
-        experiment: Instead of that of the command line.
+        args: The parsed command line.
+        experiment: Replaces the one of the command line.
 
     Raises:
-        SladeError: If a flag is wrong or the model is not there.
+        SladeError: If a flag is wrong or the model is missing.
     """
     if getattr(args, "batch_size", None) is not None:
         check_at_least("--batch_size", args.batch_size, 1)

@@ -12,11 +12,11 @@ from slade_plugin.experiments.results.layouts import LAYOUTS, SUFFIXES, Rows
 
 
 def add_out(parser: argparse.ArgumentParser, suffixes: Iterable[str] = SUFFIXES) -> None:
-    """Adds --out, for files that `check_outputs` checks.
+    """Add --out, for files that `check_outputs` checks.
 
     Args:
         parser: The command's.
-        suffixes: The endings that are known, by default those of `write_rows`.
+        suffixes: The known suffixes, by default those of `write_rows`.
     """
     add: Any = parser.add_argument
     add(
@@ -26,11 +26,11 @@ def add_out(parser: argparse.ArgumentParser, suffixes: Iterable[str] = SUFFIXES)
 
 
 def write_rows(rows: Rows, layout: str, paths: Iterable[Path]) -> None:
-    """Prints a summary and writes it to files.
+    """Print a summary and write it to files.
 
     Args:
-        rows: What `summarise` gave.
-        layout: One of LAYOUTS, for what is printed.
+        rows: The result of `summarize`.
+        layout: The printed layout, one of LAYOUTS.
         paths: Files that passed `check_outputs` with SUFFIXES.
     """
     print(LAYOUTS[layout](rows), end="")
@@ -40,14 +40,14 @@ def write_rows(rows: Rows, layout: str, paths: Iterable[Path]) -> None:
 
 
 def check_outputs(paths: Iterable[Path], suffixes: Iterable[str]) -> None:
-    """Checks that files can be written and that their endings say how.
+    """Check that files can be written and that their suffixes are known.
 
     Args:
         paths: The files.
-        suffixes: The endings that are known.
+        suffixes: The known suffixes.
 
     Raises:
-        ConfigError: If one of them cannot be written.
+        ConfigError: If a suffix is unknown or a file cannot be written.
     """
     for path in paths:
         if path.suffix not in suffixes:

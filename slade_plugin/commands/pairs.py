@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         0.
 
     Raises:
-        SladeError: For a mistake; then nothing is written.
+        SladeError: For a mistake; nothing is written.
     """
     args = argument_parser().parse_args(argv)
     check_outputs(args.out, [".md"])
@@ -59,19 +59,19 @@ def argument_parser() -> argparse.ArgumentParser:
     add: Any = top.add_argument
     add("experiments", nargs="+", type=Path, metavar="EXPERIMENT", help="a student's folder")
     add("--dataset_root", default="datasets", help="as in run.py (default: datasets)")
-    add("--split_scheme", help="whose model is looked at (default: the first)")
-    add("--batches", type=int, default=300, help="how many are drawn (default: 300)")
-    add("--seed", type=int, default=0, help="of the batches (default: 0)")
+    add("--split_scheme", help="split scheme of the model (default: the first)")
+    add("--batches", type=int, default=300, help="number of batches (default: 300)")
+    add("--seed", type=int, default=0, help="seed of the batches (default: 0)")
     add_out(top, [".md"])
     return top
 
 
 def section(path: Path, pairs: PoolPairs) -> str:
-    """The table of one student.
+    """Return the section of one student.
 
     Args:
-        path: What its section is called after.
-        pairs: Of its pool.
+        path: Its folder, the heading of the section.
+        pairs: The pairs of its pool.
     """
     rows = [
         [

@@ -49,6 +49,6 @@ def argument_parser() -> argparse.ArgumentParser:
     add("folder", metavar="FOLDER", type=Path, help="a new folder for the record")
     add(
         "--dataset_root", type=Path, default=Path("datasets"),
-        help="where the data is; read only if no hash of it was saved (default: datasets)",
+        help="root of the data, read only if its hash was not saved (default: datasets)",
     )  # fmt: skip
     return words

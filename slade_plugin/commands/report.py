@@ -19,7 +19,7 @@ from slade_plugin.base.files import atomic_write
 from slade_plugin.base.provenance import describe_environment
 from slade_plugin.commands.arguments import check_at_least, command_parser
 from slade_plugin.experiments.report.curves import plot_curves
-from slade_plugin.experiments.report.page import Thumbnails, figure_uri, grid, render, summarise
+from slade_plugin.experiments.report.page import Thumbnails, figure_uri, grid, render, summarize
 from slade_plugin.experiments.report.projection import METHODS, choose_method, plot_embeddings
 from slade_plugin.experiments.report.retrieval import (
     Retrieval,
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         0.
 
     Raises:
-        SladeError: For a mistake; then nothing is written.
+        SladeError: For a mistake; nothing is written.
     """
     print(write_report(argument_parser().parse_args(argv)))
     return 0
@@ -56,12 +56,12 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FILE.html", help="default: report.html in the (last) folder")
     add("--dataset_root", default="datasets", help="as in run.py (default: datasets)")
     add("--split", default="test", choices=["train", "val", "test"], help="default: test")
-    add("--split_scheme", help="whose models are shown (default: the first)")
-    add("--queries", type=int, default=8, help="most in a group (default: 8); 0: no grids")
-    add("--top", type=int, default=8, help="nearest images shown (default: 8)")
+    add("--split_scheme", help="split scheme of the models (default: the first)")
+    add("--queries", type=int, default=8, help="queries per group (default: 8); 0: no grids")
+    add("--top", type=int, default=8, help="nearest images per query (default: 8)")
     add(
         "--embeddings", default="tsne", choices=[*METHODS, "none"],
-        help="picture of the embeddings, the slowest (default: tsne)",
+        help="picture of the embeddings, the slowest part (default: tsne)",
     )  # fmt: skip
     return top
 
@@ -70,13 +70,13 @@ def write_report(args: argparse.Namespace) -> Path:
     """Write the report.
 
     Args:
-        args: What `parser` reads.
+        args: The parsed command line.
 
     Returns:
         The file.
 
     Raises:
-        SladeError: If something does not fit; then nothing is written.
+        SladeError: If the experiments do not fit together; nothing is written.
     """
     out = args.out or args.experiments[-1] / "report.html"
     check_at_least("--queries", args.queries, 0)
@@ -97,7 +97,7 @@ def write_report(args: argparse.Namespace) -> Path:
         models=[experiment.title for experiment in compared],
         split=args.split,
         split_scheme=last.split_scheme,
-        summary=summarise(retrievals),
+        summary=summarize(retrievals),
         metrics=list(METRICS.values()),
         scores=score_rows(shown),
         grids=grids(last, retrievals, args.queries, args.top),
@@ -114,10 +114,10 @@ def write_report(args: argparse.Namespace) -> Path:
 def embed_same(
     compared: Sequence[ShownExperiment], args: argparse.Namespace
 ) -> dict[str, EmbeddedSplit]:
-    """Embeds the split by each model.
+    """Embed the split with each model.
 
     Raises:
-        SladeError: If a model or its data is not there, or the images are not the same.
+        SladeError: If a model or its data is missing, or the images differ.
     """
     splits: dict[str, EmbeddedSplit] = {}
     for experiment in compared:
@@ -131,7 +131,7 @@ def embed_same(
 def grids(
     split: EmbeddedSplit, retrievals: dict[str, Retrieval], queries: int, top: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Title of a group of queries to its grid; nothing if no queries are wanted."""
+    """Map the title of each group of queries to its grid; empty for 0 queries."""
     if not queries:
         return {}
     scores = [retrieval.average_precision for retrieval in retrievals.values()]
@@ -141,7 +141,7 @@ def grids(
 
 
 def score_rows(experiments: Sequence[ShownExperiment]) -> list[dict[str, Any]]:
-    """The table of recorded scores; a split that was not evaluated has no row."""
+    """Return the recorded scores; a split that was not evaluated has no row."""
     found = []
     for experiment in experiments:
         for split in ("val", "test"):
@@ -160,11 +160,11 @@ def score_rows(experiments: Sequence[ShownExperiment]) -> list[dict[str, Any]]:
 
 
 def origin(experiments: Sequence[ShownExperiment]) -> dict[str, str]:
-    """Where the pictures come from."""
+    """Describe where the pictures come from."""
     environment = describe_environment()
     folders = {f"folder of {e.title}": str(e.folder) for e in experiments}
     return {
         **folders,
         "slade-plugin": environment["slade_plugin"],
-        "commit of the report": environment["git_commit"] or "not known",
+        "commit of the report": environment["git_commit"] or "unknown",
     }

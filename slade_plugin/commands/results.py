@@ -24,7 +24,7 @@ from slade_plugin.experiments.results.found import (
 )
 from slade_plugin.experiments.results.layouts import LAYOUTS, SUFFIXES
 from slade_plugin.experiments.results.searches import describe_search
-from slade_plugin.experiments.results.summary import missing_splits, summarise
+from slade_plugin.experiments.results.summary import missing_splits, summarize
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,13 +44,13 @@ def main(argv: Sequence[str]) -> int:
     groups, notes = group_experiments(find_experiments(args.folders))
     notes += map(describe_search, find_searches(args.folders))
     splits = [args.split] if args.split else SPLITS
-    rows = summarise(groups, splits)
+    rows = summarize(groups, splits)
     for note in [*notes, *missing_splits(groups, splits)]:
         print(f"Note: {note}.", file=sys.stderr)
     if not rows:
         raise ExperimentError(
-            "no experiment there has scores to show; expected one that is trained to its end and "
-            "evaluated. The notes above say what is missing."
+            "no experiment has scores to show; expected a finished and evaluated one. The notes "
+            "above say what is missing."
         )
     write_rows(rows, args.format, args.out)
     return 0
@@ -60,8 +60,8 @@ def argument_parser() -> argparse.ArgumentParser:
     """Return the argument parser of the command."""
     words = command_parser("results", __doc__)
     add: Any = words.add_argument
-    add("folders", metavar="DIR", nargs="+", type=Path, help="looked through with all below it")
-    add("--split", choices=SPLITS, help="only this one")
-    add("--format", choices=LAYOUTS, default="terminal", help="of what is printed")
+    add("folders", metavar="DIR", nargs="+", type=Path, help="folder, searched with all below it")
+    add("--split", choices=SPLITS, help="show this split only")
+    add("--format", choices=LAYOUTS, default="terminal", help="of the printed table")
     add_out(words)
     return words

@@ -1,10 +1,10 @@
-"""Searches a gallery with images: `slade-bench search FILE.index QUERY... --top 10`.
+"""Search a gallery with images: `slade-bench search FILE.index QUERY... --top 10`.
 
     slade-bench search gallery.index holiday.jpg --top 10 --out found.html
 
-A QUERY is an image, or a folder of images. The model is the one that made the index. The result is
-printed as a table; --out also writes it: .json, or .html with the pictures in it. A query that is
-in the gallery itself is not counted as found.
+A QUERY is an image or a folder of images. The model is the one that made the index. Prints a table;
+--out also writes it as .json, or as .html with the pictures. A query in the gallery does not find
+itself.
 """
 
 import argparse
@@ -32,16 +32,16 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        argv: The words behind ``search``.
+        argv: The words after ``search``.
 
     Returns:
         0.
 
     Raises:
-        SladeError: For a mistake that its message explains; then nothing is written.
+        SladeError: For a mistake that its message explains; nothing is written.
     """
     args = argument_parser().parse_args(argv)
     check_outputs(args.out, _SUFFIXES)
@@ -65,12 +65,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The words of the command."""
+    """Return the argument parser of the command."""
     words = command_parser("search", __doc__)
     add: Any = words.add_argument
-    add("index", metavar="FILE.index", type=Path, help="what slade-bench index wrote")
+    add("index", metavar="FILE.index", type=Path, help="the file that slade-bench index wrote")
     add("queries", metavar="QUERY", type=Path, nargs="+", help="an image, or a folder of images")
-    add("--top", type=int, default=10, metavar="K", help="images a query finds (default: 10)")
+    add("--top", type=int, default=10, metavar="K", help="images per query (default: 10)")
     add("--experiment", type=Path, help="where the model is now, if it was moved")
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     add_out(words, _SUFFIXES)

@@ -102,11 +102,11 @@ class _TracingRunner(SladeRunner):
         return args
 
     def sources_of(self, args: Any) -> Mapping[str, Any]:
-        """The sources of a config; empty if it was not read from config files."""
+        """Return the sources of a config; empty if it was not read from config files."""
         return next((sources for read, sources in self.traces if read is args), {})
 
     def _merged_sources(self, reader: Any) -> dict[str, Any]:
-        """The config with the source of each value in the place of the value.
+        """Return the config with each value replaced by its source.
 
         The host merges copies of the files in which every value is the name of its file, so its
         keywords have their usual effect.
@@ -174,7 +174,7 @@ def _sources_of_flag(value: Any, typed: Sequence[Any], settings: tuple[Any, Any]
 
 
 def _entries(values: Sequence[Any], key: str) -> list[Any]:
-    """The entry of each mapping that has one."""
+    """Return the entry of each mapping that has one."""
     return [value[key] for value in values if isinstance(value, Mapping) and key in value]
 
 
@@ -206,7 +206,7 @@ def _lines(values: Mapping[str, Any], sources: Any, indent: int = 0) -> Iterator
 
 @contextmanager
 def _command_line(words: Sequence[str]) -> Iterator[None]:
-    """The words as those of run.py, which reads sys.argv."""
+    """Pass the words to run.py, which reads sys.argv."""
     before = sys.argv
     sys.argv = ["run.py", *words]
     try:

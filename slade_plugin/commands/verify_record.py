@@ -4,7 +4,7 @@
     slade-bench verify-record slade_record --against experiments/again/student
 
 Checks its form, hashes, numbers and configs. With --against it also checks that a second run, made
-by the record's own commands, has the same scores. Exit codes: 0 all is well, 1 a check failed, 2 a
+by the record's own commands, has the same scores. Exit codes: 0 success, 1 a check failed, 2 a
 mistake.
 """
 

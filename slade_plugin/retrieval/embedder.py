@@ -34,16 +34,16 @@ from slade_plugin.retrieval.saved_model import (
 Vectors = npt.NDArray[np.float32]
 
 _GRAY, _COLOR = "L", "RGB"
-_UNSIZED = [(64, 48), (300, 210)]  # images that only a transform of a fixed size makes equal
+_UNSIZED = [(64, 48), (300, 210)]  # sizes that only a transform of a fixed size makes equal
 
 
 class Batch(NamedTuple):
-    """What became of some images in a row.
+    """The result of some consecutive images.
 
     Attributes:
-        size: How many there were, B.
+        size: B, their number.
         vectors: (B - number of unreadable ones, D) float32.
-        unreadable: Place of an image, counted from the first of all, to what is wrong with it.
+        unreadable: Place of each unreadable image, counted from the first of all, with the reason.
     """
 
     size: int
@@ -54,16 +54,16 @@ class Batch(NamedTuple):
 class Embedder(nn.Module):
     """The best model of a trained experiment, with the transform it was evaluated with.
 
-    Made by `load_embedder`. In eval mode; `embed` never computes gradients.
+    Load one with `load_embedder`. It stays in eval mode, and `embed` computes no gradients.
 
     Attributes:
         trunk: The trunk.
         embedder: The embedder.
         transform: The evaluation transform: a PIL image of `mode` to (C, H, W) float32.
         mode: "RGB", or "L" for a trunk of one channel.
-        unit_length: Whether vectors have length 1, as the experiment's tester has them.
-        record: Where the model comes from, ready for JSON; `sha256` stands for weights, transform
-            and split schemes.
+        unit_length: Whether vectors have length 1, as in the experiment's tester.
+        record: The origin of the model, ready for JSON; `sha256` covers weights, transform and
+            split schemes.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class Embedder(nn.Module):
         (tester,) = args.tester.values()
         if tester.get("pca"):
             raise ConfigError(
-                f"tester: pca is {tester['pca']}; expected null, since PCA is computed anew from "
+                f"tester: pca is {tester['pca']}; expected null, since PCA is fitted again to "
                 "each set of images (config_eval)."
             )
         self.trunk, self.embedder = trunk, embedder
         self.unit_length = bool(tester.get("normalize_embeddings", True))
         self.uses_trunk_output = bool(tester.get("use_trunk_output", False))
         self.batch_size = int(tester.get("batch_size", 32))
-        # A copy: the factory changes what it is given.
+        # A copy, since the factory changes its arguments.
         specs = {"eval": copy.deepcopy(args.transforms["eval"])}
         factory = saved.parser.factories["transform"]
         self.transform = factory.create(named_specs=specs, kwargs={"trunk_model": trunk})["eval"]
@@ -112,27 +112,27 @@ class Embedder(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode, whatever is asked for: vectors must not depend on their batch."""
+        """Stay in eval mode whatever `mode` is, since vectors must not depend on their batch."""
         return super().train(False)
 
     @property
     def device(self) -> torch.device:
-        """Where the model is; `.to(device)` moves it."""
+        """Device of the model; `.to(device)` moves it."""
         return next(self.parameters()).device
 
     @property
     def sha256(self) -> str:
-        """One hash for weights, transform and split schemes: equal vectors need equal hashes."""
+        """Hash of weights, transform and split schemes; vectors are comparable if it is equal."""
         return str(self.record["sha256"])
 
     @property
     def metric(self) -> str:
-        """How vectors are compared: "cosine" (larger = closer) or "euclidean" (smaller)."""
+        """Comparison of vectors: "cosine" (larger = closer) or "euclidean" (smaller = closer)."""
         return "cosine" if self.unit_length else "euclidean"
 
     @cached_property
     def input_shape(self) -> tuple[int, int, int] | None:
-        """(C, H, W) that the trunk gets; None if each image keeps its own height and width."""
+        """Shape (C, H, W) of the trunk's input; None if images keep their own height and width."""
         named = (getattr(module, "input_shape", None) for module in self.trunk.modules())
         own: tuple[int, int, int] | None = next(filter(None, named), None)
         shapes = {self._transformed(Image.new(_COLOR, size)).shape for size in _UNSIZED}
@@ -143,13 +143,13 @@ class Embedder(nn.Module):
 
     @cached_property
     def embedding_size(self) -> int:
-        """D, the numbers of a vector."""
+        """D, the size of a vector."""
         shape = self.input_shape or (len(self.mode), 224, 224)
         with torch.no_grad():
             return int(self(torch.zeros(1, *shape, device=self.device)).shape[1])
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Turns an image into what the trunk gets.
+        """Turn an image into the trunk's input.
 
         Args:
             image: Of any mode and size.
@@ -158,8 +158,8 @@ class Embedder(nn.Module):
             (C, H, W) float32.
 
         Raises:
-            RetrievalError: If the experiment's transform does not resize and the image has another
-                size than the trunk takes.
+            RetrievalError: If the experiment's transform does not resize and the image does not
+                have the size of the trunk's input.
         """
         tensor = self._transformed(image)
         self._check_shape(tensor, f"an image of {image.width} x {image.height} pixels")
@@ -180,7 +180,7 @@ class Embedder(nn.Module):
             )
 
     def raw(self, images: Tensor) -> Tensor:
-        """The output before it is scaled to unit length.
+        """Compute the output before it is scaled to unit length.
 
         Args:
             images: (B, C, H, W) float32, as `preprocess` makes them, on the model's device.
@@ -192,7 +192,7 @@ class Embedder(nn.Module):
         return features if self.uses_trunk_output else self.embedder(features)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turns prepared images into vectors; gradients flow.
+        """Turn prepared images into vectors; gradients flow.
 
         Args:
             images: (B, C, H, W) float32, as `preprocess` makes them, on the model's device.
@@ -204,21 +204,21 @@ class Embedder(nn.Module):
         return F.normalize(output, dim=1) if self.unit_length else output
 
     def embed(self, images: Any, batch_size: int | None = None, num_workers: int = 0) -> Vectors:
-        """Turns images into vectors, exactly as the experiment's tester does.
+        """Turn images into vectors, exactly as the experiment's tester does.
 
         Args:
-            images: A sequence of paths, PIL images or arrays ((H, W) or (H, W, 3) uint8), mixed as
-                you like, or a torch `Dataset`. Items of a `Dataset` may be dicts with an entry
-                "data", and tensors, which are taken as prepared images.
-            batch_size: Images a forward pass; the tester's if None. Another batch size, like
-                another device, may change the last bits of a vector.
-            num_workers: Processes that read images; 0 reads them in this one.
+            images: A sequence of paths, PIL images or arrays ((H, W) or (H, W, 3) uint8), in any
+                mixture, or a torch `Dataset`. Items of a `Dataset` may be dicts with an entry
+                "data", and tensors, which count as prepared images.
+            batch_size: Images per forward pass; the tester's if None. Another batch size or device
+                may change the last bits of a vector.
+            num_workers: Processes that read images; 0 for this one.
 
         Returns:
             (N, D) float32, in the order of the images.
 
         Raises:
-            RetrievalError: If there is no image, or one cannot be read or does not fit the model.
+            RetrievalError: If there are no images, or one is unreadable or does not fit the model.
         """
         found = []
         for batch in self.batches(images, batch_size, num_workers):
@@ -235,18 +235,18 @@ class Embedder(nn.Module):
         start: int = 0,
         progress: str | None = None,
     ) -> Iterator[Batch]:
-        """`embed` batch by batch, in memory of one batch; unreadable images are left out.
+        """Embed batch by batch, with memory for one batch; unreadable images are left out.
 
         Args:
             images: See `embed`.
             batch_size: See `embed`.
             num_workers: See `embed`.
-            start: How many images to leave out; a multiple of the batch size gives the same vectors
-                as starting from the first.
-            progress: What a progress bar with the time left says, on a terminal; None shows none.
+            start: How many images to skip; a multiple of the batch size gives the same vectors as
+                starting from the first.
+            progress: Text of the progress bar on a terminal; None for no bar.
 
         Yields:
-            One batch after the other.
+            Each batch.
 
         Raises:
             RetrievalError: See `embed`.
@@ -291,16 +291,16 @@ class Embedder(nn.Module):
             )
         with torch.no_grad():
             output = self.raw(torch.stack(tensors).to(self.device)).float().cpu().numpy()
-        if not np.isfinite(output).all():  # first, since normalize meets NaN with a ValueError
+        if not np.isfinite(output).all():  # first, since normalize raises ValueError for NaN
             raise RetrievalError(
                 f"the vectors of images {items[0][0]} to {items[-1][0]} are not finite; expected "
-                "numbers. The model may have diverged in training."
+                "finite numbers. The model may have diverged in training."
             )
         return Batch(len(items), normalize(output) if self.unit_length else output, unreadable)
 
 
 class _Prepared(Dataset[tuple[int, "Tensor | str"]]):
-    """Each image as the trunk gets it, or what is wrong with it, beside its place."""
+    """The place of each image with the trunk's input, or with the reason why there is none."""
 
     def __init__(self, images: Any, embedder: Embedder) -> None:
         self.images, self.embedder = images, embedder
@@ -317,15 +317,15 @@ class _Prepared(Dataset[tuple[int, "Tensor | str"]]):
                 self.embedder._check_shape(item, "the tensor")
                 return index, item
             return index, self.embedder.preprocess(_picture(item, self.embedder.value_range))
-        except RetrievalError as error:  # as text: a worker process would bury it in a traceback
+        except RetrievalError as error:  # as text: a worker would hide it in a traceback
             return index, f"{name}: {error}"
 
 
 def _picture(item: Any, value_range: Sequence[float] | None) -> Image.Image:
-    """One image, whatever it was given as.
+    """Convert an item to a PIL image.
 
     Raises:
-        RetrievalError: If it is no image.
+        RetrievalError: If it is not an image.
     """
     if isinstance(item, str | os.PathLike):
         try:
@@ -354,19 +354,19 @@ def load_embedder(
     ensemble: bool = False,
     device: str | torch.device | None = None,
 ) -> Embedder:
-    """Loads the best model of a trained experiment. Needs the experiment's folder alone.
+    """Load the best model of a trained experiment from its folder alone.
 
     Args:
         experiment: The folder of an experiment, such as experiments/slade_seed0/student. A folder
             of self-training stands for its last student.
-        split_scheme: Whose model; the first if None.
-        ensemble: Whether to put the vectors of all split schemes side by side, as the host's
-            ensemble does; a vector is then longer by their number.
-        device: Where to put it; a GPU if there is one by default.
+        split_scheme: Split scheme of the model; the first if None.
+        ensemble: Whether to concatenate the vectors of all split schemes, as the host's ensemble
+            does.
+        device: Device of the model; by default a GPU if there is one.
 
     Raises:
-        SladeError: If the folder is not an experiment, is not trained to its end, has no such
-            split scheme, or was trained on something else than images.
+        SladeError: If the folder is not a finished experiment, has no such split scheme, or was
+            not trained on images.
     """
     folder = find_experiment(Path(experiment))
     if ensemble and split_scheme is not None:

@@ -1,4 +1,4 @@
-"""The scores of a trained model on labeled images that it was not trained for."""
+"""Score a trained model on new labeled images."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from slade_plugin.host.accuracy_calculators import RecallAtKCalculator
 from slade_plugin.host.testers import SladeTester
 from slade_plugin.retrieval.embedder import Embedder
 
-_CLUSTERING = ("AMI", "NMI")  # they take most of the time and are not asked for
+_CLUSTERING = ("AMI", "NMI")  # slow, and not reported
 _NAMES = {
     "mean_average_precision_at_r": "MAP@R",
     "r_precision": "RP",
@@ -30,18 +30,18 @@ def evaluate_images(
     batch_size: int | None = None,
     num_workers: int = 0,
 ) -> dict[str, float]:
-    """Searches for each image among all others, by the host's tester and accuracy calculator.
+    """Search for each image among all others, with the host's tester and accuracy calculator.
 
     Args:
         embedder: The model.
-        labeled: A folder with one folder a class, or a CSV file of path,label.
+        labeled: A folder with one folder per class, or a CSV file of path,label.
         ks: The numbers of neighbors of recall at k.
         batch_size: As in `Embedder.embed`.
         num_workers: As in `Embedder.embed`.
 
     Returns:
-        MAP@R, RP, P@1 and R@k of each k, in percent. Images without another one of their class
-        count in none of them.
+        MAP@R, RP, P@1 and R@k of each k, in percent. Images that are alone in their class
+        are not counted.
 
     Raises:
         SladeError: If the images cannot be read, do not fit the model, or no class has two.
@@ -55,10 +55,10 @@ def evaluate_images(
     )
     if np.bincount(dataset.labels).max() < 2:
         raise DataError(
-            f"{labeled} holds {len(dataset)} images, each of another class; expected at least two "
-            "images of one class, since an image is searched for by its class."
+            f"{labeled} holds {len(dataset)} images, each of a different class; expected at least "
+            "two images of one class, since an image is found by its class."
         )
-    dataset[0]  # an image that does not fit is better named here than by a worker process
+    dataset[0]  # name an image that does not fit here rather than in a worker process
     tester = SladeTester(
         reference_set="compared_to_self",
         normalize_embeddings=embedder.unit_length,

@@ -1,6 +1,6 @@
-"""A faiss index of a gallery, in one file that also knows its images and its model.
+"""A faiss index of a gallery, with its images and its model in one file.
 
-The file is a zip archive without compression:
+The file is an uncompressed zip archive:
 
     manifest.json    the model, the kind of index, the metric, the measured recall
     images.csv       path and label of each image, in the order of their numbers in the index
@@ -25,25 +25,25 @@ from slade_plugin.retrieval.vectors import VectorFile, format_paths, name_of_mod
 EXACT = "Flat"
 RECALL_AT = 10
 
-_faiss: Any = faiss  # its stubs lack what it adds in Python
+_faiss: Any = faiss  # its stubs lack the parts written in Python
 
 _MANIFEST, _IMAGES, _VECTORS = "manifest.json", "images.csv", "vectors.faiss"
 _METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
-_CHUNK = 1 << 16  # vectors read from the disk at a time
-_TRAINING = 1 << 18  # most vectors that quantizers are trained on
-_SAMPLE = 1000  # queries by which recall is measured
+_CHUNK = 1 << 16  # vectors read from disk at a time
+_TRAINING = 1 << 18  # at most, for training quantizers
+_SAMPLE = 1000  # queries for measuring recall
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One image that was found.
+    """One result of a search.
 
     Attributes:
         path: Its file.
         label: Its class, or None.
-        score: Cosine similarity (larger = closer), or Euclidean distance where vectors have no unit
-            length (smaller = closer).
+        score: Cosine similarity (larger = closer), or Euclidean distance if vectors do not have
+            unit length (smaller = closer).
     """
 
     path: str
@@ -52,12 +52,12 @@ class Hit:
 
 
 class GalleryIndex:
-    """The images of a gallery, to be searched by their vectors.
+    """A searchable gallery of images.
 
     Attributes:
         index: The faiss index.
         paths: N absolute paths.
-        labels: N class names, "" where an image has none, or None if no image has one.
+        labels: N class names, "" for an image without one, or None if no image has one.
         manifest: `model`, `metric`, `factory`, `parameters`, `recall`.
     """
 
@@ -71,23 +71,23 @@ class GalleryIndex:
         self.index, self.paths, self.labels, self.manifest = index, paths, labels, manifest
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.paths)
 
     @classmethod
     def build(
         cls, gallery: VectorFile, factory: str = EXACT, parameters: str = ""
     ) -> "GalleryIndex":
-        """Indexes vectors.
+        """Build an index from vectors.
 
         Args:
             gallery: N images.
-            factory: What faiss.index_factory takes, such as "HNSW32" or "IVF4096,PQ64". "Flat"
+            factory: A string of faiss.index_factory, such as "HNSW32" or "IVF4096,PQ64". "Flat"
                 searches exactly.
             parameters: How an approximate index is searched, such as "nprobe=16" or "efSearch=64".
 
         Raises:
-            RetrievalError: If faiss cannot build such an index, for example of too few images.
+            RetrievalError: If faiss cannot build such an index, e.g. from too few images.
         """
         metric = gallery.record["metric"]
         number, size = gallery.vectors.shape
@@ -119,14 +119,14 @@ class GalleryIndex:
         return made
 
     def check_model(self, model: Mapping[str, Any], what: str) -> None:
-        """Checks that vectors come from the model that made the index.
+        """Check that vectors come from the model that made the index.
 
         Args:
-            model: `Embedder.record`, or that of a file of vectors.
-            what: Whose it is, for the message.
+            model: `Embedder.record`, or the record of a file of vectors.
+            what: Its owner, for the message.
 
         Raises:
-            RetrievalError: If it is another one.
+            RetrievalError: If the models differ.
         """
         own = self.manifest["model"]
         if model["sha256"] != own["sha256"]:
@@ -137,16 +137,16 @@ class GalleryIndex:
             )
 
     def add(self, gallery: VectorFile) -> int:
-        """Adds the images that are not in the index yet, without building it again.
+        """Add images that are not in the index yet, without rebuilding it.
 
         Args:
             gallery: Images embedded by the same model.
 
         Returns:
-            How many were added.
+            The number of added images.
 
         Raises:
-            RetrievalError: If they are of another model.
+            RetrievalError: If they come from another model.
         """
         self.check_model(gallery.record["model"], "the file of vectors")
         known = set(self.paths)
@@ -165,10 +165,10 @@ class GalleryIndex:
         self.paths = [*self.paths, *(gallery.paths[i] for i in rows)]
 
     def check_top(self, top: int) -> None:
-        """Checks how many images a query is to find.
+        """Check the number of images per query.
 
         Raises:
-            ConfigError: If they are fewer than 1 or more than the index holds.
+            ConfigError: If it is below 1 or above the size of the index.
         """
         if not 1 <= top <= len(self):
             raise ConfigError(
@@ -178,16 +178,16 @@ class GalleryIndex:
     def search(
         self, queries: npt.NDArray[np.float32], top: int, own: Sequence[str | None] = ()
     ) -> list[list[Hit]]:
-        """Finds the nearest images.
+        """Find the nearest images.
 
         Args:
-            queries: (Q, D) float32, of the index's model.
-            top: Images a query, at least 1.
-            own: The path of each query; an image of this path is not counted as found.
+            queries: (Q, D) float32, from the index's model.
+            top: Images per query, at least 1.
+            own: The path of each query; the image with this path is left out.
 
         Returns:
-            Q lists of `top` hits, nearest first. Fewer where an approximate index finds fewer, or
-            where the query itself is the one left out.
+            Q lists of `top` hits, nearest first; fewer if an approximate index finds fewer, or if
+            only the query itself is left.
 
         Raises:
             ConfigError: If `top` is out of range.
@@ -195,7 +195,7 @@ class GalleryIndex:
         self.check_top(top)
         scores, places = self.index.search(queries, min(top + bool(own), len(self)))
         if self.manifest["metric"] == "euclidean":
-            scores = np.sqrt(np.maximum(scores, 0))  # faiss gives squares
+            scores = np.sqrt(np.maximum(scores, 0))  # faiss returns squares
         found = []
         for row, (query_scores, query_places) in enumerate(zip(scores, places, strict=True)):
             itself = own[row] if own else None
@@ -208,10 +208,10 @@ class GalleryIndex:
         return found
 
     def measure_recall(self, vectors: npt.NDArray[np.float32]) -> dict[str, float]:
-        """Compares the index with exact search.
+        """Compare the index with exact search.
 
         Args:
-            vectors: (N, D), the vectors in the index; a sample of them are the queries.
+            vectors: (N, D), the vectors in the index; a sample of them serves as queries.
 
         Returns:
             `recall`, 0 to 1: the share of the exact nearest images that the index finds among its
@@ -222,7 +222,7 @@ class GalleryIndex:
         exact = faiss.index_factory(vectors.shape[1], EXACT, _METRICS[self.manifest["metric"]])
         heap = faiss.ResultHeap(
             len(queries), k, keep_max=self.manifest["metric"] == "cosine"
-        )  # chunk by chunk, so that only one lies in memory
+        )  # only one chunk at a time is in memory
         for start in range(0, len(vectors), _CHUNK):
             exact.reset()
             exact.add(np.ascontiguousarray(vectors[start : start + _CHUNK]))
@@ -234,7 +234,7 @@ class GalleryIndex:
         return {"recall": float(np.mean(shared)) / k, "at": k, "queries": len(queries)}
 
     def save(self, path: Path) -> None:
-        """Writes the file, whole or not at all.
+        """Write the file, whole or not at all.
 
         Raises:
             ExperimentError: If it cannot be written.
@@ -242,7 +242,7 @@ class GalleryIndex:
         images = format_paths(self.paths, self.labels)
         with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
             text = json.dumps({**self.manifest, "images": len(self)}, indent=2) + "\n"
-            # Names as ZipInfo carry no time: the same index is the same bytes.
+            # ZipInfo has a fixed time, so that the same index gives the same bytes.
             archive.writestr(zipfile.ZipInfo(_MANIFEST), text)
             archive.writestr(zipfile.ZipInfo(_IMAGES), images)
             with archive.open(zipfile.ZipInfo(_VECTORS), "w", force_zip64=True) as member:
@@ -250,10 +250,10 @@ class GalleryIndex:
 
     @classmethod
     def load(cls, path: Path) -> "GalleryIndex":
-        """Reads the file.
+        """Read the file.
 
         Raises:
-            RetrievalError: If it is missing, damaged or something else.
+            RetrievalError: If it is missing, damaged or not an index.
         """
         try:
             with zipfile.ZipFile(path) as archive:
@@ -261,7 +261,7 @@ class GalleryIndex:
                 paths, labels = parse_paths(archive.read(_IMAGES).decode("utf-8"))
                 with archive.open(_VECTORS) as member:
                     index = _faiss.read_index(_faiss.PyCallbackIOReader(member.read))
-                    member.read()  # to its end, where its checksum is compared
+                    member.read()  # to the end, which checks the checksum
             whole = len(paths) == index.ntotal == manifest["images"]
         except (OSError, zipfile.BadZipFile, LookupError, ValueError, RuntimeError) as error:
             raise RetrievalError(
@@ -277,7 +277,7 @@ class GalleryIndex:
 
 
 def _some_rows(vectors: npt.NDArray[np.float32], most: int) -> npt.NDArray[np.float32]:
-    """Rows drawn by a fixed seed, in memory."""
+    """Load rows drawn with a fixed seed."""
     if len(vectors) <= most:
         return np.ascontiguousarray(vectors)
     rows = np.random.default_rng(_SEED).choice(len(vectors), most, replace=False)
@@ -285,5 +285,5 @@ def _some_rows(vectors: npt.NDArray[np.float32], most: int) -> npt.NDArray[np.fl
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the place in faiss where it did."""
+    """Return the message without the location in faiss."""
     return str(error).strip().rsplit(": ", 1)[-1] or type(error).__name__

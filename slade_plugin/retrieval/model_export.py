@@ -1,7 +1,7 @@
-"""A trained model for other software: ONNX, TorchScript or safetensors, with a JSON beside it.
+"""Export a trained model as ONNX, TorchScript or safetensors, with a JSON description.
 
-The network in the file takes pixels from 0 to 1: normalization, and the order of colors, are in it.
-The JSON says how an image becomes such pixels, and where the model comes from.
+The exported network takes pixels from 0 to 1 and includes normalization and the order of colors.
+The JSON describes how an image becomes such pixels, and where the model comes from.
 """
 
 import copy
@@ -21,7 +21,7 @@ from slade_plugin.retrieval.embedder import Embedder
 
 INPUT, OUTPUT = "images", "embeddings"
 TOLERANCE = 1e-4
-"""Largest difference of a number of a vector of unit length; of longer ones, times their length."""
+"""Largest allowed difference of a component, relative to the length of the vector."""
 
 _CHECKED_BATCHES = (1, 2, 5)
 _SEED = 0
@@ -30,13 +30,13 @@ Network = Callable[[Tensor], Tensor]
 
 
 class PixelNetwork(nn.Module):
-    """Pixels to vectors: what the transform does to numbers, then the model.
+    """Map pixels to vectors: the numeric steps of the transform, then the model.
 
     Args:
         embedder: The model; it is copied.
 
     Raises:
-        RetrievalError: If the transform does something to tensors that is not known here.
+        RetrievalError: If the transform has an unknown step on tensors.
     """
 
     scale: Tensor
@@ -67,13 +67,13 @@ class PixelNetwork(nn.Module):
         self.eval()
 
     def prepare(self, images: Tensor) -> Tensor:
-        """What the experiment's own transform makes of pixels, which `forward` must equal.
+        """Apply the experiment's own transform to pixels; `forward` must equal it.
 
         Args:
             images: As for `forward`.
 
         Returns:
-            What the model gets.
+            The model's input.
         """
         found = []
         for image in images.flip(1) if self.to_bgr else images:
@@ -83,7 +83,7 @@ class PixelNetwork(nn.Module):
         return torch.stack(found)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turns pixels into vectors.
+        """Turn pixels into vectors.
 
         Args:
             images: (B, C, H, W) float32, 0 to 1, RGB or gray.
@@ -98,7 +98,7 @@ class PixelNetwork(nn.Module):
 def _write_onnx(network: PixelNetwork, example: Tensor, path: Path) -> Network:
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401 - torch.onnx.export needs it and says so late
+        import onnxscript  # noqa: F401 - torch.onnx.export needs it and reports it late
     except ImportError as error:
         raise _not_installed("onnx", error) from error
     batch = torch.export.Dim.DYNAMIC
@@ -135,7 +135,7 @@ def _write_safetensors(network: PixelNetwork, example: Tensor, path: Path) -> Ne
     except ImportError as error:
         raise _not_installed("safetensors", error) from error
     save_model(network, str(path))
-    path.chmod(0o644)  # it is made for its owner alone
+    path.chmod(0o644)  # safetensors makes it readable for its owner only
     read = copy.deepcopy(network)
     with torch.no_grad():
         for tensor in (*read.parameters(), *read.buffers()):
@@ -153,12 +153,12 @@ SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"
 
 
 def description_of(path: Path) -> Path:
-    """The JSON beside an exported model: ``model.onnx.json`` beside ``model.onnx``."""
+    """Return the path of a model's description: ``model.onnx.json`` for ``model.onnx``."""
     return path.with_name(path.name + ".json")
 
 
 def export_model(embedder: Embedder, kind: str, path: Path) -> float:
-    """Writes a model and, beside it, its description; checks the model before it is in place.
+    """Write a model and its description; check the model before it is put in place.
 
     Args:
         embedder: The model.
@@ -169,15 +169,15 @@ def export_model(embedder: Embedder, kind: str, path: Path) -> float:
         The largest difference from the PyTorch model, over random images and several batch sizes.
 
     Raises:
-        ConfigError: If a package is missing, or the file is there already.
-        RetrievalError: If the model cannot be exported, or the file gives other vectors. Then no
+        ConfigError: If a package is missing, or the file exists.
+        RetrievalError: If the model cannot be exported, or the file gives different vectors. No
             file is left.
         ExperimentError: If a file cannot be written.
     """
     description = description_of(path)
     for taken in (path, description):
         if taken.exists():
-            raise ConfigError(f"{taken} is there already; expected a new file. Change --out.")
+            raise ConfigError(f"{taken} exists; expected a new file. Change --out.")
     if embedder.input_shape is None:
         raise RetrievalError(
             "the experiment's evaluation transform does not resize images to one size, so the "
@@ -196,7 +196,7 @@ def export_model(embedder: Embedder, kind: str, path: Path) -> float:
         except OSError as error:
             raise ExperimentError(
                 f"{path} cannot be written: {error.strerror or error}; expected free space and "
-                "permission to write. Fix that, or change --out."
+                "permission to write. Fix this, or change --out."
             ) from error
         except (RuntimeError, ValueError, TypeError) as error:
             raise RetrievalError(
@@ -220,7 +220,7 @@ def export_model(embedder: Embedder, kind: str, path: Path) -> float:
 
 
 def _largest_difference(exported: Network, network: PixelNetwork, batches: list[Tensor]) -> float:
-    """Over all numbers of all batches, as a share of the vectors' length."""
+    """Return the largest difference over all batches, as a share of the vectors' length."""
     largest = 0.0
     with torch.no_grad():
         for batch in batches:
@@ -238,7 +238,7 @@ def _describe(
     written: Path,
     difference: float,
 ) -> dict[str, Any]:
-    """The JSON beside a model."""
+    """Return the description of a model."""
     channels, height, width = embedder.input_shape or (0, 0, 0)
     resizing = [{"shrink_short_side": embedder.short_side}] if embedder.short_side else []
     resizing += [{name: options or {}} for name, options in embedder.record["transform"].items()]

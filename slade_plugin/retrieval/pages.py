@@ -1,4 +1,4 @@
-"""HTML pages that need nothing else: pictures are inside them, there is no script."""
+"""Self-contained HTML pages with embedded pictures and without scripts."""
 
 import base64
 import io
@@ -11,12 +11,12 @@ _SIDE = 112  # pixels of a thumbnail
 
 
 def data_uri(content: bytes, media_type: str) -> str:
-    """Bytes as an address that holds them."""
+    """Return bytes as a data URI."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def thumbnail_uri(picture: Image.Image) -> str:
-    """A small copy of a picture as a data URI."""
+    """Return a small copy of a picture as a data URI."""
     picture = picture.convert("RGB")
     is_small = max(picture.size) <= _SIDE
     picture.thumbnail((_SIDE, _SIDE))
@@ -27,11 +27,11 @@ def thumbnail_uri(picture: Image.Image) -> str:
 
 
 def render_page(template: str, **content: Any) -> str:
-    """Fills a template of the package; every text is escaped.
+    """Fill a template of the package; every text is escaped.
 
     Args:
         template: Its path in the package.
-        **content: What the template names; a missing one is an error.
+        **content: The variables of the template; a missing one is an error.
     """
     environment = Environment(
         loader=PackageLoader("slade_plugin", ""),

@@ -1,4 +1,4 @@
-"""The best model of a saved experiment, made from the experiment's folder alone."""
+"""Load the best model of a saved experiment from its folder alone."""
 
 import re
 import sys
@@ -29,10 +29,10 @@ from slade_plugin.stages.state import RunState
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The best model of one split scheme, and the parser that makes everything else around it.
+    """The best model of one split scheme, and the parser that builds everything else.
 
     Attributes:
-        parser: An API parser, not run, without a split manager.
+        parser: An API parser that was not run and has no split manager.
         models: "trunk" and "embedder" on the parser's device.
         split_scheme: Name of the split scheme.
         weights: The files the models were read from.
@@ -50,18 +50,18 @@ def load_best(
     dataset_root: str = "datasets",
     with_pool: bool = False,
 ) -> SavedModel:
-    """Loads the best model of one split scheme. Nothing is written, no image is read.
+    """Load the best model of one split scheme. Nothing is written, no image is read.
 
-    The states of all random number generators are left as they were.
+    The states of all random number generators stay unchanged.
 
     Args:
         experiment: A trained experiment of the host.
         split_scheme: Name of the split scheme; the first if None.
-        dataset_root: For what the parser is asked to make later, as in `run.py`.
-        with_pool: Whether a student's parser looks for its pool; else it evaluates only.
+        dataset_root: As in `run.py`, for data that the parser reads later.
+        with_pool: Whether a student's parser reads its pool; otherwise it only evaluates.
 
     Raises:
-        SladeError: If the experiment, its split scheme or its model is not there.
+        SladeError: If the experiment, its split scheme or its model is missing.
     """
     states = generator_states()
     try:
@@ -90,7 +90,7 @@ def load_best(
 
 
 def split_schemes(experiment: Path) -> list[str]:
-    """Names of the split schemes of a trained experiment, in the order of their numbers.
+    """Return the names of the split schemes of a trained experiment, ordered by number.
 
     Raises:
         ExperimentError: If the folder is not a trained experiment.
@@ -105,18 +105,18 @@ def split_schemes(experiment: Path) -> list[str]:
 
 
 def find_experiment(path: Path) -> Path:
-    """The experiment to use: of a folder of self-training its last student, else the folder.
+    """Return the experiment itself, or the last student of a folder of self-training.
 
     Raises:
-        ExperimentError: If there is no such experiment, or if it is not trained to its end.
+        ExperimentError: If there is no such experiment, or it is not finished.
     """
     if students := students_of(path):
         _check_stage_is_done(path, students[-1])
         return students[-1]
     if not (path / "configs").is_dir():
         raise ExperimentError(
-            f"{path} is not an experiment; expected a folder that run.py made, with `configs` in "
-            "it, such as experiments/slade_seed0/student."
+            f"{path} is not an experiment; expected a folder made by run.py that holds "
+            "`configs`, such as experiments/slade_seed0/student."
         )
     schemes = split_schemes(path)
     run = next(filter(is_pipeline_folder, path.resolve().parents[:2]), None)
@@ -159,9 +159,9 @@ def _check_is_finished(folder: Path, schemes: list[str]) -> None:
 
 
 def _saved_args(experiment: Path, dataset_root: str) -> tuple[SladeRunner, Any]:
-    """A runner and the merged config of a saved experiment."""
+    """Return a runner and the merged config of a saved experiment."""
     folder = experiment.resolve()
-    before = sys.argv  # where the host's reader looks
+    before = sys.argv  # the host's reader reads it
     sys.argv = ["run.py", "--experiment_name", folder.name, "--evaluate"]
     try:
         compat.apply()
@@ -173,7 +173,7 @@ def _saved_args(experiment: Path, dataset_root: str) -> tuple[SladeRunner, Any]:
 
 
 def _saved_parser(experiment: Path, dataset_root: str, with_pool: bool) -> Any:
-    """The API parser that would evaluate a saved experiment, not run."""
+    """Return the API parser that would evaluate a saved experiment, without running it."""
     runner, args = _saved_args(experiment, dataset_root)
     if not with_pool and APISladeStudent.__name__ in (args.api_parser or {}):
         # A student is evaluated like any other model; its own parser would look for the pool.

@@ -1,4 +1,4 @@
-"""What a search found, as a table, as JSON and as one HTML page with pictures."""
+"""Show the results of a search as a table, as JSON or as an HTML page with pictures."""
 
 import functools
 import json
@@ -20,7 +20,7 @@ SCORES = {"cosine": "cosine similarity", "euclidean": "Euclidean distance"}
 
 @dataclass(frozen=True)
 class Found:
-    """What one query found.
+    """The results of one query.
 
     Attributes:
         query: The path of the query.
@@ -32,7 +32,7 @@ class Found:
 
 
 def query_paths(queries: Sequence[Path]) -> list[str]:
-    """The images to search with: files as they are, folders with all images below them.
+    """Return the query images: files, and all images below folders.
 
     Raises:
         RetrievalError: If a query does not exist.
@@ -53,16 +53,16 @@ def query_paths(queries: Sequence[Path]) -> list[str]:
 def search_images(
     index: GalleryIndex, embedder: Embedder, queries: Sequence[str], top: int
 ) -> list[Found]:
-    """Searches an index with images; an image never finds itself, the same file.
+    """Search an index with images; an image never finds its own file.
 
     Args:
-        index: Of the gallery.
+        index: The index of the gallery.
         embedder: The model that made it.
         queries: Paths of images.
-        top: Images a query.
+        top: Images per query.
 
     Raises:
-        SladeError: If the model is another one, a query is no image, or `top` is out of range.
+        SladeError: If the model differs, a query is not an image, or `top` is out of range.
     """
     index.check_model(embedder.record, "the experiment")
     index.check_top(top)  # before the work
@@ -72,7 +72,7 @@ def search_images(
 
 
 def results_table(results: Sequence[Found]) -> str:
-    """Lines of rank, score, label and path below each query."""
+    """Return rank, score, label and path of each hit below its query."""
     lines = []
     for found in results:
         width = max((len(hit.label or "") for hit in found.hits), default=0)
@@ -84,7 +84,7 @@ def results_table(results: Sequence[Found]) -> str:
 
 
 def results_json(results: Sequence[Found], index: GalleryIndex) -> str:
-    """Everything that was found, and by which model."""
+    """Return all results and the model as JSON."""
     content = {
         "metric": index.manifest["metric"],
         "model": index.manifest["model"],
@@ -97,11 +97,11 @@ def results_json(results: Sequence[Found], index: GalleryIndex) -> str:
 
 
 def results_page(results: Sequence[Found], index: GalleryIndex, title: str) -> str:
-    """One HTML file with the pictures in it.
+    """Return an HTML page with embedded pictures.
 
     Args:
-        results: What was found.
-        index: Where.
+        results: The results of all queries.
+        index: The searched index.
         title: Heading of the page.
     """
     value_range = index.manifest["model"]["value_range"]
@@ -145,7 +145,7 @@ def results_page(results: Sequence[Found], index: GalleryIndex, title: str) -> s
 
 
 def short_path(path: str) -> str:
-    """A path as seen from the current folder, if it lies below it."""
+    """Return a path relative to the current folder if it is below it."""
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
 

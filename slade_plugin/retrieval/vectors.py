@@ -1,11 +1,10 @@
-"""Vectors of many images in files: written batch by batch, resumable, memory-mapped.
+"""Store vectors of many images in files: written batch by batch, resumable, memory-mapped.
 
-    NAME.npy     (N, D) float32; written last, so where it is, the other two are whole
-    NAME.csv     path, and label where the images have labels; row i belongs to vector i
-    NAME.json    the model, the list of images, what could not be read
+    NAME.npy     (N, D) float32; written last, so if it exists, the others are complete
+    NAME.csv     path, and label if there are any; row i belongs to vector i
+    NAME.json    the model, the list of images, unreadable images
 
-While they are made there are ``.NAME.npy.part`` and ``.NAME.progress.json``, which says how much of
-the former is done.
+Unfinished work is in ``.NAME.npy.part``; ``.NAME.progress.json`` counts its finished images.
 """
 
 import csv
@@ -28,7 +27,7 @@ from slade_plugin.data.datasets import FolderImages
 from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.retrieval.embedder import Embedder
 
-_SAVE_EVERY = 5.0  # seconds of work that a power cut may cost
+_SAVE_EVERY = 5.0  # seconds of work that a power failure may cost
 _SHOWN = 3  # unreadable images in one message
 
 
@@ -49,28 +48,28 @@ class VectorFile:
     record: dict[str, Any]
 
     def check_model(self, model: Mapping[str, Any]) -> None:
-        """Checks that the vectors come from a model.
+        """Check that the vectors come from a model.
 
         Args:
             model: `Embedder.record`.
 
         Raises:
-            RetrievalError: If they come from another one.
+            RetrievalError: If they come from a different one.
         """
         own = self.record["model"]
         if own["sha256"] != model["sha256"]:
             raise RetrievalError(
-                f"the vectors are of the model {name_of_model(own)}; expected those of "
+                f"the vectors come from the model {name_of_model(own)}; expected those of "
                 f"{name_of_model(model)}. Embed the images again."
             )
 
 
 def list_images(path: Path, labeled: bool) -> ImageList:
-    """Lists images the way --labeled and --unlabeled do; opens none.
+    """List images as --labeled and --unlabeled do, without opening them.
 
     Args:
-        path: A folder, a CSV file of path,label or a text file with one path a line.
-        labeled: Whether the folders of a tree are classes. A ``.csv`` file is labeled in any case.
+        path: A folder, a CSV file of path,label or a text file with one path per line.
+        labeled: Whether the folders of a tree are classes. A ``.csv`` file is always labeled.
 
     Raises:
         DataError: If there are no images, or the list cannot be read.
@@ -80,7 +79,7 @@ def list_images(path: Path, labeled: bool) -> ImageList:
 
 
 def class_names_of(images: ImageList) -> list[str] | None:
-    """The class of each image by name, or None if the list has no labels."""
+    """Return the class name of each image, or None if the list has no labels."""
     if len(images.class_names) == 1:
         return None
     return [images.class_names[label] for label in images.labels]
@@ -94,22 +93,22 @@ def embed_images(
     num_workers: int = 0,
     max_unreadable: int = 0,
 ) -> VectorFile:
-    """Embeds images into files; memory does not grow with their number, besides the list itself.
+    """Embed images into files, with memory for one batch and the list of images.
 
-    Stopped at any moment, the same call resumes and ends in the same bytes. If everything is there
-    already, nothing is done.
+    After an interruption, the same call resumes and ends in the same bytes. If all files exist,
+    nothing is done.
 
     Args:
         embedder: The model.
-        images: What `list_images` gave.
+        images: The result of `list_images`.
         out: The name of the files, with or without ``.npy``.
         batch_size: As in `Embedder.embed`.
         num_workers: As in `Embedder.embed`.
-        max_unreadable: How many images may be left out because they cannot be read.
+        max_unreadable: How many unreadable images may be left out.
 
     Raises:
-        RetrievalError: If more images cannot be read, or the files are of other vectors.
-        ConfigError: If the place cannot be written, or a file of that name is there.
+        RetrievalError: If more images are unreadable, or the files hold other vectors.
+        ConfigError: If the folder cannot be written, or a file of that name exists.
         ExperimentError: If a file cannot be written.
     """
     stem = out.with_suffix("") if out.suffix == ".npy" else out
@@ -123,7 +122,7 @@ def embed_images(
         found = open_vectors(stem)
         if found.record["key"] != key:
             raise RetrievalError(
-                f"{stem}.npy holds the vectors of another model or of other images; expected a new "
+                f"{stem}.npy holds vectors of another model or other images; expected a new "
                 "name. Change --out, or remove the file."
             )
         return found
@@ -133,8 +132,8 @@ def embed_images(
         )
     work = _Work(stem, key, embedder, images, max_unreadable)
     taken = [path for suffix in (".csv", ".json") if (path := _beside(stem, suffix)).exists()]
-    if taken and not work.done:  # they may be the user's own, such as the list of the images
-        raise ConfigError(f"{taken[0]} is there already; expected a new name. Change --out.")
+    if taken and not work.done:  # may be a file of the user, such as the list of images
+        raise ConfigError(f"{taken[0]} exists; expected a new name. Change --out.")
     paths = [str(images.path(index)) for index in range(len(images))]
     work.run(paths, batch_size, num_workers)
     work.finish(paths, class_names_of(images))
@@ -142,7 +141,7 @@ def embed_images(
 
 
 def open_vectors(path: Path) -> VectorFile:
-    """Opens what `embed_images` wrote.
+    """Open the files of `embed_images`.
 
     Args:
         path: The name of the files, with or without ``.npy``.
@@ -170,13 +169,13 @@ def open_vectors(path: Path) -> VectorFile:
 
 
 def remove_vectors(stem: Path) -> None:
-    """Removes what `embed_images` wrote, the vectors first."""
+    """Remove the files of `embed_images`, the vectors first."""
     for suffix in (".npy", ".csv", ".json"):
         _beside(stem, suffix).unlink(missing_ok=True)
 
 
 def name_of_model(model: Mapping[str, Any]) -> str:
-    """What a model is called in a message.
+    """Return the name of a model for messages.
 
     Args:
         model: `Embedder.record`.
@@ -185,7 +184,7 @@ def name_of_model(model: Mapping[str, Any]) -> str:
 
 
 def format_paths(paths: Sequence[str], labels: Sequence[str] | None) -> str:
-    """CSV of path and, where there are labels, label."""
+    """Return a CSV of path and, if there are labels, label."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     if labels is None:
@@ -196,14 +195,14 @@ def format_paths(paths: Sequence[str], labels: Sequence[str] | None) -> str:
 
 
 def parse_paths(text: str) -> tuple[list[str], list[str] | None]:
-    """Paths and labels of what `format_paths` gave."""
+    """Return paths and labels of the CSV of `format_paths`."""
     header, *rows = csv.reader(io.StringIO(text, newline=""))
     labels = [row[1] for row in rows] if header == ["path", "label"] else None
     return [row[0] for row in rows], labels
 
 
 class _Work:
-    """The files while they are made."""
+    """The unfinished files."""
 
     def __init__(
         self, stem: Path, key: dict[str, Any], embedder: Embedder, images: ImageList, limit: int
@@ -220,7 +219,7 @@ class _Work:
                 self._state = state["done"], unreadable
 
     def run(self, paths: Sequence[str], batch_size: int | None, num_workers: int) -> None:
-        """Embeds what is not done yet.
+        """Embed the remaining images.
 
         Raises:
             RetrievalError: If too many images cannot be read.
@@ -237,12 +236,12 @@ class _Work:
                     self._save(file)
                     raise
                 file.seek(0)
-                self._write_header(file)  # now with the number of rows that there are
+                self._write_header(file)  # now with the final number of rows
                 self._save(file)
         except OSError as error:
             raise ExperimentError(
                 f"{self.part} cannot be written: {error.strerror or error}; expected free space "
-                "and permission to write. Fix that, then rerun the same command to resume."
+                "and permission to write. Fix this, then rerun the same command to resume."
             ) from error
 
     def _append(
@@ -255,14 +254,14 @@ class _Work:
             unreadable = self.unreadable | batch.unreadable
             self._check_limit(unreadable)
             file.write(batch.vectors.tobytes())
-            # At once, so that an interruption finds both or neither.
+            # One assignment, so that an interruption leaves both or neither.
             self._state = self.done + batch.size, unreadable
             if time.monotonic() - saved > _SAVE_EVERY:
                 self._save(file)
                 saved = time.monotonic()
 
     def finish(self, paths: Sequence[str], labels: Sequence[str] | None) -> None:
-        """Puts the files in their places, the vectors last."""
+        """Put the files in place, the vectors last."""
         kept = [place for place in range(self.total) if place not in self.unreadable]
         if not kept:
             raise RetrievalError(
@@ -287,12 +286,12 @@ class _Work:
 
     @property
     def done(self) -> int:
-        """Images that are embedded or left out."""
+        """Number of images that are embedded or left out."""
         return self._state[0]
 
     @property
     def unreadable(self) -> dict[int, str]:
-        """Place of an image that is left out to what is wrong with it."""
+        """Place of each image that is left out, with the reason."""
         return self._state[1]
 
     @property
@@ -301,7 +300,7 @@ class _Work:
 
     def _write_header(self, file: BinaryIO) -> None:
         shape = (self._rows, self.embedder.embedding_size)
-        # As long for any number of rows: numpy pads it.
+        # Of the same length for any number of rows: numpy pads it.
         np.lib.format.write_array_header_1_0(
             file, {"descr": "<f4", "fortran_order": False, "shape": shape}
         )
@@ -317,8 +316,8 @@ class _Work:
             shown = " ".join(list(unreadable.values())[-_SHOWN:])
             raise RetrievalError(
                 f"{len(unreadable)} images cannot be read; expected {self.limit} or fewer "
-                f"(--max_unreadable). {shown} Replace or remove them, or raise --max_unreadable; "
-                "the same command resumes."
+                f"(--max_unreadable). {shown} Replace or remove them, or raise --max_unreadable, "
+                "then rerun the same command to resume."
             )
 
 

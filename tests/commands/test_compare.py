@@ -31,7 +31,7 @@ def test_a_real_student_against_its_baseline(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["{0}/student", "nothing*"], "nothing is named nothing*; expected"),
+        (["{0}/student", "nothing*"], "nothing* matches nothing; expected"),
         (["{0}", "{0}/student"], "holds 3 methods: contrastive (baseline) ("),
         (["{0}/student", "{0}/teacher", "--out", "x.csv"], "--out is x.csv; expected"),
     ],

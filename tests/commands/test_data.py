@@ -232,7 +232,7 @@ def test_a_description_in_every_form(root: Path, call: Call, tmp_path: Path) -> 
 def test_without_a_source_the_steps_are_printed(root: Path, call: Call, tmp_path: Path) -> None:
     code, out, _ = call("download", "Bugs", tmp_path / "elsewhere")
     assert code == 1
-    assert "Bugs cannot be downloaded by a program. Ask their authors." in out
+    assert "Bugs cannot be downloaded automatically. Ask their authors." in out
     assert not (tmp_path / "elsewhere").exists()
 
 

@@ -79,7 +79,7 @@ def test_mistakes_give_exit_code_2_and_change_nothing(call, finished, gallery, t
     (tmp_path / "empty").mkdir()
     new = tmp_path / "new.index"
     mistakes = {
-        (gallery, "--out", out): "is there already; expected a new file, or --add",
+        (gallery, "--out", out): "exists; expected a new file, or --add",
         (gallery, "--out", out, "--add", *other): "expected the one that made the index",
         (vectors, "--out", new, *other): "the vectors are of the model",
         (gallery, "--out", out, "--add", "--factory", "Flat"): "are given with --add",

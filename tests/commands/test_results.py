@@ -55,7 +55,7 @@ def test_what_is_left_out_is_said(finished: Path, call: Callable[..., Any], tmp_
     assert f"Note: {tmp_path / 'stopped'} is left out" in outcome.err
     alone = call(tmp_path)
     assert alone.code == 2
-    assert "no experiment there has scores" in alone.err
+    assert "no experiment has scores" in alone.err
 
 
 def test_a_search_is_said_to_be_one(
@@ -65,7 +65,7 @@ def test_a_search_is_said_to_be_one(
     (tmp_path / "tuned" / "search.json").write_text("{}")
     outcome = call(finished, tmp_path / "tuned")
     assert outcome.code == 2
-    assert f"{tmp_path / 'tuned'} is a search that is not finished" in outcome.err
+    assert f"{tmp_path / 'tuned'} is an unfinished search" in outcome.err
     shutil.copytree(finished, tmp_path / "tuned" / "tuned0")
     (tmp_path / "tuned" / "best_parameters.yaml").write_text("best_sub_experiment_name: tuned0")
     outcome = call(tmp_path)

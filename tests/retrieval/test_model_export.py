@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(embedder, tmp_path, monkey
 def test_what_does_not_fit_is_named(embedder, tmp_path) -> None:
     path = tmp_path / "model.onnx"
     path.touch()
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists; expected a new file"):
         export_model(embedder, "onnx", path)
     free = SimpleNamespace(input_shape=None)
     with pytest.raises(RetrievalError, match="does not resize images to one size"):

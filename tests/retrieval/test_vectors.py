@@ -105,7 +105,7 @@ def test_another_model_or_other_images_begin_anew(trained, embedder, images, tmp
     other = load_embedder(trained.experiment, "Test50_50_Partitions2_1")
     found = embed_images(other, images, tmp_path / "vectors", BATCH)
     assert np.array_equal(found.vectors, other.embed(trained.paths, BATCH))
-    with pytest.raises(RetrievalError, match="holds the vectors of another model or of other"):
+    with pytest.raises(RetrievalError, match="holds vectors of another model or other"):
         embed_images(embedder, images, tmp_path / "vectors", BATCH)
     with pytest.raises(RetrievalError, match=r"the vectors are of the model .*Partitions2_1"):
         found.check_model(embedder.record)
@@ -165,7 +165,7 @@ def test_bad_places_and_damaged_files_are_named(embedder, images, tmp_path) -> N
         embed_images(embedder, images, tmp_path / "no" / "vectors")
     own = tmp_path / "labels.csv"
     own.write_text("path,label\n")
-    with pytest.raises(ConfigError, match=r"labels.csv is there already; expected a new name"):
+    with pytest.raises(ConfigError, match=r"labels.csv exists; expected a new name"):
         embed_images(embedder, images, tmp_path / "labels")
     assert own.read_text() == "path,label\n"
     own.unlink()

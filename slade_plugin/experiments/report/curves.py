@@ -1,4 +1,4 @@
-"""What an experiment recorded over training: losses, Gaussians, mined pairs, accuracy on val."""
+"""Plot the training records: losses, Gaussians, mined pairs, accuracy on val."""
 
 import itertools
 import sqlite3
@@ -12,21 +12,21 @@ from matplotlib.figure import Figure
 
 from slade_plugin.experiments.studies.mined_pairs import COLUMNS, TITLES, read_records, share
 
-_PARTS = 100  # points of a curve: each the mean over as many steps
+_PARTS = 100  # points of a curve, each a mean over equally many steps
 _MAP = "mean_average_precision_at_r_level0"
 _BASIS_PARTS = ("cross_entropy", "similarity_distribution")
 _GAUSSIANS = (("mu_pos", "var_pos"), ("mu_neg", "var_neg"))
 
-# one array a split scheme
+# one array per split scheme
 Series = list[np.ndarray]
 
 
 def read_series(experiment: Path, column: str) -> Series:
-    """Reads one column of the host's records, whichever table has it.
+    """Read one column of the host's records from the table that has it.
 
     Args:
-        experiment: As the host leaves it.
-        column: Such as "mu_pos".
+        experiment: Folder of an experiment.
+        column: Its name, such as "mu_pos".
 
     Returns:
         Values of each step, for each split scheme that has them; NaN where none was recorded.
@@ -43,7 +43,7 @@ def read_series(experiment: Path, column: str) -> Series:
 
 
 def read_losses(experiment: Path) -> dict[str, Series]:
-    """Reads every term of the loss, with its weight as it was added up, and the total."""
+    """Read every weighted term of the loss and the total."""
     names: dict[str, None] = {}
     for path in sorted(experiment.glob("*/saved_csvs/logs.db")):
         with closing(sqlite3.connect(path)) as database:
@@ -53,7 +53,7 @@ def read_losses(experiment: Path) -> dict[str, Series]:
 
 
 def read_val(experiment: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Reads epochs and MAP@R on val in percent, for each split scheme; the untrained left out."""
+    """Read epochs and MAP@R on val (percent) per split scheme, without the untrained model."""
     found = []
     for path in sorted(experiment.glob("*/saved_csvs/logs.db")):
         with closing(sqlite3.connect(path)) as database:
@@ -66,13 +66,13 @@ def read_val(experiment: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def plot_curves(experiment: Path) -> Figure | None:
-    """Draws one panel for each kind of record: thin lines are split schemes, thick ones their mean.
+    """Draw one panel per kind of record: thin lines are split schemes, thick ones their mean.
 
     Args:
-        experiment: As the host leaves it.
+        experiment: Folder of an experiment.
 
     Returns:
-        The figure, None if nothing was recorded.
+        The figure; None if nothing was recorded.
     """
     losses = {name: values for name, values in read_losses(experiment).items() if values}
     parts = {name: read_series(experiment, name) for name in _BASIS_PARTS}
@@ -108,7 +108,7 @@ def plot_curves(experiment: Path) -> Figure | None:
 
 
 def _pair_shares(experiment: Path) -> dict[str, Series]:
-    """Precision and recall of mined pairs in percent, already in parts of training."""
+    """Return precision and recall of mined pairs, in percent, for parts of training."""
     records = read_records(experiment)
     edges = np.linspace(0, 1, _PARTS + 1)
     found: dict[str, Series] = {}
@@ -130,20 +130,20 @@ def _lines(axes: Axes, lines: Mapping[str, Series], binned: bool = False) -> Non
         parts = series if binned else [_part_means(values) for values in series]
         if not parts:
             continue
-        colour = f"C{number}"
+        color = f"C{number}"
         for values in parts if len(parts) > 1 else []:
-            axes.plot(_percent(values), values, color=colour, linewidth=0.6, alpha=0.4)
+            axes.plot(_percent(values), values, color=color, linewidth=0.6, alpha=0.4)
         mean = _mean(parts)
-        axes.plot(_percent(mean), mean, color=colour, linewidth=1.6, label=name.replace("_", " "))
+        axes.plot(_percent(mean), mean, color=color, linewidth=1.6, label=name.replace("_", " "))
     axes.set_xlabel("% of training")
 
 
 def _bands(axes: Axes, series: Mapping[str, Series]) -> None:
-    for (name, variance), colour in zip(_GAUSSIANS, ("tab:green", "tab:red"), strict=True):
+    for (name, variance), color in zip(_GAUSSIANS, ("tab:green", "tab:red"), strict=True):
         mean, var = (_mean([_part_means(v) for v in series[key]]) for key in (name, variance))
-        axes.plot(_percent(mean), mean, color=colour, label=name.replace("_", " "))
+        axes.plot(_percent(mean), mean, color=color, label=name.replace("_", " "))
         bounds = mean - np.sqrt(var), mean + np.sqrt(var)
-        axes.fill_between(_percent(mean), *bounds, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(_percent(mean), *bounds, color=color, alpha=0.15, linewidth=0)
     axes.set_xlabel("% of training")
 
 

@@ -1,4 +1,4 @@
-"""The HTML page of a report: one file that needs nothing else, no network and no scripts."""
+"""Build the HTML page of a report: one file, no network, no scripts."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -32,17 +32,17 @@ class Tile:
 
 
 class Thumbnails:
-    """Small pictures of the images of a split, as data URIs; each is made once."""
+    """Thumbnails of the images of a split, as data URIs; each is made once."""
 
     def __init__(self, split: EmbeddedSplit) -> None:
         self._split = split
         self._made: dict[int, str] = {}
 
     def __call__(self, place: int) -> str:
-        """The data URI of an image.
+        """Return the data URI of an image.
 
         Raises:
-            DataError: If the data set gives something else than pictures.
+            DataError: If the data set does not hold pictures.
         """
         if place not in self._made:
             picture = self._split.picture(place)
@@ -56,7 +56,7 @@ class Thumbnails:
 
 
 def figure_uri(figure: Figure) -> str:
-    """A figure as the data URI of a PNG."""
+    """Return a figure as the data URI of a PNG."""
     buffer = io.BytesIO()
     save_png(figure, buffer)
     return data_uri(buffer.getvalue(), "image/png")
@@ -69,14 +69,14 @@ def grid(
     top: int,
     thumbnails: Thumbnails,
 ) -> list[dict[str, Any]]:
-    """The retrieval grid of some queries.
+    """Return the retrieval grid of some queries.
 
     Args:
         split: N images.
         retrievals: Title of a model to what it retrieves; all for the same queries.
-        rows: Of the queries, counted within the retrievals.
-        top: Nearest images shown.
-        thumbnails: Of the split.
+        rows: Rows of the queries in the retrievals.
+        top: Nearest images per query.
+        thumbnails: The thumbnails of the split.
 
     Returns:
         For each query its tile and, for each model, title, score in percent and tiles.
@@ -101,8 +101,8 @@ def grid(
     return found
 
 
-def summarise(retrievals: Mapping[str, Retrieval]) -> dict[str, Any]:
-    """Numbers over all queries: MAP@R in percent of each model, and how many queries changed."""
+def summarize(retrievals: Mapping[str, Retrieval]) -> dict[str, Any]:
+    """Return MAP@R of each model, in percent, and how many queries changed."""
     scores = [retrieval.average_precision for retrieval in retrievals.values()]
     facts: dict[str, Any] = {
         "map_at_r": {
@@ -118,9 +118,9 @@ def summarise(retrievals: Mapping[str, Retrieval]) -> dict[str, Any]:
 
 
 def render(**content: Any) -> str:
-    """Fills the template; every text is escaped.
+    """Fill the template; every text is escaped.
 
     Args:
-        **content: What `page.html` names; a missing one is an error.
+        **content: The variables of `page.html`; a missing one is an error.
     """
     return render_page("experiments/report/page.html", **content)

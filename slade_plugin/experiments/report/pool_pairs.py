@@ -1,7 +1,7 @@
-"""What a student's basis similarity knows of the pairs of D^u, in batches as training draws them.
+"""Count which pairs of D^u a student's basis similarity gets right, in batches as in training.
 
-Poster, Sample mining: pairs that are alike are to be right. Here is counted which are, by true
-labels, and which of them L_rank(D^u) still has something to say about.
+Mining (poster, "Sample mining") assumes that similar pairs are of one class. This counts how many
+are, by true labels, and how many have a nonzero loss in L_rank(D^u).
 """
 
 import math
@@ -27,15 +27,15 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PoolPairs:
-    """The unordered pairs of B batches of D^u, E each.
+    """The E unordered pairs in each of B batches of D^u.
 
     Attributes:
         similarity: (B, E) basis similarity, -1 to 1; larger = closer.
-        same_label: (B, E) whether a pair shares its pseudo label.
-        same_class: (B, E) whether it shares its true class.
+        same_label: (B, E) whether a pair has one pseudo label.
+        same_class: (B, E) whether it has one true class.
         has_loss: (B, E) whether its contrastive loss is above zero; None for other losses.
-        mu_pos: Running mean of the similarity of pairs of one pseudo label, T1 of the paper.
-        mu_neg: Of two, T2.
+        mu_pos: Running mean of the similarity of pairs with one pseudo label, T1 of the paper.
+        mu_neg: The same for pairs with two, T2.
         split_scheme: Split scheme of the student.
         epoch: Its best epoch.
     """
@@ -52,13 +52,13 @@ class PoolPairs:
 
 @dataclass(frozen=True)
 class PairGroup:
-    """Some of the pairs.
+    """A group of pairs.
 
     Attributes:
-        title: Which.
-        pairs: How many a batch, in the mean.
-        one_class: Share of them of one class, 0 to 1; NaN if there is no pair.
-        with_loss: How many a batch have a loss above zero; NaN where not known.
+        title: Its description.
+        pairs: Mean number per batch.
+        one_class: Share of one true class, 0 to 1; NaN if there is no pair.
+        with_loss: Mean number per batch with a loss above zero; NaN if unknown.
     """
 
     title: str
@@ -70,16 +70,16 @@ class PairGroup:
 def draw_pairs(
     experiment: Path, split_scheme: str | None, dataset_root: str, batches: int, seed: int
 ) -> PoolPairs:
-    """Draws batches as the student's training does and compares their pairs. Nothing is written.
+    """Draw batches as the student's training does and compare their pairs; write nothing.
 
-    The models are in training mode, so that the statistics of batch norms are those of the batch.
+    The models are in training mode, so batch norms use the statistics of the batch.
 
     Args:
         experiment: A trained student.
         split_scheme: Name of the split scheme; the first if None.
         dataset_root: As in `run.py`.
         batches: B, at least 1.
-        seed: Of the batches and of their augmentation.
+        seed: Seed of the batches and of their augmentation.
 
     Raises:
         SladeError: If the experiment is not a student with a feature basis, its files or data are
@@ -125,18 +125,18 @@ def draw_pairs(
 
 
 def _trainer(experiment: Path, saved: SavedModel) -> tuple[SladeStudent, torch.Tensor]:
-    """The student's trainer with the best model and its basis, and the classes of the pool."""
+    """Return the student's trainer with its best model and basis, and the classes of the pool."""
     parser = saved.parser
     if not isinstance(parser, APISladeStudent) or "basis_loss" not in parser.args.loss_funcs:
         raise ExperimentError(
-            f"{experiment} is not a student with a basis_loss; expected one, such as a run of "
-            "--config_loss slade_basis leaves: the pairs are compared by its feature basis."
+            f"{experiment} is not a student with a basis_loss; expected one, such as that of "
+            "--config_loss slade_basis, since the pairs are compared by its feature basis."
         )
     true_labels = parser.get_true_labels()
     if true_labels is None:
         raise ExperimentError(
-            f"the pool of {experiment} has no true labels; expected a data set that knows them "
-            "(unlabeled_dataset in config_dataset), since pairs are counted right or wrong by them."
+            f"the pool of {experiment} has no true labels; expected a data set with labels "
+            "(unlabeled_dataset in config_dataset), since they show which pairs are right."
         )
     parser.models = saved.models
     parser.pseudo_labels = parser.get_pseudo_labels()
@@ -154,35 +154,35 @@ def _trainer(experiment: Path, saved: SavedModel) -> tuple[SladeStudent, torch.T
 
 
 def describe_pairs(pairs: PoolPairs) -> list[PairGroup]:
-    """Counts the pairs of one pseudo label (P) and of two (N), and the most and least alike.
+    """Count the pairs with one pseudo label (P) and with two (N), and the most and least similar.
 
     Args:
         pairs: Of at least one batch.
 
     Returns:
-        P, its most alike tenth, its more alike half, its least alike tenth, and its pairs that
-        reach mu_pos; N, its pairs with a loss where that is known, its most alike hundredth, and
-        its pairs that mu_neg reaches. Shares are of each batch, as quantiles of the miner are.
+        P, its most similar tenth and half, its least similar tenth, and its pairs at or above
+        mu_pos; N, its pairs with a loss (if known), its most similar hundredth, and its pairs at or
+        below mu_neg. Shares are taken in each batch, like the quantiles of the miner.
     """
     positive, negative = pairs.same_label, ~pairs.same_label
     closest, furthest = -pairs.similarity, pairs.similarity
     chosen: dict[str, Flags] = {
         "one pseudo label": positive,
-        "... the most alike tenth": _first(closest, positive, 0.1),
-        "... the more alike half": _first(closest, positive, 0.5),
-        "... the least alike tenth": _first(furthest, positive, 0.1),
+        "... the most similar tenth": _first(closest, positive, 0.1),
+        "... the more similar half": _first(closest, positive, 0.5),
+        "... the least similar tenth": _first(furthest, positive, 0.1),
         "... s >= mu+": positive & (pairs.similarity >= pairs.mu_pos),
         "two pseudo labels": negative,
     }
     if pairs.has_loss is not None:
         chosen["... with a loss"] = negative & pairs.has_loss
-    chosen["... the most alike hundredth"] = _first(closest, negative, 0.01)
+    chosen["... the most similar hundredth"] = _first(closest, negative, 0.01)
     chosen["... s <= mu-"] = negative & (pairs.similarity <= pairs.mu_neg)
     return [_group(title, mask, pairs) for title, mask in chosen.items()]
 
 
 def _first(order: Values, among: Flags, share: float) -> Flags:
-    """(B, E): the `share` of each batch's pairs `among` that comes first, one pair at least."""
+    """Mark the first `share` of the pairs `among` in each batch, at least one pair: (B, E)."""
     chosen = np.zeros_like(among)
     for row, (values, allowed) in enumerate(zip(order, among, strict=True)):
         places = np.flatnonzero(allowed)

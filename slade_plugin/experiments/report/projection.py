@@ -1,4 +1,4 @@
-"""Embeddings in two dimensions, the same images under each model."""
+"""Project embeddings to two dimensions, with the same images for each model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.experiments.report.saved_model import EmbeddedSplit
 
-_CLASSES = 20  # more colours cannot be told apart
+_CLASSES = 20  # more colors are not distinguishable
 _IMAGES = 1000
 _SEED = 0
 
@@ -21,17 +21,17 @@ Points = npt.NDArray[np.floating]
 
 
 def tsne(points: Points) -> Points:
-    """Embeddings (N, D) in two dimensions, (N, 2), by scikit-learn's t-SNE; the same each time."""
+    """Project embeddings (N, D) to (N, 2) with scikit-learn's t-SNE, with a fixed seed."""
     perplexity = min(30.0, (len(points) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=_SEED).fit_transform(points)
 
 
 def umap(points: Points) -> Points:
-    """Embeddings (N, D) in two dimensions, (N, 2), by umap-learn's UMAP; the same each time."""
-    from umap import UMAP  # seconds, and compiles
+    """Project embeddings (N, D) to (N, 2) with umap-learn's UMAP, with a fixed seed."""
+    from umap import UMAP  # slow: it compiles
 
     neighbors = min(15, len(points) - 1)
-    # A seed allows one thread only; UMAP warns where n_jobs does not say so.
+    # A seed allows only one thread; UMAP warns without n_jobs=1.
     reducer = UMAP(n_neighbors=neighbors, random_state=_SEED, n_jobs=1)
     with threadpool_limits(1):  # numba sets OpenMP's threads for the whole process; undone here
         return np.asarray(reducer.fit_transform(points))
@@ -41,7 +41,7 @@ METHODS = {"tsne": ("t-SNE", tsne), "umap": ("UMAP", umap)}
 
 
 def choose_method(name: str) -> tuple[str, Callable[[Points], Points]]:
-    """Title and function of one of METHODS.
+    """Return title and function of one of METHODS.
 
     Raises:
         ConfigError: If its package is missing.
@@ -49,13 +49,13 @@ def choose_method(name: str) -> tuple[str, Callable[[Points], Points]]:
     if name == "umap" and find_spec("umap") is None:
         raise ConfigError(
             "--embeddings umap: umap-learn is missing. Install it: pip install "
-            "'slade-plugin[umap]'. Or take --embeddings tsne."
+            "'slade-plugin[umap]'. Or use --embeddings tsne."
         )
     return METHODS[name]
 
 
 def choose_images(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Places of the images that are drawn: of some classes, spread evenly over their order.
+    """Choose the images to draw: from some classes, evenly spaced.
 
     Args:
         labels: (N,).
@@ -69,7 +69,7 @@ def choose_images(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def plot_embeddings(
     splits: Mapping[str, EmbeddedSplit], reduce: Callable[[Points], Points]
 ) -> Figure:
-    """Draws one panel a model; an image has the same colour in each.
+    """Draw one panel per model; an image has the same color in each.
 
     Args:
         splits: Title of a model to the split under it; all hold the same images.
@@ -85,8 +85,8 @@ def plot_embeddings(
         for number, label in enumerate(shown):
             of_class = first.labels[places] == label
             name = first.class_name(int(places[of_class][0]))
-            colour = colormaps["tab20"](number % 20)
-            panel.scatter(*points[of_class].T, s=9, color=colour, label=name, linewidths=0)
+            color = colormaps["tab20"](number % 20)
+            panel.scatter(*points[of_class].T, s=9, color=color, label=name, linewidths=0)
         panel.set_title(title, fontsize="medium")
         panel.set_xticks([])
         panel.set_yticks([])

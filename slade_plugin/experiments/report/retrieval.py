@@ -11,7 +11,7 @@ from pytorch_metric_learning.utils.stat_utils import get_knn
 from slade_plugin.base.errors import DataError
 from slade_plugin.experiments.report.saved_model import EmbeddedSplit
 
-_SEED = 0  # of the queries that are drawn
+_SEED = 0  # of the random queries
 
 Scores = npt.NDArray[np.float64]
 
@@ -23,8 +23,8 @@ class Retrieval:
     Attributes:
         queries: (Q,) places of the queries in the split.
         neighbors: (Q, K) places of the nearest images of the gallery, nearest first.
-        average_precision: (Q,) average precision at R of each query, 0 to 1: the terms whose mean
-            is the host's MAP@R. NaN where nothing of the query's class can be found.
+        average_precision: (Q,) average precision at R of each query, 0 to 1; their mean is the
+            host's MAP@R. NaN if the gallery has no image of the query's class.
     """
 
     queries: npt.NDArray[np.int64]
@@ -33,11 +33,11 @@ class Retrieval:
 
 
 def retrieve(split: EmbeddedSplit, top: int) -> Retrieval:
-    """Searches as the host's accuracy calculator does, and scores each query by itself.
+    """Search as the host's accuracy calculator does, and score each query.
 
     Args:
         split: N embedded images.
-        top: Fewest neighbors wanted, at least 1; fewer if the gallery is smaller.
+        top: Least number of neighbors, at least 1; fewer if the gallery is smaller.
     """
     own = split.searches_itself
     queries, gallery = np.flatnonzero(split.queries), np.flatnonzero(split.gallery)
@@ -55,10 +55,10 @@ def retrieve(split: EmbeddedSplit, top: int) -> Retrieval:
 
 
 def check_same_queries(before: EmbeddedSplit, after: EmbeddedSplit) -> None:
-    """Checks that two models were asked the same.
+    """Check that two models have the same queries.
 
     Raises:
-        DataError: If the splits hold other images, classes or queries.
+        DataError: If the splits differ in images, classes or queries.
     """
     same = (
         len(before.dataset) == len(after.dataset)
@@ -68,9 +68,9 @@ def check_same_queries(before: EmbeddedSplit, after: EmbeddedSplit) -> None:
     )
     if not same:
         raise DataError(
-            f"the two experiments were evaluated on other images ({len(before.dataset)} and "
+            f"the two experiments were evaluated on different images ({len(before.dataset)} and "
             f"{len(after.dataset)}); expected the same data set, split and split scheme, since a "
-            "comparison shows the same queries. Report each by itself, or see --split_scheme."
+            "comparison shows the same queries. Report each separately, or see --split_scheme."
         )
 
 
@@ -81,17 +81,17 @@ def _identity(split: EmbeddedSplit) -> tuple[object, ...]:
 
 
 def choose_queries(scores: Scores, reference: Scores | None, most: int) -> Mapping[str, list[int]]:
-    """Chooses which queries are shown.
+    """Choose the queries to show.
 
     Args:
-        scores: (Q,) of the model.
-        reference: (Q,) of the model that it is compared with, None if there is none.
-        most: Most queries of a group.
+        scores: (Q,) scores of the model.
+        reference: (Q,) scores of the model that it is compared with; None if there is none.
+        most: Queries per group, at most.
 
     Returns:
         Title of a group to rows of queries: the largest gains (the best queries without a
-        reference), the largest losses (the worst), and some drawn at random, which alone show what
-        is usual.
+        reference), the largest losses (the worst), and some drawn at random; only the last are
+        representative.
     """
     known = np.flatnonzero(~np.isnan(scores))
     if reference is None:

@@ -1,4 +1,4 @@
-"""A split of images, embedded by a trained experiment as the host evaluates it."""
+"""Embed a split of images with a trained experiment, as in the host's evaluation."""
 
 import copy
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from slade_plugin.retrieval.saved_model import SavedModel, load_best
 
 @dataclass(frozen=True)
 class EmbeddedSplit:
-    """N images of a split and where a model puts them.
+    """N images of a split and their embeddings.
 
     Attributes:
         embeddings: (N, D) float32, as the tester compares them.
         labels: (N,) integers.
-        queries: Which images search, (N,) bool.
-        gallery: Which are searched, (N,) bool; the same object as `queries` where an image is
-            searched for among all others.
+        queries: (N,) bool, which images are queries.
+        gallery: (N,) bool, which are searched; the same object as `queries` if each image is
+            searched among all others.
         dataset: The split; N items.
         split_scheme: The split scheme of the model.
     """
@@ -43,13 +43,13 @@ class EmbeddedSplit:
         return self.queries is self.gallery
 
     def class_name(self, index: int) -> str:
-        """The class of an image, by name where the data set knows it."""
+        """Return the class of an image, by name if the data set has names."""
         label = int(self.labels[index])
         names = getattr(get_underlying_dataset(self.dataset), "class_names", None)
         return str(label) if names is None else str(names[label])
 
     def picture(self, index: int) -> Any:
-        """An image before its transform: what the data set gives without one."""
+        """Return an image before its transform."""
         raw = copy.copy(get_underlying_dataset(self.dataset))
         raw.transform = None
         place = self.dataset.indices[index] if hasattr(self.dataset, "indices") else index
@@ -59,20 +59,20 @@ class EmbeddedSplit:
 def load_with_data(
     experiment: Path, split_scheme: str | None, dataset_root: str, with_pool: bool = False
 ) -> SavedModel:
-    """Loads the best model of one split scheme and the splits of its data. Nothing is written.
+    """Load the best model of one split scheme and the splits of its data; write nothing.
 
     Args:
         experiment: A trained experiment of the host.
         split_scheme: Name of the split scheme; the first if None.
         dataset_root: As in `run.py`.
-        with_pool: Whether a student's parser looks for its pool; else it evaluates only.
+        with_pool: Whether a student's parser reads its pool; otherwise it only evaluates.
 
     Raises:
-        SladeError: If the experiment, its split scheme, its model or its data is not there.
+        SladeError: If the experiment, its split scheme, its model or its data is missing.
     """
     saved = load_best(experiment, split_scheme, dataset_root, with_pool)
     parser = saved.parser
-    seed_everything(parser.args.seed)  # some split managers draw
+    seed_everything(parser.args.seed)  # some split managers draw at random
     with without_published_weights():
         parser.transforms = parser.get_transforms()
     parser.split_manager = parser.get_split_manager()
@@ -83,7 +83,7 @@ def load_with_data(
 def embed_split(
     experiment: Path, split: str, split_scheme: str | None, dataset_root: str
 ) -> EmbeddedSplit:
-    """Embeds a split by the best model of one split scheme. Nothing is written.
+    """Embed a split with the best model of one split scheme; write nothing.
 
     Args:
         experiment: A trained experiment of the host.
@@ -92,7 +92,7 @@ def embed_split(
         dataset_root: As in `run.py`.
 
     Raises:
-        SladeError: If the experiment, its split scheme, its model or its data is not there.
+        SladeError: If the experiment, its split scheme, its model or its data is missing.
     """
     saved = load_with_data(experiment, split_scheme, dataset_root)
     parser, models = saved.parser, saved.models

@@ -19,8 +19,8 @@ class ShownExperiment:
     """A trained experiment of the host.
 
     Attributes:
-        title: What it is called in the report.
-        folder: Where it lies.
+        title: Its name in the report.
+        folder: Its path.
     """
 
     title: str
@@ -30,26 +30,26 @@ class ShownExperiment:
 def select_experiments(
     paths: Sequence[Path],
 ) -> tuple[list[ShownExperiment], list[ShownExperiment]]:
-    """Finds what to show.
+    """Find the experiments to show and to compare.
 
-    A folder of self-training stands for its stages, of which teacher and last student are compared;
-    beside a second folder, it stands for its last student. Any other folder is one experiment.
+    A single folder of self-training stands for its stages, of which teacher and last student are
+    compared. With a second folder, it stands for its last student. Any other folder is one
+    experiment.
 
     Args:
         paths: One folder or two.
 
     Returns:
-        The experiments whose training is shown, and the one or two whose retrieval is: before,
-        after.
+        The experiments whose training is shown, and the one or two whose retrieval is compared.
 
     Raises:
-        ExperimentError: If there are more than two folders, or equal ones, or one holds no trained
+        ExperimentError: If there are more than two folders, they are equal, or one holds no trained
             experiment.
     """
     if len(paths) > 2:
         raise ExperimentError(f"{len(paths)} experiments are given; a report shows one or two.")
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ExperimentError(f"{paths[0]} is given twice; expected one folder, or two others.")
+        raise ExperimentError(f"{paths[0]} is given twice; expected one folder, or two.")
     stages = [_stages(path) for path in paths]
     if len(paths) == 1:
         shown = stages[0]
@@ -68,7 +68,7 @@ def select_experiments(
 
 
 def last_student(path: Path) -> Path:
-    """The folder of the last student of self-training, or `path` itself if it is one experiment.
+    """Return the last student of a folder of self-training, or `path` if it is one experiment.
 
     Raises:
         ExperimentError: If there is none, or if it is not trained.
@@ -85,7 +85,7 @@ def _last_student(stages: Sequence[ShownExperiment]) -> ShownExperiment:
 
 
 def _titles(paths: Sequence[Path]) -> list[str]:
-    """The paths without the folders they share."""
+    """Return the paths without their common parent."""
     resolved = [path.resolve() for path in paths]
     shared = Path(os.path.commonpath(resolved))
     if shared in resolved:
@@ -94,7 +94,7 @@ def _titles(paths: Sequence[Path]) -> list[str]:
 
 
 def _stages(path: Path) -> list[ShownExperiment]:
-    """Teacher, students and baseline of a folder of self-training; else the one experiment."""
+    """Return teacher, students and baseline of a folder of self-training; else the experiment."""
     if not is_pipeline_folder(path):
         if not (path / "configs").is_dir():
             raise ExperimentError(
@@ -104,7 +104,9 @@ def _stages(path: Path) -> list[ShownExperiment]:
         return [ShownExperiment(path.resolve().name, path)]
     students = [folder for folder in students_of(path) if (folder / "configs").is_dir()]
     if not students:
-        raise ExperimentError(f"{path} holds no student yet; go on with --resume_training latest.")
+        raise ExperimentError(
+            f"{path} holds no student yet. Rerun its command with --resume_training latest."
+        )
     found = [ShownExperiment(title_of_row(TEACHER), teacher) for teacher in _teacher(path)]
     for number, folder in enumerate(students, 1):
         name = STUDENT if len(students) == 1 else f"{STUDENT}_round{number}"
@@ -115,7 +117,7 @@ def _stages(path: Path) -> list[ShownExperiment]:
 
 
 def _teacher(path: Path) -> list[Path]:
-    """The teacher trained there, else the one that was given, if it still lies where it was."""
+    """Return the teacher trained there, or the given one if it still exists."""
     general = yaml.safe_load(
         (path / STUDENT / "configs" / "config_general.yaml").read_text("utf-8")
     )

@@ -1,4 +1,4 @@
-"""Are two methods different? A paired t-test over what they share, unless the protocol differs."""
+"""Test whether two methods differ, with a paired t-test, unless their protocols differ."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,24 +26,24 @@ Pairs = list[tuple[Experiment, Experiment]]
 
 
 def compare(a: Group, b: Group) -> dict[str, Any]:
-    """Compares two methods.
+    """Compare two methods.
 
-    Runs of one seed are a pair; of one run each, the models of one split scheme are. The verdict
-    rests on MAP@R on test of the separate models alone, so that nothing is picked afterwards.
+    Runs are paired by seed; with one run each, models are paired by split scheme. The verdict rests
+    only on MAP@R on test of the separate models, so that nothing is picked afterwards.
 
     Args:
         a: One method.
-        b: Another one.
+        b: The other method.
 
     Returns:
         `a`, `b` (titles), `comparable`, `protocol_differences`, `other_differences` (lists of
         {where, a, b}), `unpaired` (folders), `tests` and `verdict`. A test has `split`,
-        `embedding`, `metric`, `over`, `n`, `a`, `b` and `difference` (a - b), percent, and where
+        `embedding`, `metric`, `over`, `n`, `a`, `b` and `difference` (a - b), percent, and for
         n > 1 `interval95` (half width), `standard_error`, `t`, `p_value`, `effect_size` (Cohen's d
-        of paired values: mean difference by its standard deviation).
+        of paired values: mean difference over its standard deviation).
 
     Raises:
-        ExperimentError: If no run of one has its pair in the other.
+        ExperimentError: If no run has a partner.
     """
     pairs = _pair(a, b)
     paired = {e.folder for pair in pairs for e in pair}
@@ -72,10 +72,10 @@ def compare(a: Group, b: Group) -> dict[str, Any]:
 
 
 def to_text(comparison: Mapping[str, Any], form: str = "simple") -> str:
-    """A comparison for a reader.
+    """Format a comparison.
 
     Args:
-        comparison: What `compare` gave.
+        comparison: The result of `compare`.
         form: A table format of tabulate: simple for the terminal, github for Markdown.
     """
     parts = [f"A = {comparison['a']}\nB = {comparison['b']}", comparison["verdict"]]
@@ -87,7 +87,7 @@ def to_text(comparison: Mapping[str, Any], form: str = "simple") -> str:
             lines = [[d["where"], _short(d["a"]), _short(d["b"])] for d in comparison[key]]
             parts.append(f"{title}\n\n{_table(lines, ['where', 'A', 'B'], form)}")
     if comparison["unpaired"]:
-        parts.append("Without a pair, and left out: " + ", ".join(comparison["unpaired"]) + ".")
+        parts.append("Left out, without a partner: " + ", ".join(comparison["unpaired"]) + ".")
     titles = metric_titles(test["metric"] for test in comparison["tests"])
     lines = []
     for test in comparison["tests"]:
@@ -100,8 +100,8 @@ def to_text(comparison: Mapping[str, Any], form: str = "simple") -> str:
     head = ["split", "embedding", "metric", "A", "B", "A - B", "p", "effect size", "pairs"]
     parts.append(_table(lines, head, form))
     parts.append(
-        "Percent; ± half width of the 95 % interval of the mean difference; p: paired t-test, two "
-        "sides, not corrected for the number of rows; effect size: Cohen's d of paired values."
+        "Percent; ± half width of the 95 % interval of the mean difference; p: two-sided paired "
+        "t-test, not corrected for the number of rows; effect size: Cohen's d of paired values."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -113,7 +113,7 @@ def _pair(a: Group, b: Group) -> Pairs:
     pairs = [(e, by_seed[e.seed]) for e in a.experiments if e.seed in by_seed]
     if not pairs:
         raise ExperimentError(
-            f"no run of {a.title} has its pair in {b.title}: the seeds are "
+            f"no run of {a.title} has a partner in {b.title}: the seeds are "
             f"{[e.seed for e in a.experiments]} and {[e.seed for e in b.experiments]}; expected "
             "runs with the same seeds, or one run each."
         )
@@ -140,19 +140,19 @@ def _tests(pairs: Pairs, split: str, kind: str) -> list[dict[str, Any]]:
 
 
 def _mean(values: Mapping[str, float], others: Mapping[str, float]) -> float:
-    """Over the split schemes that both have."""
+    """Return the mean over the split schemes that both have."""
     return float(np.mean([values[scheme] for scheme in values if scheme in others]))
 
 
 def _test(both: np.ndarray) -> dict[str, Any]:
-    """(n, 2) paired values to their test."""
+    """Test (n, 2) paired values."""
     change = both[:, 0] - both[:, 1]
     mean, half = mean_and_interval(list(change))
     a, b = both.mean(axis=0)
     numbers = {"n": len(both), "a": float(a), "b": float(b), "difference": mean}
     if len(both) > 1:
         numbers |= {"interval95": half, "standard_error": float(stats.sem(change))}
-        if change.std() > _ROUNDING:  # else all pairs differ by the same, and there is no test
+        if change.std() > _ROUNDING:  # otherwise all differences are equal and there is no test
             t, p = stats.ttest_rel(both[:, 0], both[:, 1])
             effect = mean / change.std(ddof=1)
             numbers |= {"t": float(t), "p_value": float(p), "effect_size": float(effect)}
@@ -163,7 +163,7 @@ def _verdict(a: str, b: str, forbidding: list[str], tests: list[dict[str, Any]])
     if forbidding:
         where = sorted({place.partition("/")[0] for place in forbidding})
         return (
-            f"No winner is named: the two were not made under one protocol ({', '.join(where)}). "
+            f"No winner is named: the protocols differ ({', '.join(where)}). "
             "The numbers below say nothing about the methods."
         )
     main = [
@@ -187,7 +187,7 @@ def _verdict(a: str, b: str, forbidding: list[str], tests: list[dict[str, Any]])
     name = "A" if better is a else "B"
     verdict = f"{name} is better: {better} against {worse}, A - B on {found}."
     if test["over"] != "runs":
-        verdict += " One run each: other seeds may say otherwise."
+        verdict += " There is only one run each: other seeds may differ."
     return verdict
 
 

@@ -1,4 +1,4 @@
-"""Scores of the concatenated models of all split schemes, which the host keeps apart."""
+"""Read the scores of the concatenated models of all split schemes."""
 
 import sqlite3
 from contextlib import closing
@@ -16,11 +16,11 @@ _ENDING = "_level0"
 
 
 def read_ensemble(folder: Path, split: str, ensemble: str) -> dict[str, float]:
-    """Reads what --evaluate_ensemble recorded last of the trained models.
+    """Read the latest scores of --evaluate_ensemble for the trained models.
 
     Args:
         folder: An experiment of the host.
-        split: Such as "test".
+        split: "val" or "test".
         ensemble: Name of the class that joins the models (config_eval); the host's default is
             ConcatenateEmbeddings.
 
@@ -34,7 +34,7 @@ def read_ensemble(folder: Path, split: str, ensemble: str) -> dict[str, float]:
         connection.row_factory = sqlite3.Row
         names = connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
         for (name,) in names.fetchall():
-            # Means over split schemes have tables beside these, named after their aggregator.
+            # Means over split schemes are in other tables, named after their aggregator.
             if not (name.startswith(f"{ensemble}_") and name.endswith(f"_{split.upper()}")):
                 continue
             query = f'SELECT * FROM "{name}" WHERE {TRAINED_STATUS_COL_NAME}=? ORDER BY id DESC'

@@ -35,7 +35,7 @@ from slade_plugin.stages.table import read_experiment
 SPLITS = ("val", "test")
 SEPARATED, CONCATENATED = "separated", "concatenated"
 
-# Where things lie, what is logged and which splits are looked at: no part of a method.
+# Paths, logging and evaluated splits are not part of a method.
 _NO_METHOD = frozenset(
     f"""{AREAS_FILE} brings pipeline seed teacher_experiment splits_to_eval log_data_to_tensorboard
     save_figures_on_tensorboard save_lists_in_db skip_eval_if_already_done check_untrained_accuracy
@@ -62,7 +62,7 @@ class Experiment:
 
     @cached_property
     def saved_as(self) -> SavedStage:
-        """What it is: a plain experiment, or which stage of which run."""
+        """Its kind: a plain experiment, or a stage of a run."""
         return identify_experiment(self.folder, self.config)
 
     @property
@@ -72,7 +72,7 @@ class Experiment:
 
     @property
     def seed(self) -> int | None:
-        """What it was seeded with; None for one of the host, which seeds nothing."""
+        """Its seed; None for one of the host, which seeds nothing."""
         return self.config.get("seed")
 
     @property
@@ -88,18 +88,18 @@ class Experiment:
 
     @property
     def dim(self) -> int | None:
-        """Size of an embedding; None where the config does not say it."""
+        """Size of an embedding; None if the config does not give it."""
         embedder = (self.config.get("models") or {}).get("embedder") or {}
         sizes = next(iter(embedder.values()), None) or {}
         layers = sizes.get("layer_sizes") if isinstance(sizes, Mapping) else None
         if layers or first_key(embedder) != "Identity":
             return layers[-1] if layers else None
         loss = next(iter((self.losses.get("metric_loss") or {}).values()), None) or {}
-        return loss.get("embedding_size")  # of the trunk's own output only a classifier tells it
+        return loss.get("embedding_size")  # only a classifier gives the size of the trunk's output
 
     @property
     def loss(self) -> str:
-        """Name of its last loss config, or of its loss if that was given by hand."""
+        """Name of its last loss config, or of a loss given on the command line."""
         names = self.config.get(AREAS_FILE, {})
         chosen = [
             name
@@ -116,19 +116,19 @@ class Experiment:
 
     @property
     def title(self) -> str:
-        """For tables: its loss, and its stage unless it is the student of a single round."""
+        """Title for tables: its loss, and its stage unless it is the student of a single round."""
         return self.loss if self.stage in ("", STUDENT) else f"{self.loss} ({self.stage})"
 
     @cached_property
     def state(self) -> Mapping[str, Any]:
-        """pipeline.json of the run whose stage it is; empty outside a run."""
+        """pipeline.json of its run; empty outside a run."""
         run = self.saved_as.run
         state: Mapping[str, Any] = {} if run is None else _read_state(run / STATE_FILE)
         return state
 
     @cached_property
     def method(self) -> dict[str, Any]:
-        """Its config without seed and places, with its teacher's: equal for one method."""
+        """Its config and its teacher's without seed and paths: equal for one method."""
         method = {key: value for key, value in self.config.items() if key not in _NO_METHOD}
         for key in _WITH_FOLDER:
             if isinstance(method.get(key), Mapping):
@@ -142,7 +142,7 @@ class Experiment:
 
     @cached_property
     def teacher(self) -> "Experiment | None":
-        """A student's teacher where it was, or where it went if all was moved together."""
+        """A student's teacher at its saved path, or moved together with the student."""
         given = self.config.get("teacher_experiment")
         if not given or not self.saved_as.is_student:  # other experiments do not use it
             return None
@@ -150,7 +150,7 @@ class Experiment:
         return read_saved(folder) if (folder / "configs" / f"{AREAS_FILE}.yaml").is_file() else None
 
     def why_unfinished(self) -> str | None:
-        """Why its scores are not final; None if they are."""
+        """Return why its scores are not final; None if they are."""
         if self.state and not self.state["stages"].get(self.stage, {}).get("done"):
             return "its run has not finished this stage"
         epochs, interval = (self.config.get(k) for k in ("num_epochs_train", "save_interval"))
@@ -164,14 +164,14 @@ class Experiment:
 
     @cached_property
     def scores(self) -> Scores:
-        """What was evaluated, in percent; splits that were not are absent."""
+        """Its scores in percent; splits that were not evaluated are absent."""
         scores: Scores = {}
         for split in SPLITS:
             found = {}
             try:
                 found[SEPARATED] = read_experiment(self.folder, [split])[split]
             except ExperimentError:
-                pass  # the caller says which split an experiment lacks
+                pass  # the caller reports the missing split
             concatenated = read_ensemble(self.folder, split, first_key(self.config.get("ensemble")))
             if concatenated:
                 found[CONCATENATED] = {m: {"all": value} for m, value in concatenated.items()}
@@ -185,8 +185,8 @@ class Group:
     """Experiments of one method on one data set, which differ in their seeds.
 
     Attributes:
-        title: For tables.
-        experiments: In the order of their seeds, one a seed.
+        title: Title for tables.
+        experiments: Ordered by seed, one per seed.
     """
 
     title: str
@@ -194,24 +194,24 @@ class Group:
 
     @property
     def first(self) -> Experiment:
-        """One of them, to read the config from."""
+        """The first experiment, for its config."""
         return self.experiments[0]
 
 
 def first_key(config: Any) -> str:
-    """The name in an entry of the host's form {NAME: {...}}; empty if there is none."""
+    """Return the name in an entry {NAME: {...}} of the host's form; empty if there is none."""
     return str(next(iter(config or {}), ""))
 
 
 def read_saved(folder: Path) -> Experiment:
-    """Reads the saved config of an experiment.
+    """Read the saved config of an experiment.
 
     Raises:
         ExperimentError: If a config is missing or damaged.
     """
     config: dict[str, Any] = {}
     files = [folder / "configs" / f"{name}.yaml" for name in saved_areas(folder)]
-    # What the host saves when training was resumed with other values.
+    # Changes saved by the host when training was resumed with other values.
     files += sorted(folder.glob(f"configs/{CONFIG_DIFF_BASE_FOLDER_NAME}*/*.yaml"))
     for path in files:
         config |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -223,9 +223,9 @@ def read_saved(folder: Path) -> Experiment:
 
 
 def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
-    """All experiments in and below some folders: plain ones, and the stages of pipelines.
+    """Find all experiments in and below some folders: plain ones and the stages of pipelines.
 
-    Of a hyperparameter search only `tuned_experiments` count.
+    In a hyperparameter search, only `tuned_experiments` count.
 
     Args:
         folders: Where to search. Experiments in overlapping folders count once.
@@ -247,8 +247,8 @@ def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
             )
         if not here:
             raise ExperimentError(
-                f"{given} holds no experiment; expected a folder with configs/{AREAS_FILE}.yaml "
-                "in it or below it, as every run of the benchmarker leaves it."
+                f"{given} holds no experiment; expected configs/{AREAS_FILE}.yaml in it or below "
+                "it, as in every run of the benchmarker."
             )
         for resolved, path in here.items():
             found.setdefault(resolved, read_saved(path))
@@ -256,17 +256,17 @@ def find_experiments(folders: Iterable[Path]) -> list[Experiment]:
 
 
 def find_searches(folders: Iterable[Path]) -> list[Path]:
-    """The folders of all hyperparameter searches in and below some folders."""
+    """Find the folders of all hyperparameter searches in and below some folders."""
     return [path for folder in folders for path in _walk(folder) if is_search(path)]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Experiments, and searches for all that is in them."""
+    """Yield experiments, and searches as a whole."""
     for parent, names, _ in os.walk(folder):
         names.sort()
         path = Path(parent)
         if (path / "configs" / f"{AREAS_FILE}.yaml").is_file() or is_search(path):
-            names.clear()  # an experiment holds no other one
+            names.clear()  # an experiment contains no other one
             yield path
 
 
@@ -280,14 +280,14 @@ def _read_state(path: Path) -> Any:
 
 
 def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], list[str]]:
-    """Puts experiments of one method together.
+    """Group experiments by method.
 
     Args:
-        experiments: What `find_experiments` gave.
+        experiments: The result of `find_experiments`.
 
     Returns:
-        The groups, baselines and teachers before students, and notes: which experiments were left
-        out, and why.
+        The groups, baselines and teachers before students, and notes on the experiments that were
+        left out.
     """
     groups: list[Group] = []
     notes = []
@@ -304,8 +304,7 @@ def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], l
         same = [e for e in group.experiments if e.seed == experiment.seed is not None]
         if same:
             notes.append(
-                f"{experiment.folder} is left out: it is {same[0].folder} once more, with the "
-                "same seed"
+                f"{experiment.folder} is left out: it repeats {same[0].folder} with the same seed"
             )
             continue
         group.experiments.append(experiment)
@@ -318,33 +317,33 @@ def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], l
 
 
 def read_method(pattern: str) -> Group:
-    """The runs of one method.
+    """Read the runs of one method.
 
     Args:
         pattern: The folder of an experiment, or a pattern (``*``) for its runs.
 
     Raises:
-        ExperimentError: If it fits nothing, several methods, or only part of what it fits counts.
+        ExperimentError: If it matches nothing, several methods, or runs that do not count.
     """
-    # A name may hold brackets.
+    # A name may contain brackets.
     found = [pattern] if Path(pattern).exists() else glob.glob(pattern)
     folders = sorted(map(Path, found))
     if not folders:
-        raise ExperimentError(f"nothing is named {pattern}; expected an experiment or a pattern.")
+        raise ExperimentError(f"{pattern} matches nothing; expected an experiment or a pattern.")
     groups, notes = group_experiments(find_experiments(folders))
     if len(groups) > 1:
         named = ", ".join(f"{group.title} ({group.first.folder})" for group in groups)
         raise ExperimentError(
-            f"{pattern} holds {len(groups)} methods: {named}; expected one. Name the folder of one "
-            "experiment, or in quotes a pattern that only fits runs of one method."
+            f"{pattern} holds {len(groups)} methods: {named}; expected one. Give the folder of one "
+            "experiment, or a quoted pattern that only matches runs of one method."
         )
     if notes:
-        raise ExperimentError(f"{'; '.join(notes)}. Expected runs that all count.")
+        raise ExperimentError(f"{'; '.join(notes)}. Expected only runs that count.")
     return groups[0]
 
 
 def _tell_apart(groups: list[Group]) -> None:
-    """Adds to equal titles what differs, at most three values."""
+    """Append to equal titles their differences, at most three values."""
     by_title: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         by_title.setdefault((group.first.dataset, group.title), []).append(group)
@@ -354,7 +353,7 @@ def _tell_apart(groups: list[Group]) -> None:
         for group in same if keys else ():
             values = ((k.rpartition("/")[2], _at(group.first.method, k)) for k in keys)
             texts = [f"{k}={'{...}' if isinstance(v, Mapping) else v}" for k, v in values]
-            shown = list(dict.fromkeys(texts))  # a student's and its teacher's are often the same
+            shown = list(dict.fromkeys(texts))  # those of a student and its teacher are often equal
             group.title += f" [{', '.join(shown[:3])}{', ...' if len(shown) > 3 else ''}]"
 
 

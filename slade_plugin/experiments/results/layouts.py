@@ -1,4 +1,4 @@
-"""A summary as a table for the terminal, as Markdown, CSV, JSON or LaTeX."""
+"""Format a summary as a table for the terminal, Markdown, CSV, JSON or LaTeX."""
 
 import csv
 import io
@@ -25,28 +25,28 @@ _NUMBERS = ("mean", "standard_error", "interval95", "published", "difference")
 
 
 def explain(rows: Rows) -> str:
-    """What a reader has to know of the numbers."""
+    """Return the explanation of the numbers."""
     return EXPLANATION + (_POSTER if _with_published(rows) else "")
 
 
 def to_terminal(rows: Rows) -> str:
-    """Aligned columns."""
+    """Return a table with aligned columns."""
     return f"{_table(rows, 'simple')}\n\n{explain(rows)}\n"
 
 
 def to_markdown(rows: Rows) -> str:
-    """A table of GitHub's Markdown."""
+    """Return a table in GitHub's Markdown."""
     return f"{_table(rows, 'github')}\n\n{explain(rows)}\n"
 
 
 def to_latex(rows: Rows) -> str:
-    """A tabular of the package booktabs."""
+    """Return a LaTeX tabular for the package booktabs."""
     comment = "% " + explain(rows)
     return f"{comment}\n% Needs \\usepackage{{booktabs}}.\n{_table(rows, 'latex_booktabs')}\n"
 
 
 def to_csv(rows: Rows) -> str:
-    """A line a row, with every number in a column of its own."""
+    """Return one line per row, with every number in its own column."""
     metrics = list(metric_titles(m for row in rows for m in row["metrics"]))
     columns = [f"{metric}_{number}" for metric in metrics for number in _NUMBERS]
     buffer = io.StringIO()
@@ -66,7 +66,7 @@ def to_csv(rows: Rows) -> str:
 
 
 def to_json(rows: Rows) -> str:
-    """Everything, with the values behind each mean."""
+    """Return all rows, with the values behind each mean."""
     content = {"unit": "percent", "explanation": explain(rows), "rows": rows}
     return json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

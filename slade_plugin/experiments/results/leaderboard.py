@@ -1,4 +1,4 @@
-"""A method as a record for a leaderboard: scores, and all that others need to make them again."""
+"""Write a leaderboard record of a method: its scores and everything needed to repeat them."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from slade_plugin.experiments.results.found import (
     first_key,
 )
 from slade_plugin.experiments.results.protocol import protocol
-from slade_plugin.experiments.results.summary import summarise
+from slade_plugin.experiments.results.summary import summarize
 from slade_plugin.method.pseudo_labels.record import pool_fingerprint, record_paths
 from slade_plugin.stages.kinds import STUDENT, TEACHER
 from slade_plugin.stages.table import METRICS
@@ -34,27 +34,26 @@ _ROW = ("split", "embedding", "dim", "seeds", "split_schemes", "over", "metrics"
 
 
 def write_record(group: Group, folder: Path, dataset_root: Path) -> dict[str, Any]:
-    """Writes the folder of a record.
+    """Write the folder of a record.
 
     Args:
         group: Runs of one method, finished and evaluated on test.
-        folder: Where to; it must not exist yet.
-        dataset_root: Where the data lie; read only for hashes that are not on record.
+        folder: The new folder; it must not exist yet.
+        dataset_root: Root of the data, read only if their hash was not recorded.
 
     Returns:
         The record.
 
     Raises:
-        ExperimentError: If the folder exists, a run was not evaluated on test, or something that
-            belongs to it is missing.
+        ExperimentError: If the folder exists, a run lacks test scores, or a file is missing.
     """
     if folder.exists():
         raise ExperimentError(f"{folder} exists; expected a new folder for the record.")
     lacking = [e.folder for e in group.experiments if SEPARATED not in e.scores.get("test", {})]
     if lacking:
         raise ExperimentError(
-            f"{lacking[0]} was not evaluated on test; expected test scores of every run. Make "
-            "them: run.py --experiment_name <name> --evaluate --splits_to_eval [test]"
+            f"{lacking[0]} was not evaluated on test; expected test scores of every run. "
+            "Evaluate it: run.py --experiment_name <name> --evaluate --splits_to_eval [test]"
         )
     data = [_data(experiment, dataset_root) for experiment in group.experiments]
     with atomic_folder(folder) as temporary:
@@ -74,7 +73,7 @@ def write_record(group: Group, folder: Path, dataset_root: Path) -> dict[str, An
                     "reproduce": _commands(experiment, place, f"<NAME>_{Path(place).name}"),
                 }
             )
-        rows = summarise([group])
+        rows = summarize([group])
         shutil.copyfile(SCHEMA_PATH, temporary / SCHEMA)
         with atomic_write(temporary / RESULTS) as file:
             file.write(benchmark_columns(group.title, group.first.dataset, rows).encode())
@@ -94,12 +93,12 @@ def write_record(group: Group, folder: Path, dataset_root: Path) -> dict[str, An
 
 
 def benchmark_columns(method: str, dataset: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Test scores in the columns of the tables of "A Metric Learning Reality Check", as CSV.
+    """Return test scores as CSV, in the columns of "A Metric Learning Reality Check".
 
     Args:
-        method: Title.
-        dataset: Name.
-        rows: What `summarise` gave.
+        method: Its title.
+        dataset: Its name.
+        rows: The result of `summarize`.
     """
     line = {"Method": method, "Data set": dataset}
     for kind in (CONCATENATED, SEPARATED):
@@ -118,7 +117,7 @@ def benchmark_columns(method: str, dataset: str, rows: Sequence[Mapping[str, Any
 
 
 def _copy_inputs(experiment: Experiment, place: Path) -> None:
-    """What --reproduce_results reads, with the pseudo labels and the same of its teacher."""
+    """Copy an experiment's configs and pseudo labels, and those of its teacher."""
     shutil.copytree(experiment.folder / "configs", place / "configs")
     if experiment.saved_as.is_student:
         (place / "pseudo_labels").mkdir()
@@ -135,14 +134,15 @@ def _copy_inputs(experiment: Experiment, place: Path) -> None:
 
 
 def _commands(experiment: Experiment, place: str, name: str) -> list[str]:
-    """The commands that repeat an experiment and, before it, its teachers.
+    """Return the commands that repeat an experiment and, before it, its teachers.
 
-    With a self-supervised stage it is the command of the whole run: the record holds no trunks.
+    With a self-supervised stage, this is the command of the whole run, since the record holds no
+    trunks.
 
     Args:
         experiment: The experiment.
         place: Its folder in the record.
-        name: Of a plain experiment; otherwise the folder of the stages.
+        name: Name of a plain experiment; otherwise the folder of the stages.
     """
     if experiment.config.get("self_supervised"):
         return [shlex.join(["python", *e["command"]]) for e in _environment(experiment)[:1]]
@@ -177,7 +177,7 @@ def _environment(experiment: Experiment) -> list[Any]:
         return list(experiment.state["environment"])
     path = experiment.folder / ENVIRONMENT_FILE
     if not path.is_file():
-        return []  # the host itself records none
+        return []  # the host records none
     try:
         return list(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
@@ -187,7 +187,7 @@ def _environment(experiment: Experiment) -> list[Any]:
 
 
 def _data(experiment: Experiment, dataset_root: Path) -> dict[str, str]:
-    """Hashes of the data: those on record, or those of the data as they are now."""
+    """Return the recorded hashes of the data, or those of the current data."""
     if experiment.state:
         return dict(experiment.state["data"])
     from slade_plugin.runner import SladeRunner

@@ -1,7 +1,7 @@
-"""The numbers of the SLADE poster (CVPR 2021), and which row of its main table an experiment is.
+"""The numbers of the SLADE poster (CVPR 2021), and the row of its main table for an experiment.
 
-poster_main_table.csv and poster_ablations.csv hold them to the letter, percent, of the test half of
-the classes.
+poster_main_table.csv and poster_ablations.csv hold the published numbers, in percent, on the test
+half of the classes.
 """
 
 import csv
@@ -50,7 +50,7 @@ _STUDENTS = {
 
 @cache
 def poster_rows() -> dict[str, dict[str, str]]:
-    """The rows of the table by their method."""
+    """Return the rows of the main table by method."""
     path = Path(__file__).with_name("poster_main_table.csv")
     with path.open(newline="", encoding="utf-8") as file:
         return {row["method"]: row for row in csv.DictReader(file)}
@@ -58,7 +58,7 @@ def poster_rows() -> dict[str, dict[str, str]]:
 
 @cache
 def _ablations() -> dict[tuple[int, str, str], dict[str, str]]:
-    """(ablation, setting, data set) to the row; of ablation 4 the data set without its pool."""
+    """Map (ablation, setting, data set) to its row; the name of the data set omits its pool."""
     path = Path(__file__).with_name("poster_ablations.csv")
     with path.open(newline="", encoding="utf-8") as file:
         return {
@@ -68,21 +68,21 @@ def _ablations() -> dict[tuple[int, str, str], dict[str, str]]:
 
 
 def ablation_settings(ablation: int) -> list[str]:
-    """Names of the settings of an ablation in their order; none if there is no such ablation."""
+    """Return the settings of an ablation in order; empty if there is no such ablation."""
     return list(dict.fromkeys(name for number, name, _ in _ablations() if number == ablation))
 
 
 def published_ablation(
     ablation: int, setting: str, dataset: str, metric: str, dim: int | None
 ) -> float | None:
-    """The poster's number of a setting of an ablation, percent, on test.
+    """Return the poster's number for a setting of an ablation, in percent, on test.
 
     Args:
         ablation: 1 to 4.
         setting: One of `ablation_settings`.
         dataset: Class name of a data set.
-        metric: Name of the host.
-        dim: Size of the embedding that was evaluated; the poster's have 512.
+        metric: The host's name.
+        dim: Size of the evaluated embedding; 512 in the poster.
 
     Returns:
         The number; None if the poster has none.
@@ -96,14 +96,14 @@ def published_ablation(
 def find_row(experiment: Experiment) -> str | None:
     """Find the poster's row that an experiment reproduces; None if there is none.
 
-    Data set, trunk and its weights, loss, and for students the miner are compared. Values of
-    hyperparameters and lengths of training are not: the poster does not tell them all.
+    Data set, trunk and its weights, loss, and for students the miner are compared. Hyperparameters
+    and training lengths are not, since the poster does not give them all.
     """
     if experiment.dataset.removesuffix("Files") not in _DATASETS:
         return None
     stage = experiment.saved_as
     if stage.kind == BASELINE or stage.round > 1:
-        return None  # a baseline is trained longer, a later round has another teacher
+        return None  # a baseline trains longer; a later round has another teacher
     arch, init = _trunk(experiment.config)
     loss = _LOSSES.get(first_key(experiment.losses.get("metric_loss")), "")
     miners = experiment.config.get("mining_funcs") or {}
@@ -121,12 +121,12 @@ def find_row(experiment: Experiment) -> str | None:
 
 
 def published(experiment: Experiment, metric: str, dim: int | None) -> float | None:
-    """The poster's number for an experiment, percent.
+    """Return the poster's number for an experiment, in percent.
 
     Args:
-        experiment: Of any kind.
-        metric: Name of the host.
-        dim: Size of the embedding that was evaluated; that of the poster's row is asked for.
+        experiment: An experiment of any kind.
+        metric: The host's name.
+        dim: Size of the evaluated embedding; it must be that of the poster's row.
 
     Returns:
         The number on test; None if the poster has none.
@@ -141,14 +141,14 @@ def published(experiment: Experiment, metric: str, dim: int | None) -> float | N
 
 
 def _trunk(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Architecture and start of a trunk in the poster's words, empty where it has none."""
+    """Return a trunk's architecture and weights in the poster's words; empty if it has none."""
     trunk = (config.get("models") or {}).get("trunk")
     name = first_key(trunk)
     settings = (trunk or {}).get(name) or {}
     arch = str(settings.get("architecture", name))
     weights = str(settings.get("weights") or settings.get("pretrained") or "").lower()
     init = ""
-    if "swav" in weights:  # the poster's are fine-tuned; without, it is a row of its ablation 1
+    if "swav" in weights:  # fine-tuned in the main table; otherwise a row of ablation 1
         init = "SwAV" if config.get("self_supervised") else ""
     elif "imagenet" in weights or weights == "true":
         init = "" if config.get("self_supervised") else "ImageNet"

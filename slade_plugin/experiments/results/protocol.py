@@ -1,4 +1,4 @@
-"""What has to be equal before two methods may be compared, and what else differs."""
+"""Find the differences that forbid a comparison of two methods, and all others."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,13 +8,13 @@ from slade_plugin.base.differences import differences
 from slade_plugin.config.compute_settings import ComputeSettings
 from slade_plugin.experiments.results.found import Experiment, first_key
 
-# Settings of the parts that change speed or what is kept, not scores.
+# Settings that change speed or the saved files, not scores.
 _NO_PROTOCOL = frozenset({"batch_size", "cache", "dataloader_num_workers", "save_models"})
-# Ours add to the host's classes, but measure alike.
+# Our classes that measure like the host's.
 _ALIKE = {"SladeTester": "GlobalEmbeddingSpaceTester"}
 _HOST_HOOKS = "HookContainer"
 
-# Keys of a config that `protocol` looks at.
+# Keys of a config that `protocol` reads.
 _KEYS = frozenset(
     """dataset split_manager models transforms tester hook_container ensemble self_supervised
     compute""".split()
@@ -22,7 +22,7 @@ _KEYS = frozenset(
 
 
 def protocol(experiment: Experiment) -> dict[str, Any]:
-    """How an experiment is split, started and measured, by what a reader calls it."""
+    """Return how an experiment is split, started and measured, with readable keys."""
     config = experiment.config
     models = config.get("models") or {}
     hooks = config.get("hook_container")
@@ -49,7 +49,7 @@ def protocol(experiment: Experiment) -> dict[str, Any]:
 
 
 def protocol_differences(a: Experiment, b: Experiment) -> list[tuple[str, Any, Any]]:
-    """Everything that forbids a comparison: place, value of `a`, value of `b`."""
+    """Return all differences that forbid a comparison: place, value of `a`, value of `b`."""
     found = list(differences(protocol(a), protocol(b)))
     hashes = [(e.state.get("data") or {}).get("labeled") for e in (a, b)]
     if all(hashes) and hashes[0] != hashes[1]:
@@ -59,7 +59,7 @@ def protocol_differences(a: Experiment, b: Experiment) -> list[tuple[str, Any, A
 
 
 def other_differences(a: Experiment, b: Experiment) -> list[tuple[str, Any, Any]]:
-    """Everything else that differs: the methods themselves, and how long they were trained."""
+    """Return all other differences: the methods themselves and their training lengths."""
     mine, theirs = (
         {key: value for key, value in e.method.items() if key not in _KEYS} for e in (a, b)
     )
@@ -67,7 +67,7 @@ def other_differences(a: Experiment, b: Experiment) -> list[tuple[str, Any, Any]
 
 
 def _parts(config: Any) -> Any:
-    """An entry {CLASS: {...}} without what does not count."""
+    """Return an entry {CLASS: {...}} without settings that do not change scores."""
     if not isinstance(config, Mapping):
         return config
     return {_ALIKE.get(k, k): _settings({k: v}) for k, v in config.items()}

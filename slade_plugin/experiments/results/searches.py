@@ -1,7 +1,7 @@
-"""Hyperparameter searches on disk: which of their experiments are runs of one method.
+"""Find the experiments of a hyperparameter search that are runs of one method.
 
-The trials of a search differ in what is searched; the best one and its repetitions differ in their
-seeds alone.
+The trials of a search differ in the searched values; the best one and its repetitions differ only
+in their seeds.
 """
 
 import glob
@@ -19,18 +19,18 @@ _BEST = "best_parameters.yaml"
 
 
 def is_search(folder: Path) -> bool:
-    """Whether a folder is that of a search."""
+    """Return whether a folder is that of a search."""
     return any((folder / mark).exists() for mark in _MARKS)
 
 
 def tuned_experiments(search: Path) -> list[Path]:
-    """The best trial, its repetitions, and the teacher if all trials share that of the first.
+    """Return the best trial, its repetitions, and the teacher if all trials share it.
 
     Args:
-        search: Its folder.
+        search: Folder of a search.
 
     Returns:
-        Folders of experiments and pipelines; none if the search has not chosen its best trial yet.
+        Folders of experiments and pipelines; empty if the search has not chosen its best trial yet.
     """
     if not (search / _BEST).is_file():
         return []
@@ -39,7 +39,7 @@ def tuned_experiments(search: Path) -> list[Path]:
     state = search / best / STATE_FILE
     if state.is_file() and not (search / best / TEACHER).exists():
         given = Path(json.loads(state.read_text(encoding="utf-8"))["teacher_experiment"])
-        found.append(search / given.parent.name / given.name)  # also where all was moved
+        found.append(search / given.parent.name / given.name)  # also if everything was moved
     return [folder for folder in found if folder.is_dir()]
 
 
@@ -47,8 +47,8 @@ def describe_search(search: Path) -> str:
     """Say which trials of a search are shown."""
     tuned = tuned_experiments(search)
     if not tuned:
-        return f"{search} is a search that is not finished; nothing of it is shown"
+        return f"{search} is an unfinished search and not shown"
     return (
-        f"{search} is a search; its best trial {tuned[0].name} and the repetitions of that are "
-        "shown, another trial if its own folder is named"
+        f"{search} is a search; only its best trial {tuned[0].name} and the repetitions of it are "
+        "shown. To show another trial, give its folder"
     )

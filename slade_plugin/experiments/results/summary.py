@@ -1,4 +1,4 @@
-"""What several runs of a method scored: mean, standard error, interval, published number."""
+"""Summarize the runs of a method: mean, standard error, interval, published number."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,17 +17,17 @@ from slade_plugin.experiments.results.poster import find_row, published
 from slade_plugin.stages.table import mean_and_interval
 
 
-def summarise(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> list[dict[str, Any]]:
-    """One row a method, split and kind of embedding.
+def summarize(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> list[dict[str, Any]]:
+    """Return one row per method, split and kind of embedding.
 
     Args:
-        groups: What `group_experiments` gave.
-        splits: Of "val" and "test".
+        groups: The result of `group_experiments`.
+        splits: "val", "test" or both.
 
     Returns:
         Rows with `dataset`, `method`, `split`, `embedding` (separated: the models of the split
         schemes one by one; concatenated: all together), `dim`, `seeds`, `split_schemes`, `over`
-        (what the standard error is taken over), `poster_row`, `experiments` (their folders) and
+        (the values behind the standard error), `poster_row`, `experiments` (their folders) and
         `metrics`: {metric: {mean, standard_error, interval95, values, published, difference}}, all
         in percent. interval95 is half the width of the 95 % interval (Student's t). Numbers that
         do not exist are absent.
@@ -43,10 +43,10 @@ def summarise(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> list[d
 
 
 def missing_splits(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> list[str]:
-    """Which experiments lack a split, each with the command that evaluates it."""
+    """Report the experiments that lack a split, with the command that evaluates it."""
     return [
-        f"{experiment.folder} has no scores on {split}; run.py --experiment_name "
-        f"{experiment.folder.name} --evaluate --splits_to_eval [{split}] makes them"
+        f"{experiment.folder} has no scores on {split}; evaluate it with run.py --experiment_name "
+        f"{experiment.folder.name} --evaluate --splits_to_eval [{split}]"
         for group in groups
         for experiment in group.experiments
         for split in splits
@@ -55,10 +55,10 @@ def missing_splits(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> l
 
 
 def numbers_of(runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Mean, error and interval of one metric.
+    """Return mean, standard error and interval of one metric.
 
-    They are taken over each run's mean over its split schemes, since the scores of one run are not
-    independent; of a single run over its split schemes.
+    With several runs they are taken over the runs, each the mean of its split schemes, since the
+    scores of one run are not independent. With a single run they are taken over its split schemes.
 
     Args:
         runs: {split scheme: percent} of each run.
@@ -73,7 +73,7 @@ def numbers_of(runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def add_published(numbers: dict[str, Any], published: float) -> None:
-    """Add a published number, percent, and our difference to it to those of `numbers_of`."""
+    """Add a published number, in percent, and our difference from it to the numbers."""
     numbers |= {"published": published, "difference": numbers["mean"] - published}
 
 

@@ -1,4 +1,4 @@
-"""Checks a record of `experiments.results.leaderboard`, and compares it with a second run."""
+"""Check a record of `experiments.results.leaderboard`, and compare it with a second run."""
 
 import json
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from slade_plugin.experiments.results.leaderboard import (
 )
 from slade_plugin.experiments.results.summary import numbers_of
 
-_SAME = 1e-9  # percent: what rounding in another order may change of a mean
+_SAME = 1e-9  # percent: largest effect of the order of summation on a mean
 
-# (what was checked, what is wrong with it)
+# (check, problems)
 Checks = list[tuple[str, list[str]]]
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Reads the record of a folder.
+    """Read the record of a folder.
 
     Raises:
         ExperimentError: If it is missing or not a JSON object.
@@ -39,19 +39,19 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{path} cannot be read: {error}; expected a folder that slade-bench record wrote."
         ) from error
     if not isinstance(record, dict):
-        raise ExperimentError(f"{path} holds no record; expected one of slade-bench record.")
+        raise ExperimentError(f"{path} is not a record; expected one of slade-bench record.")
     return record
 
 
 def verify_record(folder: Path) -> Checks:
-    """Checks everything that can be checked without training.
+    """Check everything that can be checked without training.
 
     Args:
-        folder: What `slade-bench record` wrote.
+        folder: Folder of a record.
 
     Returns:
-        Each check with what it found wrong. Behind a record that does not fit the schema nothing
-        more is checked.
+        Each check with its problems. If the record does not match its schema, nothing else is
+        checked.
 
     Raises:
         ExperimentError: If there is no record.
@@ -60,28 +60,28 @@ def verify_record(folder: Path) -> Checks:
     schema = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
     errors = jsonschema.Draft7Validator(schema).iter_errors(record)
     problems = [f"{'/'.join(map(str, e.absolute_path)) or 'record'}: {e.message}" for e in errors]
-    checks = [(f"{RECORD} fits its schema", problems)]
+    checks = [(f"{RECORD} matches its schema", problems)]
     if problems:
         return checks
     same = record[MANIFEST_HASH] == manifest_hash(record)
-    checks.append((f"{RECORD} is unchanged", [] if same else ["its content has another hash"]))
+    checks.append((f"{RECORD} is unchanged", [] if same else ["the hash of its content differs"]))
     checks.append(("files are whole", _check_files(folder, record["files"])))
     checks.append(("means and errors follow from the scores", _check_numbers(record)))
     columns = benchmark_columns(record["method"], record["dataset"], record["results"])
     path = folder / RESULTS
     same = path.is_file() and path.read_text(encoding="utf-8") == columns
-    checks.append((f"{RESULTS} says the same", [] if same else ["it differs from the record"]))
+    checks.append((f"{RESULTS} agrees with the record", [] if same else ["it differs"]))
     checks.append(("configs are those of the runs", _check_configs(folder, record)))
     return checks
 
 
 def compare_runs(record: Mapping[str, Any], group: Group, tolerance: float = 0.0) -> Checks:
-    """Compares the scores of a record with those of a second run, seed by seed.
+    """Compare the scores of a record with those of a second run, seed by seed.
 
     Args:
-        record: What `read_record` gave.
+        record: The result of `read_record`.
         group: The second run.
-        tolerance: Percent points that a score may differ.
+        tolerance: Largest allowed difference of a score, in percentage points.
     """
     checks: Checks = []
     by_seed = {e.seed: e for e in group.experiments}
@@ -91,7 +91,7 @@ def compare_runs(record: Mapping[str, Any], group: Group, tolerance: float = 0.0
             continue
         again = by_seed[run["seed"]]
         old, new = _flat(run["scores"]), _flat(again.scores)
-        # The second run may lack what was evaluated on request, but not the main scores.
+        # The second run may lack optional scores, but not the main ones.
         places = [p for p in old if p in new or p.startswith("test/separated")]
         wrong = [
             f"{place}: {old[place]} on record, {new.get(place)} now"

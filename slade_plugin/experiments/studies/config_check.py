@@ -1,7 +1,7 @@
-"""The configs of a study, read as run.py reads them, before hours are spent on one with a mistake.
+"""Read the configs of a study as run.py does, to find mistakes before the first run.
 
-Equal flags need not be an equal config: a default may have changed since a run was made. That is
-noted, not forbidden: whether it matters is for the reader to say.
+Equal flags do not imply equal configs, since a default may have changed after a run was made. This
+is noted, not forbidden; the reader decides whether it matters.
 """
 
 import json
@@ -22,21 +22,21 @@ T = TypeVar("T")
 
 PLAIN = "experiment"  # the only experiment of a plain run
 
-# What differs between runs of one setting by design.
+# Entries that differ between the runs of one setting by design.
 _OF_ONE_RUN = ("seed", "teacher_experiment", "folder", "last_folder")
 
 
 def check_configs(runs: Iterable[Run]) -> list[str]:
-    """Reads the config of every setting and compares it with what its runs were made with.
+    """Read the config of every setting and compare it with the saved one of its runs.
 
-    The baseline of a given teacher has that teacher's config, as the host saved it, and is not
-    compared: the run that trained the teacher is.
+    The baseline of a given teacher has that teacher's config, as the host saved it. It is not
+    compared; the run that trained the teacher is.
 
     Args:
-        runs: Of the study.
+        runs: The runs of a study.
 
     Returns:
-        A note for each setting on each data set of which a run on disk has another config.
+        A note for each setting and data set with a run on disk whose config differs.
 
     Raises:
         ConfigError: If run.py would refuse a setting.
@@ -59,17 +59,17 @@ def check_configs(runs: Iterable[Run]) -> list[str]:
         if found:
             notes.setdefault(
                 f"{run.dataset} {run.setting}",
-                f"{run.dataset} {run.setting} was made with another config than today's: "
+                f"{run.dataset} {run.setting} was made with a different config: "
                 + "; ".join(found),
             )
     return list(notes.values())
 
 
 def read_each(runs: Iterable[Run], read: Callable[[Run], T]) -> dict[tuple[str, ...], T]:
-    """Flags to what is read of their runs, each once.
+    """Map flags to what `read` returns for their run; equal flags are read once.
 
     Args:
-        runs: Of a study or a table.
+        runs: The runs of a study.
         read: `read_plan` or `read_stages`.
 
     Raises:
@@ -86,10 +86,10 @@ def read_each(runs: Iterable[Run], read: Callable[[Run], T]) -> dict[tuple[str, 
 
 
 def read_plan(run: Run) -> dict[str, Any]:
-    """The merged and checked config of the stages of a run, as if it trained its own teacher.
+    """Return the merged, checked config of the stages of a run, as if it trained its own teacher.
 
     Raises:
-        SladeError: If run.py would refuse it, or it is not of the kind that the study says.
+        SladeError: If run.py would refuse it, or its kind differs from that in the study.
     """
     plan = read_stages(run)
     if (PLAIN in plan) != run.plain:
@@ -101,7 +101,7 @@ def read_plan(run: Run) -> dict[str, Any]:
 
 
 def read_stages(run: Run) -> dict[str, Any]:
-    """The merged and checked args of each experiment of a run; of a plain one under `PLAIN`.
+    """Return the merged, checked args of each experiment of a run; a plain one is under `PLAIN`.
 
     Raises:
         SladeError: If run.py would refuse it.
@@ -126,7 +126,7 @@ def read_stages(run: Run) -> dict[str, Any]:
 
 
 def _of_setting(config: Any) -> Any:
-    """A config as JSON has it, without what belongs to one run."""
+    """Return a config as in JSON, without the entries of a single run."""
     if isinstance(config, Mapping):
         return {str(k): _of_setting(v) for k, v in config.items() if k not in _OF_ONE_RUN}
     if isinstance(config, list | tuple):

@@ -1,4 +1,4 @@
-"""What the runs of a study noted of themselves: versions, commits, threads and machines."""
+"""Read versions, commits, threads and machines of the runs of a study."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,17 @@ from slade_plugin.experiments.studies.markdown import markdown_table
 from slade_plugin.experiments.studies.plan import Run
 
 COMMIT, THREADS = "commit", "threads a run"
-_DIGITS = 10  # of a commit, to read
+_DIGITS = 10  # shown of a commit
 
-# what is noted -> its values, each once
+# name -> its distinct values
 Environment = dict[str, list[str]]
 
 
 def describe_runs(runs: Sequence[Run]) -> Environment:
-    """Versions, commits, threads and machines of the processes of runs.
+    """Collect versions, commits, threads and machines of runs.
 
     Args:
-        runs: Those that were started; what an older one did not note is left out.
+        runs: Started runs; entries missing in older ones are left out.
     """
     found: dict[str, set[str]] = {}
     for run in runs:
@@ -43,11 +43,11 @@ def describe_runs(runs: Sequence[Run]) -> Environment:
 
 
 def settings_to_markdown(flags: Mapping[str, str], found: Mapping[str, Environment]) -> str:
-    """A table with a row a setting: its flags, the commits of its runs, threads if they differ.
+    """Return a table of the settings: flags, commits, and the number of threads if it varies.
 
     Args:
         flags: Setting to its flags of run.py.
-        found: Setting to what `describe_runs` gave for its runs that are finished.
+        found: Setting to the result of `describe_runs` for its finished runs.
     """
     threads = {value for of_setting in found.values() for value in of_setting.get(THREADS, [])}
     noted = [COMMIT, THREADS] if len(threads) > 1 else [COMMIT]
@@ -59,6 +59,6 @@ def settings_to_markdown(flags: Mapping[str, str], found: Mapping[str, Environme
 
 
 def _short(value: str) -> str:
-    """A commit to read; shorter values as they are."""
+    """Shorten a commit; leave shorter values unchanged."""
     commit, plus, changes = value.partition("+")
     return f"{commit[:_DIGITS]}{plus}{changes}"

@@ -1,7 +1,7 @@
 """How long runs take, from a short probe of their models on this machine.
 
 The probe times training steps and forward passes of trunk and embedder on random images. What it
-leaves out: losses, miners, k-means, the search of neighbours, decoding of images (a GPU may wait
+leaves out: losses, miners, k-means, nearest-neighbor search, decoding of images (a GPU may wait
 for it), and lengths that early stopping decides, for which the longest is taken.
 """
 
@@ -19,9 +19,9 @@ from torch import nn
 from slade_plugin.experiments.studies.config_check import PLAIN
 from slade_plugin.stages.kinds import TEACHER
 
-_WEIGHTS = ("weights", "pretrained")  # arguments of trunks that would load a file
-_CPU_PIXELS = 4 * 227**2  # at most, of a probe on a CPU; a step is taken to cost in proportion
-_GENERATED = {  # images of the sets that we make
+_WEIGHTS = ("weights", "pretrained")  # arguments of trunks that load a file
+_CPU_PIXELS = 4 * 227**2  # at most in a probe on a CPU; larger steps cost in proportion
+_GENERATED = {  # images of the data sets made by `slade-bench build`
     "Glyphs": {"labeled": 18_261, "unlabeled": 15_072},
     "Icons": {"labeled": 6_116, "unlabeled": 15_083},
     "Furniture": {"labeled": 4_680, "unlabeled": 4_716},
@@ -31,14 +31,14 @@ _TRAINED, _VALIDATED, _TESTED = 3 / 8, 1 / 8, 1 / 2  # shares of the labeled ima
 
 @dataclass(frozen=True)
 class Seconds:
-    """What one image takes: in a training step, and in a forward pass alone."""
+    """Seconds per image in a training step and in a forward pass."""
 
     train: float
     forward: float
 
 
 class Probe:
-    """Times models once each: on a GPU by the clock, on a CPU by what one core was busy with it.
+    """Times each model once: wall time on a GPU, CPU time of one core on a CPU.
 
     Args:
         getter: The runner's getter of classes.
@@ -54,7 +54,7 @@ class Probe:
         self._clock = time.perf_counter if device == "cuda" else time.process_time
 
     def __call__(self, args: Any) -> Seconds:
-        """Seconds an image, for the model, image size and batch size of a config.
+        """Measure seconds per image for the model, image size and batch size of a config.
 
         Args:
             args: Merged config of an experiment.
@@ -75,7 +75,7 @@ class Probe:
         model = nn.Sequential(trunk, embedder).to(self.device)
         most = batch if self.device == "cuda" else max(1, _CPU_PIXELS // size**2)
         count = min(batch, most)
-        channels = len(getattr(trunk, "mean", "RGB"))  # some have one with their weights only
+        channels = len(getattr(trunk, "mean", "RGB"))  # some have it only with their weights
         images = torch.randn(count, channels, size, size, device=self.device)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
 
@@ -89,9 +89,9 @@ class Probe:
             return Seconds(train, self._time(lambda: model.eval()(images)) / count)
 
     def _time(self, work: Callable[[], object]) -> float:
-        """Seconds of `work`, the least of all steps: what else the machine does only adds to it."""
+        """Return the minimum seconds of `work` over all steps, since other load only adds."""
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # others wait busily, and their waiting would be counted
+        torch.set_num_threads(1)  # waiting threads would count as busy
         seconds = []
         try:
             for _ in range(self.steps + 1):
@@ -112,7 +112,7 @@ class Probe:
 def run_hours(
     stages: Mapping[str, Any], images: Mapping[str, int], probe: Callable[[Any], Seconds]
 ) -> float:
-    """Hours of one run on the probed device: of the GPU, or of one core of the CPU.
+    """Estimate the hours of one run on the probed device: the GPU, or one core of the CPU.
 
     Args:
         stages: Merged configs of the experiments that are trained, by name.
@@ -132,7 +132,7 @@ def run_hours(
     if PLAIN not in stages:
         total += pool * seconds.forward  # pseudo labels
         settings = getattr(args, "self_supervised", None)
-        if settings and TEACHER in stages:  # the students of a given teacher take its trunks
+        if settings and TEACHER in stages:  # students of a given teacher use its trunks
             views = settings["views"]
             of_full_size = sum(
                 count * (size / image_size(args.transforms)) ** 2
@@ -144,7 +144,7 @@ def run_hours(
 
 
 def count_images(args: Any, getter: Any) -> dict[str, int] | None:
-    """Numbers of labeled images, of images of the pool, and of split schemes, without the files.
+    """Count labeled images, pool images and split schemes, without reading the files.
 
     Args:
         args: Merged config of an experiment.
@@ -174,13 +174,13 @@ def _published(spec: Mapping[str, Any], getter: Any) -> int | None:
 
 
 def image_size(transforms: Mapping[str, Any]) -> int:
-    """Pixels of an image's side after the transforms; those without any are 32 (Glyphs)."""
+    """Return the side of an image after the transforms in pixels; 32 without any (Glyphs)."""
     sizes = [spec["size"] for spec in (transforms["train"] or {}).values() if "size" in spec or {}]
     return int(sizes[-1]) if sizes else 32
 
 
 def _without_weights(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The model with random numbers, so that a probe needs no download."""
+    """Return the model with random weights, so that a probe needs no download."""
     model = copy.deepcopy(dict(spec))
     for arguments in model.values():
         for name in _WEIGHTS:

@@ -1,4 +1,4 @@
-"""A run that is also evaluated: run.py, then test and the concatenated models of its experiments.
+"""Train a run and evaluate it on test, also with the concatenated models of its experiments.
 
 The same as these commands by hand, one after the other. Finished steps are not repeated.
 """
@@ -14,7 +14,7 @@ from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.stages.kinds import STUDENT, TEACHER
 
 EVALUATED = "evaluated.json"
-# Replaces run.py. It passes the entry point on, so that this module imports nothing above it.
+# Replaces run.py and passes the entry point on, so that this module imports nothing above it.
 PROGRAM = (
     sys.executable,
     "-c",
@@ -53,7 +53,7 @@ def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int]) -> int:
     root = Path(words[words.index("--root_experiment_folder") + 1])
     name = words[words.index("--experiment_name") + 1]
     experiment = root / name
-    if (experiment / "configs").is_dir():  # a plain experiment that was begun
+    if (experiment / "configs").is_dir():  # a plain experiment that was started
         if any(experiment.glob("*/saved_models/trunk_[0-9]*.pth")):
             words += RESUME
         else:

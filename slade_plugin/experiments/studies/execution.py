@@ -1,6 +1,6 @@
-"""Run a study, several runs at a time, each in a process of its own.
+"""Run a study, several runs at a time, each in a separate process.
 
-`execute` does them on this machine; `execute_on` is the same with other workers, such as those of
+`execute` uses this machine; `execute_on` takes other workers, such as those of
 `slade_plugin.experiments.studies.ray_execution`.
 
 A run holds the lock of its folder as long as its process lives, even if the study was killed, so
@@ -24,44 +24,44 @@ from slade_plugin.experiments.studies.plan import Run
 
 RUN_PY = (sys.executable, "-c", "import sys; from slade_plugin.cli import main; sys.exit(main())")
 _POLL_S = 0.2
-_GRACE_S = 30.0  # from the signal that asks a run to stop to the one that ends it
+_GRACE_S = 30.0  # between the signal that asks a run to stop and the one that kills it
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that is not finished, and why."""
+    """A run that failed, and the reason."""
 
     run: Run
     reason: str
 
 
 class Task(Protocol):
-    """A run that has been started."""
+    """A started run."""
 
     def poll(self) -> int | str | None:
-        """The exit code, or why there is none; None while it runs."""
+        """Return the exit code, or why there is none; None while it runs."""
 
 
 T = TypeVar("T", bound=Task)
 
 
 class Workers(Protocol[T]):
-    """What does the runs."""
+    """Where runs are executed."""
 
     def room(self) -> int:
-        """How many runs at a time there is room for."""
+        """Return how many runs can be executed at a time."""
 
     def start(self, run: Run, lock: IO[bytes], job: int) -> T:
-        """Starts a run.
+        """Start a run.
 
         Args:
             run: The run.
             lock: The locked file of its folder; the caller closes it afterwards.
-            job: Which of the runs at a time it is, from 0.
+            job: Number of the job, from 0.
         """
 
     def stop(self, tasks: Sequence[T]) -> None:
-        """Interrupts tasks, as Ctrl-C does, and waits until they have ended."""
+        """Interrupt tasks, as Ctrl-C does, and wait until they have ended."""
 
 
 def execute(
@@ -70,18 +70,18 @@ def execute(
     gpus: Sequence[str] = (),
     program: Sequence[str] = RUN_PY,
 ) -> list[Failure]:
-    """Does all runs that are not finished on this machine.
+    """Execute all unfinished runs on this machine.
 
     Args:
-        runs: As `execute_on` has it.
+        runs: As for `execute_on`.
         jobs: How many at a time.
-        gpus: Each job sees one of these; none for what the environment says. Runs then have one
-            thread each, unless OMP_NUM_THREADS says otherwise: the number of threads changes the
-            scores a little, and the number of jobs must not.
-        program: What stands for run.py.
+        gpus: Each job sees one of these; empty to leave the environment unchanged. Runs then have
+            one thread each unless OMP_NUM_THREADS is set: the number of threads changes the scores
+            slightly, and the number of jobs must not.
+        program: The program that replaces run.py.
 
     Returns:
-        As `execute_on` does.
+        As `execute_on`.
 
     Raises:
         KeyboardInterrupt: When interrupted, after the running processes were stopped.
@@ -91,14 +91,14 @@ def execute(
 
 
 def execute_on(workers: Workers[T], runs: Iterable[Run]) -> list[Failure]:
-    """Does all runs that are not finished, in their order as far as their teachers allow.
+    """Execute all unfinished runs in order, as far as their teachers allow.
 
     Args:
-        workers: What does them.
-        runs: The runs; equal ones are done once. A teacher's run comes before those that take it.
+        workers: Where to execute them.
+        runs: The runs; equal ones are executed once. A teacher's run precedes those that use it.
 
     Returns:
-        The runs that failed and those that wait for them; all others are finished.
+        The runs that failed and those that need them; all others are finished.
 
     Raises:
         KeyboardInterrupt: When interrupted, after the running processes were stopped.
@@ -118,7 +118,7 @@ def execute_on(workers: Workers[T], runs: Iterable[Run]) -> list[Failure]:
 
 
 class _Execution(Generic[T]):
-    """What waits, runs and has failed."""
+    """The waiting, running and failed runs."""
 
     def __init__(self, workers: Workers[T], waiting: list[Run]) -> None:
         self.workers = workers
@@ -131,7 +131,7 @@ class _Execution(Generic[T]):
         return bool(self.waiting or self.running)
 
     def collect(self) -> None:
-        """Takes note of what has ended, here or by another study."""
+        """Record the runs that have ended, here or in another study."""
         for job, (task, run, started) in list(self.running.items()):
             ended = task.poll()
             if ended is None:
@@ -153,13 +153,13 @@ class _Execution(Generic[T]):
         self.waiting = [r for r in self.waiting if r not in failed and not r.finished]
 
     def start(self) -> None:
-        """Gives each free job the next run that has its teacher."""
+        """Give each free job the next run whose teacher is ready."""
         jobs = range(self.workers.room()) if self.waiting else range(0)
         for run in [run for run in self.waiting if not run.teacher or run.teacher.finished]:
             job = next((job for job in jobs if job not in self.running), None)
             lock = None if job is None else lock_run(run)
             if job is None or lock is None:
-                continue  # no job is free, or another study is at this run
+                continue  # no job is free, or another study executes this run
             with lock:
                 self.waiting.remove(run)
                 if run.finished:  # by another study, a moment ago
@@ -170,12 +170,12 @@ class _Execution(Generic[T]):
             self.running[job] = (task, run, time.monotonic())
         if self.waiting and not self.running and not self.idle:
             self.idle = True
-            print(f"waiting for another study, which is at {self.waiting[0].title}", flush=True)
+            print(f"waiting for another study, which runs {self.waiting[0].title}", flush=True)
 
 
 @dataclass(frozen=True)
 class _Processes:
-    """Processes of this machine. The arguments are those of `execute`."""
+    """Processes on this machine; arguments as for `execute`."""
 
     jobs: int
     gpus: Sequence[str]
@@ -198,9 +198,9 @@ class _Processes:
 
 @contextmanager
 def noted_interrupts() -> Iterator[list[int]]:
-    """Notes Ctrl-C and SIGTERM instead of raising in the middle of starting or asking a process.
+    """Record Ctrl-C and SIGTERM instead of raising while a process is started or polled.
 
-    It also makes runs listen to the interrupt where a shell started the study deaf to it.
+    This also restores the interrupt if a shell started the study with it ignored.
     """
     noted: list[int] = []
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -214,9 +214,9 @@ def noted_interrupts() -> Iterator[list[int]]:
 
 
 def lock_run(run: Run) -> IO[bytes] | None:
-    """The locked file of a run's folder; None while another process holds it."""
+    """Return the locked file of a run's folder; None while another process holds it."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    file = open(run.folder / "lock", "ab")  # closed by whoever takes it
+    file = open(run.folder / "lock", "ab")  # the caller closes it
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -232,13 +232,13 @@ def start_process(
     environment: Mapping[str, str],
     cwd: str | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts run.py, which holds the lock from now on, whether or not the caller closes it.
+    """Start run.py, which then holds the lock even if the caller closes it.
 
     Args:
         run: The run.
-        program: What stands for run.py.
-        lock: What `lock_run` gave.
-        environment: Of the process.
+        program: The program that replaces run.py.
+        lock: The result of `lock_run`.
+        environment: Environment of the process.
         cwd: Its working directory; the caller's by default.
     """
     write_json(run.folder / "run.json", run.description())
@@ -251,12 +251,12 @@ def start_process(
             env=environment,
             cwd=cwd,
             pass_fds=(lock.fileno(),),
-            start_new_session=True,  # a Ctrl-C reaches it through stop_processes, once
+            start_new_session=True,  # Ctrl-C reaches it only through stop_processes
         )
 
 
 def stop_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Interrupts processes with their children, as Ctrl-C does; ends those that do not listen."""
+    """Interrupt processes and their children, as Ctrl-C does; kill those that do not end."""
     for process in processes:
         _signal(process, signal.SIGINT)
     deadline = time.monotonic() + _GRACE_S

@@ -1,4 +1,4 @@
-"""How long what a run holds was trained, since a gain is one over an equally long baseline."""
+"""Find how long the experiments of a run were trained, to compare with an equally long baseline."""
 
 import json
 import math
@@ -15,18 +15,17 @@ from slade_plugin.stages.kinds import (
 
 
 def row_lengths(run: Run) -> dict[str, int]:
-    """Row of a run's table to its length in epochs of the teacher.
+    """Return the length of each row of a run's table in epochs of the teacher.
 
-    A student is as long as its teacher and the students up to its round together. Epochs of another
+    A student's length includes its teacher and all students up to its round. Epochs with another
     number of steps are converted and rounded up, as the pipeline does for the baseline.
 
     Args:
-        run: A run that was started; the length of a given teacher is read from the run that trained
-            it.
+        run: A started run; the length of a given teacher is read from the run that trained it.
 
     Returns:
         `teacher`, `student`, `baseline`, `student_round1`, ... to 1 or more; empty if the plans of
-        the runs do not say it.
+        the runs do not give it.
     """
     try:
         steps = _planned_steps(run)
@@ -48,7 +47,7 @@ def row_lengths(run: Run) -> dict[str, int]:
 
 
 def _planned_steps(run: Run) -> dict[str, tuple[int, int]]:
-    """Experiment of a run to its steps and to the steps of one epoch."""
+    """Return the steps of each experiment of a run, in all and per epoch."""
     state = json.loads((run.experiment / STATE_FILE).read_text(encoding="utf-8"))
     found = {}
     for name, areas in state["plan"].items():

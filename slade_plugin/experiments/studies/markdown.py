@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of GitHub's Markdown, its cells not padded, so that a changed cell changes one line.
+    """Return a table in GitHub's Markdown, without padding: a changed cell changes one line.
 
     Args:
         head: Titles of the columns.

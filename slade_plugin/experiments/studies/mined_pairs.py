@@ -1,7 +1,7 @@
-"""Which pairs of D^u the students were trained on, over the course of training.
+"""Read which pairs of D^u the students were trained on, over the course of training.
 
-Read from the records of the students' miners (`PoolPairMiner`); true labels are needed, and
-a student without pairs of D^u has none.
+The records come from the students' miners (`PoolPairMiner`) and need true labels. A student without
+pairs of D^u has none.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.stages.kinds import students_of
 
-# Column -> the count that its share is one of; recall is averaged over steps.
+# Column -> the count that its share refers to; recall is averaged over steps.
 COLUMNS: Mapping[str, str | None] = {
     "positive_precision": "num_pos_pairs",
     "positive_recall": None,
@@ -42,13 +42,13 @@ Parts = dict[str, list[float]]
 
 
 def read_records(experiment: Path) -> list[Records]:
-    """Reads what the miner of D^u recorded.
+    """Read the records of the miner of D^u.
 
     Args:
-        experiment: A student, as the host leaves it.
+        experiment: Folder of a student.
 
     Returns:
-        One entry a split scheme that has such records.
+        One entry for each split scheme with such records.
     """
     found = []
     for path in sorted(experiment.glob("*/saved_csvs/logs.db")):
@@ -64,16 +64,16 @@ def read_records(experiment: Path) -> list[Records]:
 
 
 def share(records: Records, column: str, start: float, end: float) -> float:
-    """The value of a column in a part of training.
+    """Return the value of a column in a part of training.
 
-    A precision is that of all pairs chosen in this part, so that a step with many pairs counts for
-    more; other columns are averaged over steps.
+    Precision is that of all pairs selected in this part, so a step with many pairs counts more;
+    other columns are averaged over steps.
 
     Args:
-        records: Of one split scheme.
+        records: The records of one split scheme.
         column: Key of COLUMNS.
-        start: Where the part begins, 0 to 1.
-        end: Where it ends; at least one step is taken.
+        start: Start of the part, 0 to 1.
+        end: End of the part; it has at least one step.
 
     Returns:
         The value, NaN if there is none.
@@ -91,15 +91,15 @@ def share(records: Records, column: str, start: float, end: float) -> float:
 
 
 def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Parts:
-    """Values of parts of training, each the mean over seeds and split schemes that have one.
+    """Return the values of parts of training, each a mean over seeds and split schemes.
 
     Args:
-        runs: Those of one setting.
+        runs: The runs of one setting.
         parts: Start and end of each part, 0 to 1.
 
     Returns:
-        Column to one value a part: shares in percent, pairs a step (both directions of a pair
-        counted, as the host does). Columns without any value are left out.
+        Column to one value per part: shares in percent, pairs per step (both directions of a pair
+        count, as in the host). Columns without any value are left out.
     """
     students = [rounds[-1] for run in runs if (rounds := students_of(run.experiment))]
     schemes = [records for student in students for records in read_records(student)]
@@ -117,5 +117,5 @@ def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Par
 
 
 def has_rounds(runs: Iterable[Run]) -> bool:
-    """Whether a run trained more than one student, of which the last one's pairs are read."""
+    """Return whether a run trained several students; the pairs of the last one are read."""
     return any(len(students_of(run.experiment)) > 1 for run in runs)

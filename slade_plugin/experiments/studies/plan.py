@@ -21,9 +21,9 @@ from slade_plugin.base.suggestions import nearest
 from slade_plugin.config.experiment_folder import STATE_FILE
 from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
 
-# Where things lie, not what is run: no part of a run's key or of a reported command.
+# Paths are not part of a run's key or of a reported command.
 PLACES = ("--dataset_root", "--pytorch_home", "--debug")
-# What the study itself says to run.py.
+# Flags that the study itself passes to run.py.
 RESERVED = (
     "--seed", "--experiment_name", "--root_experiment_folder", "--resume_training",
     "--teacher_experiment", "--evaluate", "--evaluate_ensemble", "--reproduce_results",
@@ -39,15 +39,15 @@ class Setting:
     """A row of the table: flags of run.py under a name.
 
     Attributes:
-        name: In tables and on the command line.
+        name: Its name in tables and on the command line.
         flags: Words of run.py's command line.
-        own_teacher: Whether it trains a teacher of its own rather than taking that of `first`.
-        own_baseline: Whether it trains a baseline of its own, as long as its teacher and students.
+        own_teacher: Whether it trains its own teacher instead of using that of `first`.
+        own_baseline: Whether it trains its own baseline, as long as its teacher and students.
         control: Whether it is listed last and not compared with the row above.
-        baseline_of: Name of the setting whose baseline it is compared with, where that is equally
-            long; empty for its own. The next choice is that of `first`.
+        baseline_of: Name of the setting whose baseline it is compared with, if equally long; empty
+            for its own. The second choice is that of `first`.
         plain: Whether it is a plain experiment rather than self-training.
-        of_dataset: Data set to further flags there.
+        of_dataset: Data set to additional flags.
     """
 
     name: str
@@ -62,14 +62,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study compares.
+    """A study.
 
     Attributes:
         name: Name of its file.
         datasets: Name to flags.
         first: The setting that trains teacher and baseline of each data set and seed.
         settings: All settings in the order of the table, controls last.
-        flags: For every run.
+        flags: Flags of every run.
         ablation: Number of the ablation of the poster that `poster` names; 0 for its main table.
         reference: The setting that all others are compared with; empty for `first`.
         poster: Row of the page (a setting, `teacher` or `SETTING: teacher`) to its name there.
@@ -91,14 +91,14 @@ class Study:
 
     @property
     def evaluated(self) -> bool:
-        """Whether its runs are evaluated beyond what run.py does by itself.
+        """Whether its runs need more evaluation than run.py does.
 
         The poster's numbers are of concatenated models, and a plain experiment evaluates val alone.
         """
         return bool(self.poster) or any(setting.plain for setting in self.settings)
 
     def row(self, setting: str, stage: str) -> str:
-        """The name of a row of the page: `slade`, `teacher`, `swav: baseline`.
+        """Return the name of a row of the page: `slade`, `teacher`, `swav: baseline`.
 
         Args:
             setting: Name of the setting.
@@ -110,7 +110,7 @@ class Study:
 
     @classmethod
     def load(cls, path: Path) -> "Study":
-        """Reads a study file.
+        """Read a study file.
 
         Raises:
             ConfigError: If it is missing or malformed.
@@ -180,9 +180,9 @@ class Study:
         only: Sequence[str] = (),
         without: Sequence[str] = (),
     ) -> "Study":
-        """The study on some data sets and with some settings.
+        """Return the study with some data sets and settings.
 
-        `first` stays as long as another setting takes its teacher.
+        `first` is kept if another setting uses its teacher.
 
         Args:
             datasets: Names; empty for all.
@@ -216,22 +216,22 @@ class Study:
         )
 
     def setting(self, name: str) -> Setting:
-        """The setting of that name."""
+        """Return the setting with a name."""
         return next(s for s in self.settings if s.name == name)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run.py: a setting on a data set with a seed.
+    """One run of run.py: a setting on a data set with a seed.
 
     Attributes:
-        folder: Its own, named after its flags; `experiment` in it is what run.py makes.
-        dataset: Name.
-        seed: Of the run.
-        setting: Name of the setting, the first one where several share the run.
-        flags: Flags that decide the outcome, with the seed and the teacher.
-        places: Flags that only say where things lie.
-        teacher: The run whose teacher is taken; None if it trains its own.
+        folder: Its folder, named after its flags; run.py writes `experiment` in it.
+        dataset: Name of the data set.
+        seed: Its seed.
+        setting: Name of the setting, the first one if several share the run.
+        flags: Flags that decide the outcome, together with the seed and the teacher.
+        places: Flags that only give paths.
+        teacher: The run whose teacher it uses; None if it trains its own.
         plain: Whether it is a plain experiment rather than self-training.
     """
 
@@ -246,31 +246,31 @@ class Run:
 
     @property
     def experiment(self) -> Path:
-        """The folder that run.py makes."""
+        """The folder that run.py writes."""
         return self.folder / "experiment"
 
     @property
     def log(self) -> Path:
-        """What run.py printed."""
+        """The output of run.py."""
         return self.folder / "log.txt"
 
     @property
     def table(self) -> Path:
-        """Its scores; there once it is finished."""
+        """Its scores; the file exists once it is finished."""
         return self.experiment / "results" / "table.json"
 
     @property
     def finished(self) -> bool:
-        """Whether it is done."""
+        """Whether it is finished."""
         return self.table.is_file()
 
     @property
     def title(self) -> str:
-        """For messages."""
+        """Its title in messages."""
         return f"{self.dataset} seed{self.seed} {self.setting}"
 
     def command(self) -> list[str]:
-        """Words of run.py's command line; they resume an interrupted run."""
+        """Return the words of run.py's command line; they resume an interrupted run."""
         words = [*self.flags, *self.places, "--seed", str(self.seed)]
         words += ["--root_experiment_folder", str(self.folder)]
         words += ["--experiment_name", self.experiment.name]
@@ -281,7 +281,7 @@ class Run:
         return words
 
     def description(self) -> dict[str, Any]:
-        """What the run is, for the file beside it."""
+        """Return the content of run.json."""
         return {
             "dataset": self.dataset,
             "seed": self.seed,
@@ -297,21 +297,21 @@ def plan_runs(
     extra: Sequence[str] = (),
     kind: type[Run] = Run,
 ) -> dict[tuple[str, int, str], Run]:
-    """All runs of a study, in the order in which they are to be started.
+    """Plan all runs of a study in the order of their start.
 
-    Seed by seed, so that an interrupted study has whole seeds; `first` before those that take its
-    teacher.
+    The order is seed by seed, so that an interrupted study has complete seeds, and `first` precedes
+    the settings that use its teacher.
 
     Args:
         study: The study.
-        folder: Where runs go: `folder/DATASET/seedN/KEY`. Studies of one folder share runs.
+        folder: The folder of runs: `folder/DATASET/seedN/KEY`. Studies with one folder share runs.
         seeds: Seeds of the runs.
-        extra: Further flags for every run. Of flags of study, data set, setting and `extra` with
-            one name mappings are merged; of other values the last one counts.
+        extra: Additional flags for every run. If study, data set, setting and `extra` have the same
+            flag, mappings are merged; otherwise the last value counts.
         kind: Class of the runs.
 
     Returns:
-        (data set, seed, setting) to its run; several of them may share one.
+        (data set, seed, setting) to its run; several may share one run.
 
     Raises:
         ConfigError: If a flag of `extra` cannot be read or is the study's own.
@@ -340,12 +340,12 @@ def plan_runs(
 def _joined(
     setting: Setting, sources: Iterable[Sequence[str]], teacher: Run | None
 ) -> dict[str, tuple[str, ...]]:
-    """Flag to its words, as `plan_runs` says; sorted, so that equal flags have one key."""
+    """Merge flags as in `plan_runs`, sorted so that equal flags have one key."""
     flags: dict[str, Any] = {}
     for source in sources:
         for flag, value in _values(source).items():
             if teacher and flag.startswith("--teacher.") and source is not setting.flags:
-                continue  # said to the run that trained it; run.py refuses it beside a given one
+                continue  # for the run that trained it; run.py refuses it with a given teacher
             flags[flag] = _merged(flags.get(flag), value)
     if not setting.own_baseline and not setting.plain:
         given = flags.setdefault("--pipeline", {})
@@ -358,7 +358,7 @@ def _joined(
 
 
 def _values(words: Sequence[str]) -> dict[str, Any]:
-    """Flag to its value: what YAML reads in braces, otherwise the text as it is."""
+    """Map each flag to its value: parsed YAML if in braces, otherwise plain text."""
     texts: dict[str, list[str]] = {}
     current: list[str] | None = None
     for word in words:
@@ -395,7 +395,7 @@ def _merged(old: Any, new: Any) -> Any:
 
 
 def _as_words(flag: str, value: Any) -> tuple[str, ...]:
-    """The words of a flag's value: one for a path or a name, else its words if they say the same.
+    """Return the words of a flag's value: one for a path or a name, several if equivalent.
 
     The keys of the runs on disk are hashes of these words.
     """
@@ -409,7 +409,7 @@ def _as_words(flag: str, value: Any) -> tuple[str, ...]:
 
 
 def _key(flags: Sequence[str], teacher: Run | None) -> str:
-    """Name of a run's folder: a word to read and a hash of what decides its outcome."""
+    """Return the name of a run's folder: a readable word and a hash of what decides its outcome."""
     content = json.dumps([flags, teacher.folder.name if teacher else None])
     digest = hashlib.sha256(content.encode()).hexdigest()[:10]
     loss = _values(flags).get("--config_loss", "run")
@@ -438,7 +438,7 @@ def _named(where: str, value: Any) -> dict[str, Any]:
 
 
 def _words(where: str, value: Any) -> tuple[str, ...]:
-    """Flags from one text, from a list of words, or from a list of texts that are merged."""
+    """Read flags from one text, a list of words, or a list of texts that are merged."""
     if isinstance(value, str):
         try:
             words = shlex.split(value)
@@ -505,10 +505,10 @@ def _settings(
 
 
 def _poster(value: Any, rows: Sequence[str]) -> dict[str, Any]:
-    """The study's `ablation` and `poster`."""
+    """Read the study's `ablation` and `poster`."""
     if value is None:
         return {}
-    # Here, since it imports torch, and Ray's workers import this module only to do a run.
+    # Imported here, since it imports torch, which Ray's workers do not need.
     from slade_plugin.experiments.results.poster import ablation_settings, poster_rows
 
     content = _mapping("poster", value, ("ablation", "rows"))

@@ -1,4 +1,4 @@
-"""Figures of a study: scores with their intervals, and the selected pairs over training."""
+"""Draw the figures of a study: scores with intervals, and the selected pairs over training."""
 
 import io
 import math
@@ -17,14 +17,14 @@ _SHARES = ("positive_precision", "positive_recall", "negative_precision", "negat
 
 
 def plot_scores(rows: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> Figure:
-    """Mean of each setting with its interval, from the top in the order of the table.
+    """Draw the mean of each setting with its interval, in the order of the table.
 
     Args:
-        rows: Data set to what `summarise` gave for the metric.
+        rows: Data set to the result of `summarize` for the metric.
         metric: Key of METRICS.
 
     Returns:
-        One panel a data set; controls are hollow, the line marks the baseline.
+        One panel per data set; controls are hollow, the line marks the baseline.
     """
     most = max(len(of_dataset) for of_dataset in rows.values())
     figure = Figure(figsize=(4.2 * len(rows) + 1, 0.32 * most + 1.1), layout="constrained")
@@ -51,13 +51,13 @@ def plot_scores(rows: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) ->
 
 
 def plot_pairs(parts: Mapping[str, Mapping[str, Parts]]) -> Figure:
-    """Precision and recall of the selected pairs over training.
+    """Draw precision and recall of the selected pairs over training.
 
     Args:
         parts: Data set to setting to values of equal parts of training (`pair_parts`).
 
     Returns:
-        One row a data set, one panel a share; one line a setting.
+        One row per data set, one panel per share, one line per setting.
     """
     settings = list(dict.fromkeys(name for of_dataset in parts.values() for name in of_dataset))
     styles = {
@@ -94,7 +94,7 @@ def plot_pairs(parts: Mapping[str, Mapping[str, Parts]]) -> Figure:
 
 
 def save_png(figure: Figure, file: BinaryIO) -> None:
-    """Writes a figure with few colours, which makes a small file."""
+    """Write a figure with few colors, which makes a small file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     Image.open(buffer).convert("RGB").quantize(64).save(file, format="png", optimize=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from slade_plugin.experiments.results.found import CONCATENATED, Group, read_saved
 from slade_plugin.experiments.results.poster import published_ablation
-from slade_plugin.experiments.results.summary import add_published, summarise
+from slade_plugin.experiments.results.summary import add_published, summarize
 from slade_plugin.experiments.studies.plan import Run, Study
 from slade_plugin.stages.kinds import STUDENT, TEACHER
 
@@ -22,7 +22,7 @@ def compare_with_poster(
         dataset: Name.
 
     Returns:
-        Rows as those of `results.summary.summarise`, in the order of `poster`. A number that the
+        Rows as those of `results.summary.summarize`, in the order of `poster`. A number that the
         ablation does not give is that of the poster's main table, if the row is in it.
     """
     rows = []
@@ -34,7 +34,7 @@ def compare_with_poster(
             and name in (study.row(setting, STUDENT), study.row(setting, TEACHER))
         ]
         groups = [Group(name, experiments)] if experiments else []
-        for row in summarise(groups, ["test"]):
+        for row in summarize(groups, ["test"]):
             if row["embedding"] == CONCATENATED:
                 rows.append(row | {"poster_row": theirs})
                 for metric, numbers in row["metrics"].items():

@@ -1,4 +1,4 @@
-"""The plan of runs, printed before they are started: commands and estimated hours."""
+"""Print the plan of a study: commands and estimated hours."""
 
 import platform
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from slade_plugin.stages.kinds import TEACHER
 
 
 def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
-    """Prints each run with its command and its hours.
+    """Print each run with its command and its hours.
 
     Args:
-        titles: Runs in their order to what each is called.
+        titles: Runs in order, each with its title.
         probe: Whether to estimate the hours.
 
     Returns:
@@ -40,12 +40,12 @@ def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
     configs = read_each(titles, read_stages)
     hours: dict[Run, float] = {}
     for run, title in titles.items():
-        # a given teacher is another run's
+        # a given teacher belongs to another run
         stages = {k: v for k, v in configs[run.flags].items() if not (run.teacher and k == TEACHER)}
         cost = "done" if run.finished else ""
         if probe and not run.finished:
             images = count_images(next(iter(stages.values())), getter)
-            cost = "unknown hours, since it is not known how many images its data sets have"
+            cost = "unknown hours, since the sizes of its data sets are unknown"
             if images:
                 hours[run] = run_hours(stages, images, timed)
                 cost = f"{_bound(stages)} {_number(hours[run])} {unit}"
@@ -55,13 +55,13 @@ def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
         total = f"{_number(sum(hours.values()))} {unit} ({machine})"
         print(
             f"All: {total}. Estimated from training steps on random images; decoding, k-means and "
-            "the search of neighbours are not counted."
+            "nearest-neighbor search are not counted."
         )
     return hours
 
 
 def _number(hours: float) -> str:
-    """Two digits, more an estimate does not hold."""
+    """Format with two digits, the precision of the estimate."""
     return f"{float(f'{hours:.2g}'):,.10g}"
 
 
@@ -71,12 +71,12 @@ def _bound(stages: Mapping[str, Any]) -> str:
 
 
 def _command(run: Run) -> str:
-    """The line that does the run, where and as the study would, from this working directory."""
+    """Return the command of the run, for this working directory."""
     return f"python run.py {to_shell(_relative(word) for word in run.command())}"
 
 
 def _relative(word: str) -> str:
-    """A path below the working directory without it; other words as they are."""
+    """Make a path below the working directory relative; leave other words unchanged."""
     here = Path.cwd()
     below = Path(word).is_relative_to(here)
     return str(Path(word).relative_to(here)) if below else word

@@ -1,4 +1,4 @@
-"""How well pseudo labels agree with true labels, and with those of the last round."""
+"""Measure how pseudo labels agree with true labels and with those of the last round."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from slade_plugin.stages.kinds import PSEUDO_LABELS
 
 LabelQuality = dict[str, dict[str, float]]
 
-_AGREEMENT = "agreement"  # with the true labels; only where the pool has them
+_AGREEMENT = "agreement"  # with the true labels, if the pool has them
 _LAST_ROUND = "last_round"
 COLUMNS = {
     (_AGREEMENT, "NMI"): "NMI",
@@ -22,7 +22,7 @@ COLUMNS = {
 
 
 def label_quality(runs: Sequence[Run]) -> LabelQuality:
-    """Stage to its measures, mean over the finished runs and their split schemes.
+    """Return the measures of each stage, mean over the finished runs and their split schemes.
 
     Args:
         runs: Those of one setting.
@@ -48,7 +48,7 @@ def label_quality(runs: Sequence[Run]) -> LabelQuality:
 
 
 def quality_to_markdown(quality: Mapping[str, LabelQuality]) -> str:
-    """A table of `label_quality`: a row a setting and stage, a column a measure.
+    """Return a table of `label_quality` with a row per setting and stage.
 
     Args:
         quality: Setting to its stages.

@@ -1,11 +1,12 @@
 """Run a study on a Ray cluster of one or more machines; each run is a task.
 
-A worker process of Ray starts the same process as the executor of one machine, wherever CPUs and
-the run's share of a GPU are free. All machines share the folder of the runs; a run is locked by the
-machine that does it. Where a worker is killed its run.py ends with it, and Ray does the task again,
-which resumes from the run's last checkpoint.
+A worker of Ray starts the same process as the executor of one machine, wherever CPUs and the run's
+share of a GPU are free. All machines share the folder of the runs; the machine that executes a run
+locks it. If a worker is killed, its run.py ends too, and Ray repeats the task, which resumes from
+the run's last checkpoint.
 
-It needs the extra ``ray``. Every worker imports it, so it imports neither torch nor the host.
+This module needs the extra ``ray``. Every worker imports it, so it imports neither torch nor the
+host.
 """
 
 import _thread
@@ -48,10 +49,10 @@ _INSTALL = "Expected the same slade-plugin on all machines; install it, and star
 _RETRIES = 10  # worker processes or machines that a run may lose
 _POLL_S = 0.2
 _CONNECT_S = 20.0
-_STOP_S = 45.0  # longer than a worker gives its process to stop
+_STOP_S = 45.0  # longer than a worker waits for its process to stop
 
-# Between a worker and its run.py: the run ends with its worker, however that ends, or it would hold
-# the lock for long. Workers of Ray block SIGINT, which a process inherits.
+# Runs between a worker and its run.py: the run ends whenever its worker does, or it would keep the
+# lock. Workers of Ray block SIGINT, and their processes inherit that.
 _TIED = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -69,21 +70,21 @@ def execute(
     cpus: float = 1,
     gpus: float | None = None,
 ) -> list[Failure]:
-    """Does all runs that are not finished as tasks of a Ray cluster.
+    """Execute all unfinished runs as tasks of a Ray cluster.
 
     Args:
-        runs: As `execution.execute_on` has it.
-        program: What stands for run.py: a Python interpreter, for which each machine takes its own,
-            and its arguments.
+        runs: As for `execution.execute_on`.
+        program: The program that replaces run.py: a Python interpreter, replaced by each machine's
+            own, and its arguments.
         address: ray://HOST:PORT or HOST:PORT; None for the cluster of RAY_ADDRESS or of this
             machine, which is started if there is none.
         jobs: How many at a time; None for as many as the cluster has room for.
-        cpus: CPUs of each run, which are its threads as well.
-        gpus: GPUs of each run, such as 0.5 for two runs on one; None for 1, or 0 where no machine
-            of the cluster has any.
+        cpus: CPUs and threads of each run.
+        gpus: GPUs of each run, such as 0.5 for two runs on one; None for 1, or 0 if no machine of
+            the cluster has one.
 
     Returns:
-        As `execution.execute_on` does.
+        As `execution.execute_on`.
 
     Raises:
         ConfigError: If there is no such cluster, or its machines cannot take the runs.
@@ -93,7 +94,7 @@ def execute(
     waiting = [run for run in dict.fromkeys(runs) if not run.finished]
     if not waiting:
         return []
-    restore_environment()  # or Ray takes it for the user's
+    restore_environment()  # otherwise Ray copies our changes
     with _connected(address):
         try:
             workers = _RayWorkers(jobs, cpus, gpus, program)
@@ -101,8 +102,8 @@ def execute(
             return execute_on(workers, waiting)
         except (RayError, ConnectionError) as error:
             raise ExperimentError(
-                f"the Ray cluster was lost: {error}. Expected it to last until all runs are done; "
-                "rerun the same command to resume."
+                f"the Ray cluster was lost: {error}. Restore it, then rerun the same command to "
+                "resume."
             ) from error
 
 
@@ -133,7 +134,7 @@ def _connected(address: str | None) -> Iterator[None]:
 
 
 class _RayWorkers:
-    """The workers of the cluster to which this process is connected; arguments as for `execute`."""
+    """The workers of the connected cluster; arguments as for `execute`."""
 
     def __init__(
         self, jobs: int | None, cpus: float, gpus: float | None, program: Sequence[str]
@@ -144,13 +145,13 @@ class _RayWorkers:
         self.versions, self.cwd = versions(), os.getcwd()
 
     def check(self, folder: Path) -> None:
-        """Asks each machine that has room whether it can take runs.
+        """Check that each machine with room can execute runs.
 
         Args:
-            folder: Of a run, made if need be.
+            folder: Folder of a run, made if it is missing.
 
         Raises:
-            ConfigError: If one cannot, or none has room.
+            ConfigError: If a machine cannot, or none has room.
         """
         nodes = [node for node in ray.nodes() if self._room_of(node)]
         if not nodes:
@@ -161,8 +162,8 @@ class _RayWorkers:
                 if node["Alive"]
             ]
             raise ConfigError(
-                f"--cpus_per_run is {self.cpus:g} and --gpus_per_run {self.gpus:g}; expected what "
-                f"one machine of the Ray cluster has: {', '.join(has)}."
+                f"--cpus_per_run is {self.cpus:g} and --gpus_per_run {self.gpus:g}; expected at "
+                f"most what one machine of the Ray cluster has: {', '.join(has)}."
             )
         folder.mkdir(parents=True, exist_ok=True)
         ask = ray.remote(num_cpus=0, max_retries=_RETRIES)(problem_here)
@@ -184,7 +185,7 @@ class _RayWorkers:
         print(f"Ray has room for {self.room()} runs at a time (machines: {len(nodes)})", flush=True)
 
     def room(self) -> int:
-        # At least 1: where a machine was lost, Ray keeps a task until there is room for it.
+        # At least 1: after a machine is lost, Ray keeps a task until there is room for it.
         room = max(1, sum(self._room_of(node) for node in ray.nodes()))
         return room if self.jobs is None else min(room, self.jobs)
 
@@ -194,7 +195,7 @@ class _RayWorkers:
         return min(int(has.get(k, 0) / share + 1e-6) for k, share in wanted.items() if share)
 
     def start(self, run: Run, lock: IO[bytes], job: int) -> "_RayTask":
-        """Hands the run over to Ray, where its worker takes the lock once ours is closed."""
+        """Hand the run over to Ray, whose worker takes the lock once ours is closed."""
         task = ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, max_retries=_RETRIES, retry_exceptions=False
         )(do_run)
@@ -202,7 +203,7 @@ class _RayWorkers:
         return _RayTask(run, named.remote(run, self.program, self.versions, self.cwd))
 
     def stop(self, tasks: Sequence["_RayTask"]) -> None:
-        """Cancels tasks, which interrupts their processes; then ends workers that do not listen."""
+        """Cancel tasks, which interrupts their processes; then kill workers that do not end."""
         left = [task.reference for task in tasks]
         for force in (False, True):
             for reference in left:
@@ -213,7 +214,7 @@ class _RayWorkers:
 
 @dataclass(frozen=True)
 class _RayTask:
-    """A run that was handed over to Ray."""
+    """A run handed over to Ray."""
 
     run: Run
     reference: Any
@@ -225,12 +226,12 @@ class _RayTask:
             ended: int | str = ray.get(self.reference)
         except RayError as error:
             return f"was lost by Ray: {_last_line(error)}"
-        # A network file system may show here a little later what the worker has seen.
+        # A network file system may show the worker's files here a little later.
         return None if ended == 0 and not self.run.finished else ended
 
 
 def _last_line(error: Exception) -> str:
-    """What went wrong, without the worker's traceback."""
+    """Return the message without the worker's traceback."""
     return str(error).strip().splitlines()[-1].strip()
 
 
@@ -238,7 +239,7 @@ def _last_line(error: Exception) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What has to be the same on all machines beside Python and Ray, which Ray itself compares."""
+    """Return what must be equal on all machines besides Python and Ray, which Ray compares."""
     package = Path(slade_plugin.__file__).parent
     code = hashlib.sha256()
     for folder, prefix in ((package, ""), (package.parent / "bench_configs", "bench_configs/")):
@@ -252,11 +253,11 @@ def versions() -> dict[str, str]:
 
 
 def problem_here(expected: Mapping[str, str], paths: Iterable[str]) -> str:
-    """Why this machine cannot take runs.
+    """Return why this machine cannot execute runs.
 
     Args:
-        expected: What `versions` gave where the command was given.
-        paths: Files and folders that have to be here as well.
+        expected: The `versions` of the machine of the command.
+        paths: Files and folders that must exist here too.
 
     Returns:
         The first reason; empty if there is none.
@@ -275,16 +276,16 @@ def problem_here(expected: Mapping[str, str], paths: Iterable[str]) -> str:
 
 
 def do_run(run: Run, program: Sequence[str], expected: Mapping[str, str], cwd: str) -> int | str:
-    """Does a run, in the main thread of a worker of Ray.
+    """Execute a run in the main thread of a worker of Ray.
 
     Args:
         run: The run.
         program: As for `execute`.
-        expected: What `versions` gave where the command was given.
-        cwd: The working directory there.
+        expected: The `versions` of the machine of the command.
+        cwd: The working directory of the command.
 
     Returns:
-        The exit code of its process, 0 only if the run is finished; or why there is none.
+        The exit code of its process, 0 only if the run is finished, or why there is none.
     """
     problem = problem_here(expected, (cwd, str(run.folder)))
     if problem:
@@ -293,8 +294,8 @@ def do_run(run: Run, program: Sequence[str], expected: Mapping[str, str], cwd: s
     process = None
     with noted_interrupts() as interrupts:
         while process is None and not interrupts:
-            # Held for a moment by who handed the run over, for seconds by what a killed worker has
-            # left, and for long by another study that was a little faster.
+            # The caller holds it for a moment, a killed worker's process for seconds, and another
+            # study that was faster for long.
             lock = lock_run(run)
             if lock is None:
                 time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""The options that commands of many runs share: seeds, where runs are done, flags for every run."""
+"""The options of a study: seeds, executor, flags for every run."""
 
 import argparse
 import re
@@ -17,18 +17,18 @@ _ADDRESS = re.compile(r"(ray://)?[^\s/:]+:\d+")
 
 
 def split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The command's own words, and those after ``--``, which go to every run."""
+    """Split the command's own words from those after ``--``, which go to every run."""
     words = list(argv)
     at = words.index("--") if "--" in words else len(words)
     return words[:at], words[at + 1 :]
 
 
 def add_run_options(parser: argparse.ArgumentParser, seeds: int) -> None:
-    """Adds --seeds, --dry-run, --no-probe and the options of `read_executor`.
+    """Add --seeds, --dry-run, --no-probe and the options of `read_executor`.
 
     Args:
-        parser: The command's.
-        seeds: How many there are by default.
+        parser: The command's parser.
+        seeds: Default number of seeds.
     """
     add: Any = parser.add_argument
     add("--seeds", type=int, default=seeds, help=f"seeds 0 to N-1 (default: {seeds})")
@@ -36,9 +36,9 @@ def add_run_options(parser: argparse.ArgumentParser, seeds: int) -> None:
         "--jobs",
         type=int,
         help="runs at a time (default: 1, one for each of --gpus, or what Ray has room for); "
-        "without --gpus and Ray each has one thread, unless OMP_NUM_THREADS says otherwise",
+        "without --gpus and Ray, each has one thread unless OMP_NUM_THREADS is set",
     )
-    add("--gpus", default="", help="ids as 0,1, dealt out to the jobs; not with Ray")
+    add("--gpus", default="", help="GPU ids, such as 0,1, distributed over the jobs; not with Ray")
     add(
         "--executor",
         default=LOCAL,
@@ -49,17 +49,17 @@ def add_run_options(parser: argparse.ArgumentParser, seeds: int) -> None:
     add(
         "--gpus_per_run",
         type=float,
-        help="GPUs of each run on Ray, such as 0.5 (default: 1, or 0 where there are none)",
+        help="GPUs of each run on Ray, such as 0.5 (default: 1, or 0 if there are none)",
     )
     add("--dry-run", action="store_true", help="print the plan and run nothing")
-    add("--no-probe", dest="probe", action="store_false", help="print no hours with the plan")
+    add("--no-probe", dest="probe", action="store_false", help="print the plan without hours")
 
 
 def read_executor(args: argparse.Namespace) -> partial[list[Failure]]:
-    """What does runs as the options say.
+    """Return the executor that the options choose.
 
     Returns:
-        To be called with the runs and the program that stands for run.py; gives the failures.
+        A function of the runs and the program that replaces run.py; it returns the failures.
 
     Raises:
         ConfigError: If an option is out of range, belongs to another executor, or Ray is missing.
@@ -74,7 +74,7 @@ def read_executor(args: argparse.Namespace) -> partial[list[Failure]]:
         if given:
             raise ConfigError(
                 f"--{min(given)}_per_run is for Ray; expected it with --executor ray, or --jobs "
-                "and --gpus, which share out this machine."
+                "and --gpus for this machine."
             )
         jobs = args.jobs if args.jobs is not None else max(1, len(gpus))
         return partial(execution.execute, jobs=jobs, gpus=gpus)
@@ -84,7 +84,7 @@ def read_executor(args: argparse.Namespace) -> partial[list[Failure]]:
         )
     if gpus:
         raise ConfigError(
-            f"--gpus is {args.gpus}; expected --gpus_per_run, since Ray itself deals out the GPUs."
+            f"--gpus is {args.gpus}; expected --gpus_per_run, since Ray distributes the GPUs."
         )
     for name, share in given.items():
         if share < 0 or (share > 1 and share % 1) or (name == "cpus" and share == 0):
@@ -104,5 +104,5 @@ def read_executor(args: argparse.Namespace) -> partial[list[Failure]]:
 
 
 def names(texts: Iterable[str]) -> list[str]:
-    """Names out of texts such as "a,b"; empty ones are left out."""
+    """Split texts such as "a,b" into names; leave out empty ones."""
     return [name.strip() for text in texts for name in text.split(",") if name.strip()]

@@ -1,4 +1,4 @@
-"""The scores of a study: means, paired differences and their intervals."""
+"""Read the scores of a study and summarize them: means, paired differences, intervals."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from slade_plugin.experiments.studies.plan import Run, Study
 from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
 from slade_plugin.stages.table import METRICS, mean_and_interval
 
-ORACLE = "_oracle"  # end of the name of a student whose pool has its true labels
+ORACLE = "_oracle"  # suffix of a student trained with the pool's true labels
 
 # row of the table -> seed -> split -> metric -> mean over split schemes, percent
 Scores = dict[str, dict[int, dict[str, dict[str, float]]]]
@@ -25,11 +25,11 @@ class DatasetScores:
 
     Attributes:
         rungs: Rows in order: baselines, teachers, students.
-        controls: Rows of the settings that are no rung.
-        lengths: Row to seed to epochs (`lengths.row_lengths`), where they are known.
-        baselines: Row to the row that it is compared with: a student to the first of two baselines
-            that is equally long, its setting's or that of `first`; a teacher whatever the length.
-        unfinished: Setting to the seeds that it lacks; such a setting has no row.
+        controls: Rows of the settings that are not rungs.
+        lengths: Row to seed to epochs (`lengths.row_lengths`), if known.
+        baselines: Row to the baseline that it is compared with: for a student its setting's or that
+            of `first`, whichever is equally long; for a teacher regardless of length.
+        unfinished: Setting to its missing seeds; such a setting has no row.
     """
 
     rungs: Scores = field(default_factory=dict)
@@ -42,12 +42,12 @@ class DatasetScores:
 def read_scores(
     study: Study, runs: Mapping[tuple[str, int, str], Run], dataset: str
 ) -> DatasetScores:
-    """Reads the tables of the finished runs.
+    """Read the tables of the finished runs.
 
     Args:
         study: The study.
-        runs: What `plan_runs` gave.
-        dataset: Name.
+        runs: The result of `plan_runs`.
+        dataset: Name of a data set.
     """
     found = DatasetScores()
     blocks: dict[str, Scores] = {BASELINE: {}, TEACHER: {}, STUDENT: {}}
@@ -86,7 +86,7 @@ def read_scores(
 
 
 def _plain_scores(run: Run) -> dict[str, dict[str, float]]:
-    """Split to metric to the mean over split schemes of a plain experiment, percent."""
+    """Return a plain experiment's scores by split and metric: percent, mean over split schemes."""
     scores = read_saved(run.experiment).scores
     return {
         split: {
@@ -97,29 +97,29 @@ def _plain_scores(run: Run) -> dict[str, dict[str, float]]:
 
 
 def _stage(name: str) -> str:
-    """What a row is, `baseline` or `teacher`; students have other names."""
+    """Return the stage of a row, `baseline` or `teacher`; students have other names."""
     return name.rpartition(": ")[2]
 
 
 def _equally_long(scores: DatasetScores, *names: str) -> bool:
-    """Whether rows are known to be equally long for every seed."""
+    """Return whether rows are known to be equally long for every seed."""
     first, *others = (scores.lengths.get(name) for name in names)
     return first is not None and all(other == first for other in others)
 
 
-def summarise(
+def summarize(
     scores: DatasetScores, reference: str, split: str, metric: str
 ) -> list[dict[str, Any]]:
-    """Mean and 95 % interval over seeds, and paired differences with theirs.
+    """Return mean and 95 % interval over seeds, and paired differences with theirs.
 
     Args:
-        scores: Of one data set.
+        scores: The scores of one data set.
         reference: The setting that all others are compared with.
         split: "val" or "test".
         metric: Key of METRICS.
 
     Returns:
-        A row a setting, all in percent: `mean`; `to_baseline`, to that of `scores.baselines`;
+        One row per setting, in percent: `mean`; `to_baseline`, to that of `scores.baselines`;
         `gain`, the same relative to it; `to_previous`, a student that is a rung to the one above,
         the first to `teacher`; `to_reference`; `gap_closed`, the share of the way from the baseline
         to an oracle, where all three are equally long. Each is a mean over seeds of a value of one

@@ -1,4 +1,4 @@
-"""Command lines as text for a shell."""
+"""Format command lines for a shell."""
 
 import shlex
 from collections.abc import Iterable

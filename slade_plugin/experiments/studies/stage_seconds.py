@@ -1,4 +1,4 @@
-"""What each stage of the runs of a setting took, and its share of the whole."""
+"""Measure the CPU time of each stage of a setting, and its share of the total."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ StageSeconds = dict[str, float]
 
 
 def stage_seconds(runs: Sequence[Run]) -> StageSeconds:
-    """Stage to its CPU seconds, mean over the finished runs.
+    """Return the CPU seconds of each stage, mean over the finished runs.
 
     CPU seconds of all threads and worker processes: on a shared machine the time on the clock says
     what else ran. A stage that all runs were given, such as a teacher, is not among them.
@@ -32,12 +32,12 @@ def stage_seconds(runs: Sequence[Run]) -> StageSeconds:
 
 
 def seconds_to_markdown(seconds: Mapping[str, StageSeconds]) -> str:
-    """A table of `stage_seconds`: a row a setting, a column a stage.
+    """Return a table of `stage_seconds` with a row per setting and a column per stage.
 
     Args:
         seconds: Setting to its stages.
     """
-    # From the setting with most stages: others lack those that they were given.
+    # Taken from the setting with most stages; others lack the stages given to them.
     longest_first = sorted(seconds.values(), key=len, reverse=True)
     stages = list(dict.fromkeys(stage for of_setting in longest_first for stage in of_setting))
     rows = []

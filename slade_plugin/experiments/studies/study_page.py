@@ -1,4 +1,4 @@
-"""The page of a study: Markdown to read, up to two figures, CSV with every score."""
+"""Write the page of a study: Markdown, up to two figures, and a CSV with every score."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ from slade_plugin.experiments.studies.scores import (
     ORACLE,
     DatasetScores,
     read_scores,
-    summarise,
+    summarize,
 )
 from slade_plugin.experiments.studies.shell import to_shell
 from slade_plugin.experiments.studies.stage_seconds import seconds_to_markdown, stage_seconds
@@ -52,12 +52,12 @@ def write_page(
     command: str,
     notes: Sequence[str] = (),
 ) -> str:
-    """Write NAME.md, NAME.csv, NAME.png and NAME_pairs.png from the runs that are finished.
+    """Write NAME.md, NAME.csv, NAME.png and NAME_pairs.png from the finished runs.
 
     Args:
         study: The study.
-        runs: What `plan_runs` gave.
-        out: Folder.
+        runs: The result of `plan_runs`.
+        out: Folder of the page.
         command: The command that repeats the study, for the reader.
         notes: Remarks for the reader.
 
@@ -81,7 +81,7 @@ def write_page(
     }
     summary = {
         dataset: {
-            split: summarise(found, study.compared_with, split, MAIN_METRIC) for split in SPLITS
+            split: summarize(found, study.compared_with, split, MAIN_METRIC) for split in SPLITS
         }
         for dataset, found in scores.items()
     }
@@ -95,7 +95,7 @@ def write_page(
     out.mkdir(parents=True, exist_ok=True)
     main = {dataset: of["test"] for dataset, of in summary.items() if of["test"]}
     figures = {study.name: plot_scores(main, MAIN_METRIC)}
-    # Those of the oracle are all right, and would press the others together.
+    # The oracle's pairs are all right and would compress the axis.
     drawn = {d: {k: v for k, v in of.items() if not k.endswith(ORACLE)} for d, of in curves.items()}
     if any(drawn.values()):
         figures[f"{study.name}_pairs"] = plot_pairs({d: of for d, of in drawn.items() if of})
@@ -164,7 +164,7 @@ def scores_to_csv(scores: Mapping[str, DatasetScores]) -> str:
 def _by_setting(
     study: Study, runs: Mapping[tuple[str, int, str], Run], read: Callable[[list[Run]], T]
 ) -> dict[str, dict[str, T]]:
-    """Data set to setting to what is read from its runs, where there is anything."""
+    """Map data set and setting to what `read` returns for its runs, if anything."""
     found: dict[str, dict[str, T]] = {}
     for dataset in study.datasets:
         for name in (setting.name for setting in study.settings):
@@ -175,7 +175,7 @@ def _by_setting(
 
 
 def pairs_to_markdown(pairs: Mapping[str, Parts], rounds: bool = False) -> str:
-    """A table of `pair_parts` in the tenths of training.
+    """Return a table of `pair_parts` in the tenths of training.
 
     Args:
         pairs: Setting to its parts.
@@ -201,7 +201,7 @@ def _share_cell(value: float) -> str:
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]], study: Study) -> str:
-    """Return the tables of `summarise`'s rows: rungs, then controls."""
+    """Return the tables of `summarize`'s rows: rungs, then controls."""
     columns = {"mean": METRICS[MAIN_METRIC]}
     if any("to_baseline" in row for row in rows):
         columns |= {"to_baseline": "minus baseline", "gain": "relative to it"}

@@ -7,7 +7,7 @@ from jinja2 import UndefinedError
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.experiments.report.page import Thumbnails, grid, render, summarise
+from slade_plugin.experiments.report.page import Thumbnails, grid, render, summarize
 from slade_plugin.experiments.report.retrieval import retrieve
 
 
@@ -51,13 +51,13 @@ def test_tiles_say_right_or_wrong_under_each_model(make_split) -> None:
 
 def test_the_summary_counts_what_changed(make_split) -> None:
     before, after = retrieve(make_split(), 1), retrieve(make_split(angles=[0] * 4 + [90] * 4), 1)
-    facts = summarise({"before": before, "after": after})
+    facts = summarize({"before": before, "after": after})
     gain = after.average_precision - before.average_precision
     assert facts["queries"] == 7
     assert facts["better"] == (gain > 0).sum() > 0
     assert facts["worse"] == (gain < 0).sum()
     assert facts["map_at_r"]["before"] == pytest.approx(100 * np.nanmean(before.average_precision))
-    assert "better" not in summarise({"only": before})
+    assert "better" not in summarize({"only": before})
 
 
 def test_a_template_without_its_content_is_an_error() -> None:

@@ -39,8 +39,8 @@ def test_groups_of_two_batches_by_hand() -> None:
     assert groups["... s >= mu+"] == PairGroup("... s >= mu+", 0.5, 1, 0.5)
     assert groups["two pseudo labels"] == PairGroup("two pseudo labels", 2, 0.25, 1.5)
     assert groups["... with a loss"] == PairGroup("... with a loss", 1.5, 1 / 3, 1.5)
-    assert groups["... the most alike hundredth"] == PairGroup(
-        "... the most alike hundredth", 1, 0.5, 1
+    assert groups["... the most similar hundredth"] == PairGroup(
+        "... the most similar hundredth", 1, 0.5, 1
     )
     assert groups["... s <= mu-"] == PairGroup("... s <= mu-", 1, 0, 0.5)
 
@@ -61,14 +61,14 @@ def test_shares_are_of_each_batch_and_ordered_by_similarity() -> None:
         row[rng.permutation(80)[:40]] = True
     in_order = np.where(same_label, similarity, -np.inf).argsort(axis=1)[:, ::-1]
     same_class = np.zeros((3, 80), dtype=bool)
-    np.put_along_axis(same_class, in_order[:, :4], True, axis=1)  # the most alike tenth
+    np.put_along_axis(same_class, in_order[:, :4], True, axis=1)  # the most similar tenth
     pairs = PoolPairs(similarity, same_label, same_class, None, 0.0, 0.0, "scheme", 1)
     groups = {g.title: g for g in describe_pairs(pairs)}
-    assert groups["... the most alike tenth"].pairs == 4
-    assert groups["... the most alike tenth"].one_class == 1
-    assert groups["... the more alike half"].pairs == 20
-    assert groups["... the more alike half"].one_class == pytest.approx(0.2)
-    assert groups["... the least alike tenth"].one_class == 0
+    assert groups["... the most similar tenth"].pairs == 4
+    assert groups["... the most similar tenth"].one_class == 1
+    assert groups["... the more similar half"].pairs == 20
+    assert groups["... the more similar half"].one_class == pytest.approx(0.2)
+    assert groups["... the least similar tenth"].one_class == 0
     assert groups["one pseudo label"].one_class == pytest.approx(0.1)
 
 

@@ -112,7 +112,7 @@ def test_the_same_seed_twice_counts_once(make_experiment: Make, tmp_path: Path) 
     groups, notes = grouped(tmp_path)
     assert sorted(len(group.experiments) for group in groups) == [1, 2]
     assert len(notes) == 1
-    assert f"{tmp_path / 'b'} is left out: it is {tmp_path / 'a'} once more" in notes[0]
+    assert f"{tmp_path / 'b'} is left out: it repeats {tmp_path / 'a'}" in notes[0]
 
 
 def test_students_of_other_teachers_are_other_methods(

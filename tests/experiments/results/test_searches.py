@@ -76,7 +76,7 @@ def test_an_unfinished_search_has_nothing_to_show(search: Path, make_experiment:
     (search / "best_parameters.yaml").unlink()
     assert tuned_experiments(search) == []
     assert "not finished" in describe_search(search)
-    with pytest.raises(ExperimentError, match="tuned is a search that is not finished"):
+    with pytest.raises(ExperimentError, match="tuned is an unfinished search"):
         find_experiments([search])
     make_experiment(search.parent / "other", {"val": (10, 12)})
     assert names([e.folder for e in find_experiments([search.parent])]) == ["other"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from slade_plugin.experiments.results.found import find_experiments, group_experiments
-from slade_plugin.experiments.results.summary import missing_splits, summarise
+from slade_plugin.experiments.results.summary import missing_splits, summarize
 
 Make = Callable[..., Path]
 MAP_AT_R = "mean_average_precision_at_r"
@@ -13,7 +13,7 @@ T_2 = 4.302653  # Student's t, 97.5 %, 2 degrees of freedom
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
-    return summarise(group_experiments(find_experiments([folder]))[0])
+    return summarize(group_experiments(find_experiments([folder]))[0])
 
 
 def test_several_runs_by_hand(make_experiment: Make, tmp_path: Path) -> None:

@@ -70,7 +70,10 @@ def test_numbers_that_do_not_follow_are_found(record_folder: Path) -> None:
 
     change(record_folder, better)
     found = problems(record_folder)
-    assert sorted(found) == ["means and errors follow from the scores", "results.csv says the same"]
+    assert sorted(found) == [
+        "means and errors follow from the scores",
+        "results.csv agrees with the record",
+    ]
     wrong = found["means and errors follow from the scores"]
     assert [text.partition(" is ")[0] for text in wrong] == [
         "test separated r_precision: mean",

@@ -116,7 +116,7 @@ def test_a_run_of_another_config_is_noted_once(tmp_path: Path, finished: Path) -
         folder.mkdir(parents=True)
         (folder / "pipeline.json").write_text((finished / "pipeline.json").read_text())
     (note,) = check_configs(runs.values())
-    assert note.startswith("dots whole was made with another config than today's: teacher/config_")
+    assert note.startswith("dots whole was made with a different config: teacher/config_")
     assert " was " in note
     assert " and is now " in note
 
@@ -144,7 +144,7 @@ def test_seeds_and_places_are_no_difference(tmp_path: Path) -> None:
     (run.experiment / "pipeline.json").write_text(json.dumps({"plan": plan}))
     (note,) = check_configs(runs.values())
     assert note == (
-        "dots low was made with another config than today's: "
+        "dots low was made with a different config: "
         "student/config_general/pipeline/baseline was '<absent>' and is now True; "
         "student/config_general/pseudo_labels/num_iterations was 7 and is now 50"
     )

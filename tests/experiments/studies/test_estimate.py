@@ -68,8 +68,8 @@ def test_images_are_counted_without_the_files(
     assert found == dict(zip(("labeled", "pool", "split_schemes"), counts, strict=True))
 
 
-def test_the_data_sets_that_are_made_have_the_images_of_the_readme(full_getter: Any) -> None:
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+def test_the_data_sets_that_are_made_have_the_documented_images(full_getter: Any) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
     for name in ("Glyphs", "Icons"):
         args = SimpleNamespace(
             dataset={name: None},

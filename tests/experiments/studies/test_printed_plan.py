@@ -89,7 +89,7 @@ def test_images_of_one_s_own_have_no_hours(
     study = Study("s", {"mine": ("--config_dataset", "folders")}, "whole", STUDY.settings[:1])
     runs = plan_runs(study, tmp_path, [0]).values()
     assert print_plan(dict.fromkeys(runs, "whole"), probe=True) == {}
-    assert "whole: unknown hours, since it is not known how many" in capsys.readouterr().out
+    assert "whole: unknown hours, since the sizes of its data sets" in capsys.readouterr().out
 
 
 def test_a_mistake_is_named_before_anything_is_printed(

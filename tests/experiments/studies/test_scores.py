@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slade_plugin.experiments.studies.plan import Run, Setting, Study, plan_runs
-from slade_plugin.experiments.studies.scores import DatasetScores, read_scores, summarise
+from slade_plugin.experiments.studies.scores import DatasetScores, read_scores, summarize
 from slade_plugin.stages.table import METRICS
 
 MAP = "mean_average_precision_at_r"
@@ -156,7 +156,7 @@ def test_paired_differences_by_hand() -> None:
     Unpaired, the difference to the baseline would have an error twice as large.
     """
     scores = scores_of(baseline=BASELINE, teacher=TEACHER, student=STUDENT)
-    baseline, teacher, student = summarise(scores, "student", "test", MAP)
+    baseline, teacher, student = summarize(scores, "student", "test", MAP)
     t = 4.302653
     assert (baseline["setting"], baseline["mean"], baseline["seeds"]) == ("baseline", 12, 3)
     assert baseline["mean_interval95"] == pytest.approx(t * 2 / math.sqrt(3), rel=1e-6)
@@ -174,7 +174,7 @@ def test_gain_and_share_of_the_oracle_s_gap_by_hand(name: str) -> None:
     """Seed by seed: gains 30, 16.67, 28.57 %; the oracle is 6, 4, 16 above the baseline."""
     oracle = {0: 16.0, 1: 16.0, 2: 30.0}
     scores = scores_of({name: oracle}, baseline=BASELINE, student=STUDENT)
-    _, student, control = summarise(scores, "student", "test", MAP)
+    _, student, control = summarize(scores, "student", "test", MAP)
     assert student["gain"] == pytest.approx((30 + 100 / 6 + 200 / 7) / 3)
     assert student["gap_closed"] == pytest.approx(100 * (3 / 6 + 2 / 4 + 4 / 16) / 3)
     assert student["gap_closed_interval95"] == pytest.approx(4.302653 * 25 / 3, rel=1e-6)
@@ -184,7 +184,7 @@ def test_gain_and_share_of_the_oracle_s_gap_by_hand(name: str) -> None:
 def test_an_oracle_may_be_a_rung() -> None:
     oracle = {"slade_oracle": {0: 20.0}}
     scores = scores_of(baseline={0: 10.0}, student={0: 15.0}, **oracle)
-    rows = summarise(scores, "student", "test", MAP)
+    rows = summarize(scores, "student", "test", MAP)
     assert [row.get("gap_closed") for row in rows] == [None, 50, 100]
 
 
@@ -198,7 +198,7 @@ def test_only_what_is_equally_long_has_a_share_of_a_gap() -> None:
     )
     del scores.baselines["long: baseline"]
     scores.baselines |= dict.fromkeys(["long", "long_oracle"], "long: baseline")
-    rows = {row["setting"]: row for row in summarise(scores, "short", "test", MAP)}
+    rows = {row["setting"]: row for row in summarize(scores, "short", "test", MAP)}
     assert (rows["long"]["to_baseline"], rows["long"]["gain"]) == (8, 40)
     assert {name: row["gap_closed"] for name, row in rows.items() if "gap_closed" in row} == {
         "short": 50,
@@ -216,13 +216,13 @@ def test_a_student_is_compared_with_the_one_above_and_the_first_with_the_teacher
         **{"teacher": {0: 9.0}, "b: teacher": {0: 11.0}},
         **{"a": {0: 15.0}, "b: student_round1": {0: 16.0}, "no_baseline": {0: 18.0}},
     )
-    rows = summarise(scores, "a", "test", MAP)
+    rows = summarize(scores, "a", "test", MAP)
     assert {row["setting"]: row["to_previous"] for row in rows if "to_previous" in row} == {
         "a": 6,
         "b: student_round1": 1,
         "no_baseline": 2,
     }
-    rows = summarise(scores_of(a={0: 15.0}, b={0: 16.0}), "a", "test", MAP)
+    rows = summarize(scores_of(a={0: 15.0}, b={0: 16.0}), "a", "test", MAP)
     assert [row.get("to_previous") for row in rows] == [None, 1]
 
 
@@ -230,7 +230,7 @@ def test_all_are_compared_with_the_reference_and_controls_not_with_the_row_above
     scores = scores_of(
         {"a": {0: 20.0}, "b": {0: 21.0}}, baseline={0: 10.0}, first={0: 30.0}, last={0: 31.0}
     )
-    baseline, first, last, a, b = summarise(scores, "first", "test", MAP)
+    baseline, first, last, a, b = summarize(scores, "first", "test", MAP)
     assert (baseline["to_reference"], last["to_reference"]) == (-20, 1)
     assert "to_reference" not in first
     assert (last["control"], a["control"], b["control"]) == (False, True, True)
@@ -242,7 +242,7 @@ def test_all_are_compared_with_the_reference_and_controls_not_with_the_row_above
 
 def test_one_seed_has_no_interval() -> None:
     scores = scores_of({"slade_oracle": {0: 16.0}}, baseline={0: 10.0}, student={0: 13.0})
-    rows = summarise(scores, "student", "test", MAP)
+    rows = summarize(scores, "student", "test", MAP)
     assert not [key for row in rows for key in row if "interval" in key]
     assert rows[1]["gap_closed"] == 50
 
@@ -250,10 +250,10 @@ def test_one_seed_has_no_interval() -> None:
 def test_nothing_is_divided_by_zero() -> None:
     """Warnings are errors here, and JSON has no infinity."""
     scores = scores_of({"slade_oracle": {0: 0.0}}, baseline={0: 0.0}, student={0: 1.0})
-    rows = summarise(scores, "student", "test", MAP)
+    rows = summarize(scores, "student", "test", MAP)
     assert not {"gain", "gap_closed"} & {*rows[1]}
 
 
 def test_without_first_there_is_nothing_to_compare_with() -> None:
-    (row,) = summarise(scores_of(own={0: 3.0}), "whole", "test", MAP)
+    (row,) = summarize(scores_of(own={0: 3.0}), "whole", "test", MAP)
     assert row == {"setting": "own", "control": False, "seeds": 1, "mean": 3}

@@ -12,7 +12,7 @@ from slade_plugin.base.errors import ExperimentError
 from slade_plugin.experiments.studies import execution
 from slade_plugin.experiments.studies.execution import execute
 from slade_plugin.experiments.studies.plan import Setting, Study, plan_runs
-from slade_plugin.experiments.studies.scores import read_scores, summarise
+from slade_plugin.experiments.studies.scores import read_scores, summarize
 from slade_plugin.experiments.studies.study_page import to_markdown, write_page
 from slade_plugin.stages.table import METRICS
 
@@ -51,7 +51,7 @@ def test_the_page_and_the_csv(tmp_path: Path, stub_runs: Any, seeds: int) -> Non
         section = text.partition(f"## {dataset}\n")[2]
         found = read_scores(STUDY, runs, dataset)
         for split in ("val", "test"):
-            table = to_markdown(summarise(found, "whole", split, MAP), STUDY)
+            table = to_markdown(summarize(found, "whole", split, MAP), STUDY)
             assert f"### MAP@R on {split}\n\n{table}" in section
         everything = {**found.rungs, **found.controls}
         for name, by_seed in everything.items():
@@ -74,7 +74,7 @@ def test_markdown_by_hand(tmp_path: Path, stub_runs: Any, write_plan: Callable[.
     for (_, _, name), run in runs.items():
         epochs = {"whole": {"teacher": 2, "student": 2, "baseline": 4}, "plain": {"student": 9}}
         write_plan(run, epochs.get(name, {"student": 2}))
-    rows = summarise(read_scores(STUDY, runs, "dots"), "whole", "test", MAP)
+    rows = summarize(read_scores(STUDY, runs, "dots"), "whole", "test", MAP)
     half = "± 6.35"
     assert to_markdown(rows, STUDY).splitlines() == [
         "| setting | MAP@R | minus baseline | relative to it | minus the row above | minus whole | "
