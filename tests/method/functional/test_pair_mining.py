@@ -338,5 +338,5 @@ def test_wrong_shapes_are_named() -> None:
     with pytest.raises(ShapeError, match=r"labels have shape \(2, 2\)"):
         pairs_by_label(torch.zeros(2, 2))
     triplets = (torch.tensor([0]), torch.tensor([1]), torch.tensor([2]))
-    with pytest.raises(ShapeError, match=r"holds 3 tensors; expected 4"):
+    with pytest.raises(ShapeError, match=r"has 3 tensors; expected 4"):
         pair_precision(triplets, torch.arange(3))  # type: ignore[arg-type]
