@@ -92,7 +92,7 @@ def test_what_a_file_brings_is_named_by_its_own_file(bench: Any) -> None:
     assert sources["trainer/SladeStudent/basis_warmup_iterations"] == (
         "config_general/slade_basis.yaml"
     )
-    assert sources["loss_funcs/basis_loss/FeatureBasisLoss/margin"] == (
+    assert sources["loss_funcs/basis_loss/FeatureBasisLoss/momentum"] == (
         "config_loss/slade_basis.yaml"
     )
     assert sources["tester/SladeTester/batch_size"] == "config_eval/default.yaml"  # by a ~SWAP~
@@ -106,7 +106,7 @@ def test_what_the_pipeline_gives_to_a_stage(bench: Any) -> None:
     )
     student = Shown(bench, "--config_loss", "slade").sources
     assert student["pseudo_labels/folder"] == "set by the pipeline"
-    assert student["pseudo_labels/num_clusters"] == "config_general/slade.yaml"
+    assert student["pseudo_labels/clusterer/KMeans/num_clusters"] == "config_general/slade.yaml"
     baseline = Shown(bench, "--config_loss", "slade", "--stage", "baseline").sources
     assert baseline["num_epochs_train"] == "set by the pipeline"
 
@@ -115,7 +115,8 @@ def test_what_the_pipeline_gives_to_a_stage(bench: Any) -> None:
     ("flags", "path", "value"),
     [
         (["--num_epochs_train", "16"], "num_epochs_train", 16),
-        (["--pseudo_labels", "{num_clusters: 9}"], "pseudo_labels/num_clusters", 9),
+        (["--pseudo_labels", "{clusterer: {KMeans: {num_clusters: 9}}}"],
+         "pseudo_labels/clusterer/KMeans/num_clusters", 9),
         (["--trainer~APPLY~2", "{batch_size: 5}"], "trainer/SladeStudent/batch_size", 5),
         (["--models", "{trunk~OVERRIDE~: {conv4: {hidden_size: 8}}}"],
          "models/trunk/conv4/hidden_size", 8),
@@ -129,7 +130,7 @@ def test_flags(bench: Any, flags: list[str], path: str, value: Any) -> None:
     """Beside the values of the files that they leave as they are."""
     shown = Shown(bench, "--config_loss", "slade", *flags)
     assert (shown.value(path), shown.sources[path]) == (value, "command line")
-    assert shown.sources["loss_funcs/basis_loss/FeatureBasisLoss/margin"].endswith(".yaml")
+    assert shown.sources["loss_funcs/basis_loss/FeatureBasisLoss/momentum"].endswith(".yaml")
     if "APPLY" in flags[0]:
         rest = "trainer/SladeStudent/iterations_per_epoch"
         assert shown.sources[rest] == "config_general/slade.yaml"

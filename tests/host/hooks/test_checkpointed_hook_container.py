@@ -264,7 +264,7 @@ def test_two_parts_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_trainer_without_trunk_is_refused(tmp_path: Path) -> None:
     trainer = make_trainer(0)
     del trainer.models["trunk"]
-    with pytest.raises(CheckpointError, match="no model named 'trunk', got embedder"):
+    with pytest.raises(CheckpointError, match="no model named 'trunk', only embedder"):
         make_hooks().save_models(trainer, str(tmp_path), 1)
 
 
