@@ -106,7 +106,7 @@ def test_what_the_pipeline_gives_to_a_stage(bench: Any) -> None:
     )
     student = Shown(bench, "--config_loss", "slade").sources
     assert student["pseudo_labels/folder"] == "set by the pipeline"
-    assert student["pseudo_labels/num_clusters"] == "config_general/slade.yaml"
+    assert student["pseudo_labels/clusterer/KMeans/num_clusters"] == "config_general/slade.yaml"
     baseline = Shown(bench, "--config_loss", "slade", "--stage", "baseline").sources
     assert baseline["num_epochs_train"] == "set by the pipeline"
 
@@ -115,7 +115,8 @@ def test_what_the_pipeline_gives_to_a_stage(bench: Any) -> None:
     ("flags", "path", "value"),
     [
         (["--num_epochs_train", "16"], "num_epochs_train", 16),
-        (["--pseudo_labels", "{num_clusters: 9}"], "pseudo_labels/num_clusters", 9),
+        (["--pseudo_labels", "{clusterer: {KMeans: {num_clusters: 9}}}"],
+         "pseudo_labels/clusterer/KMeans/num_clusters", 9),
         (["--trainer~APPLY~2", "{batch_size: 5}"], "trainer/SladeStudent/batch_size", 5),
         (["--models", "{trunk~OVERRIDE~: {conv4: {hidden_size: 8}}}"],
          "models/trunk/conv4/hidden_size", 8),
