@@ -92,9 +92,9 @@ def test_what_a_file_brings_is_named_by_its_own_file(bench: Any) -> None:
     assert sources["trainer/SladeStudent/basis_warmup_iterations"] == (
         "config_general/slade_basis.yaml"
     )
-    assert sources["loss_funcs/basis_loss/FeatureBasisLoss/momentum"] == (
-        "config_loss/slade_basis.yaml"
-    )
+    assert sources[
+        "loss_funcs/basis_loss/FeatureBasisLoss/pairwise_loss/SimilarityDistribution/margin"
+    ] == ("config_loss/slade_basis.yaml")
     assert sources["tester/SladeTester/batch_size"] == "config_eval/default.yaml"  # by a ~SWAP~
 
 
@@ -130,7 +130,9 @@ def test_flags(bench: Any, flags: list[str], path: str, value: Any) -> None:
     """Beside the values of the files that they leave as they are."""
     shown = Shown(bench, "--config_loss", "slade", *flags)
     assert (shown.value(path), shown.sources[path]) == (value, "command line")
-    assert shown.sources["loss_funcs/basis_loss/FeatureBasisLoss/momentum"].endswith(".yaml")
+    assert shown.sources[
+        "loss_funcs/basis_loss/FeatureBasisLoss/pairwise_loss/SimilarityDistribution/margin"
+    ].endswith(".yaml")
     if "APPLY" in flags[0]:
         rest = "trainer/SladeStudent/iterations_per_epoch"
         assert shown.sources[rest] == "config_general/slade.yaml"
