@@ -215,7 +215,7 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
         ),
         pytest.param(
             "--config_loss slade --optimizers~APPLY~3 {lr: 0.1}",
-            [CONFIG_ERROR, "scheduler_by_epoch holds 'lr'", "~APPLY~2 {Adam: {lr: 0.1}}"],
+            [CONFIG_ERROR, "scheduler_by_epoch has 'lr'", "~APPLY~2 {Adam: {lr: 0.1}}"],
             id="a rate for schedulers too",
         ),
         pytest.param(
@@ -275,7 +275,7 @@ def check(outcome: Any, tmp_path: Path, *parts: str) -> None:
         ),
         pytest.param(
             "--config_loss contrastive --rounds 2",
-            [CONFIG_ERROR, "--rounds has no effect here; expected it only with a config of self-"],
+            [CONFIG_ERROR, "--rounds has no effect here; expected it only with a self-training"],
             id="rounds without self-training",
         ),
         pytest.param(

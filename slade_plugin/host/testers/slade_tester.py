@@ -78,6 +78,8 @@ class SladeTester(GlobalEmbeddingSpaceTester):
                 array[start : start + len(embeddings)] = embeddings
                 start += len(embeddings)
         if array is None or start != len(pool):
-            raise DataError(f"the pool has {start} images; expected {len(pool)}, at least 1.")
+            raise DataError(
+                f"the pool gave {start} of {len(pool)} images; expected all of them, at least 1."
+            )
         array.flush()
         return array

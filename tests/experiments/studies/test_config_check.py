@@ -81,7 +81,7 @@ def test_the_names_of_clusters_are_their_number(tmp_path: Path) -> None:
     ("flags", "message"),
     [
         (["--config_loss", "slad"], "slad"),
-        (["--config_loss", "slade", "--sed", "3"], "--sed is no flag"),
+        (["--config_loss", "slade", "--sed", "3"], "unknown flag or config key: --sed"),
         (
             ["--config_loss", "slade", "--num_epochs_train", "2"],
             "save_interval is 8, above num_epochs_train 2",
@@ -139,12 +139,12 @@ def test_seeds_and_places_are_no_difference(tmp_path: Path) -> None:
         run.experiment.mkdir(parents=True)
         (run.experiment / "pipeline.json").write_text(json.dumps({"plan": plan}))
     assert check_configs(runs.values()) == []
-    general["pseudo_labels"]["num_iterations"] = 7
+    general["pseudo_labels"]["clusterer"]["KMeans"]["num_iterations"] = 7
     del general["pipeline"]["baseline"]
     (run.experiment / "pipeline.json").write_text(json.dumps({"plan": plan}))
     (note,) = check_configs(runs.values())
     assert note == (
         "dots low was made with a different config: "
         "student/config_general/pipeline/baseline was '<absent>' and is now True; "
-        "student/config_general/pseudo_labels/num_iterations was 7 and is now 50"
+        "student/config_general/pseudo_labels/clusterer/KMeans/num_iterations was 7 and is now 50"
     )

@@ -95,6 +95,6 @@ def test_images_of_one_s_own_have_no_hours(
 def test_a_mistake_is_named_before_anything_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ConfigError, match="whole on dots: --sed is no flag"):
+    with pytest.raises(ConfigError, match="whole on dots: unknown flag or config key: --sed"):
         print_plan(planned(tmp_path, "--sed", "3"), probe=False)
     assert capsys.readouterr().out == ""

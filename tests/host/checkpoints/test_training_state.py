@@ -199,7 +199,10 @@ def test_a_resumed_student_is_the_student_without_interruption(
     compare: Callable[..., None], pseudo_label_folder: Path, tmp_path: Path
 ) -> None:
     """With passes over D^l and D^u that end at different steps, and mined pairs on record."""
-    labels = {"folder": str(pseudo_label_folder), "num_clusters": 8}
+    labels = {
+        "folder": str(pseudo_label_folder),
+        "clusterer": {"KMeans": {"num_clusters": 8}},
+    }
     length = {"MPerClassSampler": {"m": 4, "length_before_new_iter": 64}}
     compare(tmp_path, 8, APISladeStudent, pseudo_labels=labels, unlabeled_sampler=length)
 
@@ -266,7 +269,7 @@ def test_a_checkpoint_without_the_state_is_resumed_with_a_warning(
         args = experiment_args(tmp_path / "run", student=False, **changes)
         make_parser(args, BaseAPIParser).run()
     (warning,) = [r for r in caplog.records if r.name.startswith("slade_plugin")]
-    assert "holds no training_state_2.pth" in warning.getMessage()
+    assert "has no training_state_2.pth" in warning.getMessage()
     assert (models / "trunk_3.pth").is_file()
     assert (models / "training_state_3.pth").is_file()
 

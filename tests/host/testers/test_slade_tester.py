@@ -236,7 +236,7 @@ def test_pca_is_refused_for_a_pool(tmp_path: Path) -> None:
 
 
 def test_an_empty_pool_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="gave 0 images"):
+    with pytest.raises(DataError, match="the pool gave 0 of 0 images"):
         make(SladeTester).embed_pool(
             Pool(torch.ones(0, 3)), nn.Identity(), nn.Identity(), tmp_path / "p.npy"
         )
