@@ -15,7 +15,6 @@ from typing import Any
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.config.experiment_folder import STATE_FILE, is_pipeline_folder
 from slade_plugin.config.saved_paths import run_of
-from slade_plugin.host.api_parsers import APISladeStudent
 
 PLAIN = "plain"
 SELF_SUPERVISED = "self_supervised"
@@ -135,5 +134,8 @@ def _trained_as_student(config: Mapping[str, Any]) -> bool:
 
     A custom API parser counts if it runs the student's trainer.
     """
+    # Not at the top: what only plans runs, such as a worker of Ray, need not import torch.
+    from slade_plugin.host.api_parsers import APISladeStudent
+
     names = [*(config.get("api_parser") or {}), *(f"API{t}" for t in config.get("trainer") or {})]
     return APISladeStudent.__name__ in names

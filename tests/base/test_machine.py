@@ -121,7 +121,9 @@ DOORS = {
     "run_name='__main__')",
     "slade-bench": "import sys; sys.argv = ['slade-bench', '--help']\n"
     "from slade_plugin.cli import main; main()",
-    "study": "import slade_plugin.commands.study",
+    "study": "import sys; sys.argv = ['slade-bench', 'study', 'ladder', '--dry-run', '--no-probe', "
+    "'--seeds', '1', '--datasets', 'glyphs']\n"
+    "from slade_plugin.cli import main; main()",
     "benchmarks": "import benchmarks.student_step",
 }
 

@@ -81,7 +81,7 @@ def test_mistakes_give_exit_code_2_and_change_nothing(call, finished, gallery, t
     mistakes = {
         (gallery, "--out", out): "exists; expected a new file, or --add",
         (gallery, "--out", out, "--add", *other): "expected the one that made the index",
-        (vectors, "--out", new, *other): "the vectors are of the model",
+        (vectors, "--out", new, *other): "the vectors come from the model",
         (gallery, "--out", out, "--add", "--factory", "Flat"): "are given with --add",
         (gallery, "--out", new, "--add"): "new.index cannot be read as an index",
         (vectors, "--out", new, "--factory", "IVF64,Flat"): "should be at least as large",

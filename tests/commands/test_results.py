@@ -70,7 +70,7 @@ def test_a_search_is_said_to_be_one(
     (tmp_path / "tuned" / "best_parameters.yaml").write_text("best_sub_experiment_name: tuned0")
     outcome = call(tmp_path)
     assert outcome.code == 0
-    assert f"Note: {tmp_path / 'tuned'} is a search; its best trial tuned0" in outcome.err
+    assert f"Note: {tmp_path / 'tuned'} is a search; only its best trial tuned0" in outcome.err
 
 
 @pytest.mark.parametrize(

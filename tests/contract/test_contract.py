@@ -112,8 +112,10 @@ def test_the_run_is_the_hosts() -> None:
         "__init__",
         "default_kwargs_optimizers",
         "get_record_keeper",
+        "get_split_manager",
         "get_trainer",
         "run_for_each_split_scheme",
+        "set_factories",
         "set_models_optimizers_losses",
         "should_train",
     }

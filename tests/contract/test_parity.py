@@ -38,7 +38,7 @@ HOST_PARTS = (
 UNTRAINED = "--check_untrained_accuracy True"
 OFF = "--hook_container~APPLY~2 {untrained_model_can_be_best: True}"
 # Besides the files of the host.
-OURS = ("checkpoint_*.json", "training_state_*.pth", "environment.json")
+OURS = ("checkpoint_*.json", "training_state_*.pth", "environment.json", "data.json")
 META = "meta_logs/saved_csvs/logs.db: MeanAggregator_"
 
 

@@ -176,7 +176,7 @@ def test_a_given_teacher_may_be_moved_but_not_changed(
     path.write_bytes(other.read_bytes())
     outcome = bench(flags, f"--teacher_experiment {moved}", RESUME, root=tmp_path)
     assert outcome.code == 2
-    assert "teacher is not what the run was started with (its hash was " in outcome.err
+    assert "teacher differs from the start of the run (its hash was " in outcome.err
     assert "(--teacher_experiment)" in outcome.err
 
     path.write_bytes(content)

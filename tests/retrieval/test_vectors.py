@@ -107,7 +107,7 @@ def test_another_model_or_other_images_begin_anew(trained, embedder, images, tmp
     assert np.array_equal(found.vectors, other.embed(trained.paths, BATCH))
     with pytest.raises(RetrievalError, match="holds vectors of another model or other"):
         embed_images(embedder, images, tmp_path / "vectors", BATCH)
-    with pytest.raises(RetrievalError, match=r"the vectors are of the model .*Partitions2_1"):
+    with pytest.raises(RetrievalError, match=r"the vectors come from the model .*Partitions2_1"):
         found.check_model(embedder.record)
     other_vectors = np.load(tmp_path / "vectors.npy")
     assert np.array_equal(other_vectors, found.vectors)

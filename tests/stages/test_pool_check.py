@@ -84,7 +84,7 @@ def test_advice_helps() -> None:
     check_distinct(60, 8, 8)
     with pytest.raises(DataError, match=r"only 7 distinct .*or give .*num_clusters: 3\}\}\}\."):
         check_distinct(60, 7, 8)
-    with pytest.raises(DataError, match=r"only 2 different ones.*\(--unlabeled\)\.$"):
+    with pytest.raises(DataError, match=r"only 2 distinct ones.*\(--unlabeled\)\.$"):
         check_distinct(60, 2, 8)
 
 

@@ -84,5 +84,5 @@ def test_names_of_any_script_and_boxes_of_no_sense(
 def test_a_folder_that_is_absent_is_an_error(
     drawn: Callable[..., ImageList], tmp_path: Path
 ) -> None:
-    with pytest.raises(ExperimentError, match=r"cannot write .*sheet\.png: No such file"):
+    with pytest.raises(ExperimentError, match=r"Cannot write .*sheet\.png: No such file"):
         write_contact_sheet(drawn(ant=1), tmp_path / "nowhere" / "sheet.png")

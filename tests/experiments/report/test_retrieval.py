@@ -68,5 +68,5 @@ def test_other_images_are_not_compared(make_split) -> None:
         for indices in (range(8), [*range(7), 6])
     ]
     for first, second in ((split, make_split(labels=[0] * 8)), parts):
-        with pytest.raises(DataError, match=r"other images .* same data set"):
+        with pytest.raises(DataError, match=r"different images .* same data set"):
             check_same_queries(first, second)

@@ -56,7 +56,7 @@ def test_one_run_each_is_paired_by_split_scheme(method: Callable[..., Group]) ->
     assert (main_test(result)["n"], main_test(result)["over"]) == (2, "split schemes")
     assert main_test(result)["difference"] == pytest.approx(-9.95)
     assert result["verdict"].startswith("B is better: b against a, A - B on test MAP@R -9.95")
-    assert "One run each" in result["verdict"]
+    assert "only one run each" in result["verdict"]
     assert {"where": "seed", "a": 0, "b": 5} in result["other_differences"]
 
 

@@ -75,7 +75,7 @@ def test_a_search_of_the_host_s_own_is_known(search: Path) -> None:
 def test_an_unfinished_search_has_nothing_to_show(search: Path, make_experiment: Make) -> None:
     (search / "best_parameters.yaml").unlink()
     assert tuned_experiments(search) == []
-    assert "not finished" in describe_search(search)
+    assert "unfinished search" in describe_search(search)
     with pytest.raises(ExperimentError, match="tuned is an unfinished search"):
         find_experiments([search])
     make_experiment(search.parent / "other", {"val": (10, 12)})

@@ -40,7 +40,7 @@ def test_integer_bounds_are_integers() -> None:
         ("m~BAYESIAN~", [1, 0], r"is \[1, 0\]; expected two numbers, the lower one first"),
         ("m~BAYESIAN~", [1, 1], "the lower one first"),
         ("m~BAYESIAN~", [0, float("inf")], "expected two numbers"),
-        ("m~LOG_BAYESIAN~", [0, 1], "begins at 0; expected bounds above 0 on a log scale"),
+        ("m~LOG_BAYESIAN~", [0, 1], "starts at 0; expected bounds above 0 on a log scale"),
         ("m~INT_BAYESIAN~", [0.5, 2], r"is \[0.5, 2\]; expected integers"),
     ],
 )

@@ -195,7 +195,9 @@ def test_machines_that_cannot_take_runs_are_refused_before_any(
     cluster: Cluster, tmp_path: Path, stub_runs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = runs_of(tmp_path, 0)
-    with pytest.raises(ConfigError, match=r"--gpus_per_run 3; expected what one .* has: .* 2 and"):
+    with pytest.raises(
+        ConfigError, match=r"--gpus_per_run 3; expected at most what one .* has: .* 2 and"
+    ):
         execute(runs, stub_runs.program, cluster.address, gpus=3)
     found = versions()
     monkeypatch.setattr(ray_execution, "versions", lambda: found | {"torch": "9.9"})

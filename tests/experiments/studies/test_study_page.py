@@ -143,7 +143,9 @@ def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs:
     runs = plan_runs(STUDY, tmp_path / "runs", [0])
     execute(runs.values(), jobs=2, program=stub_runs.program)
     for name in ("whole", "low", "slade_oracle"):
-        record_pairs(runs["dots", 0, name].experiment / "student" / "s0" / "saved_csvs")
+        folder = runs["dots", 0, name].experiment
+        record_pairs(folder / "student" / "s0" / "saved_csvs")
+        (folder / "pipeline.json").write_text('{"plan": {"student": {}}}')
     text = write_page(STUDY, runs, tmp_path, "c")
     dots, _, blobs = text.partition("## blobs")
     assert "Selected pairs" not in blobs
