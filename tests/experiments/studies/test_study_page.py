@@ -145,7 +145,7 @@ def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs:
     for name in ("whole", "low", "slade_oracle"):
         folder = runs["dots", 0, name].experiment
         record_pairs(folder / "student" / "s0" / "saved_csvs")
-        (folder / "pipeline.json").write_text('{"plan": {"student": {}}}')
+        (folder / "pipeline.json").write_text('{"plan": {"student": {}}, "environment": []}')
     text = write_page(STUDY, runs, tmp_path, "c")
     dots, _, blobs = text.partition("## blobs")
     assert "Selected pairs" not in blobs
@@ -161,7 +161,10 @@ def test_the_selected_pairs_have_a_table_and_a_figure(tmp_path: Path, stub_runs:
         *table[9:],
     ]
     assert "Of several rounds" not in text
-    record_pairs(runs["dots", 0, "low"].experiment / "round2" / "student" / "s0" / "saved_csvs")
+    low = runs["dots", 0, "low"].experiment
+    record_pairs(low / "round2" / "student" / "s0" / "saved_csvs")
+    plan = {"student": {}, "round2/student": {}}
+    (low / "pipeline.json").write_text(json.dumps({"plan": plan, "environment": []}))
     last = " Of several rounds, those of the last one's student.\n\n| setting | precision of P |"
     assert last in write_page(STUDY, runs, tmp_path, "c")
     assert "![mine](mine.png)" in text
