@@ -1,4 +1,5 @@
 import csv
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
