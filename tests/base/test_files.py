@@ -267,7 +267,7 @@ OWN_WRITERS = {
     "base/files.py": "is the writer",
     "base/locks.py": "a lock has no content to lose",
     "data/files/image_cache.py": "appends, checks what is there, and goes on behind it",
-    "data/downloads/fetching.py": "appends to a .part file that the next call goes on with",
+    "data/downloads/fetching.py": "appends to a .part file that the next call resumes",
     "experiments/studies/execution.py": "a lock and a log",
 }
 _WRITES = re.compile(
