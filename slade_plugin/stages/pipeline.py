@@ -77,9 +77,7 @@ class Pipeline:
         }
         if state.resumed:
             state.check_plan(plan)
-        # Stages of a round first: they need the pool, without which nothing else matters.
-        checked_in_order = sorted(self.stages, key=lambda stage: not stage.in_every_round)
-        findings = [stage.check() for stage in checked_in_order]
+        findings = [stage.check() for stage in self.stages]
         data = collect_hashes(findings)
         if state.resumed:
             state.check_data(data, plan)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from slade_plugin.host.api_parsers.api_with_pool import pool_config
 from slade_plugin.host.api_parsers.data_record import data_hashes
 from slade_plugin.stages.kinds import PSEUDO_LABELS, STUDENT, TEACHER
 from slade_plugin.stages.stage import Findings, Stage
@@ -31,7 +32,9 @@ class Student(Stage):
         own = getattr(reader.args, "pseudo_labels", None) or {}
         reader.args.pseudo_labels = {**own, **{key: str(path) for key, path in folders.items()}}
         reader.args.teacher_experiment = str(teacher)
-        return command.runner.read(reader)
+        config = command.runner.read(reader)
+        pool_config(config)  # refused here, before the data of any stage are read
+        return config
 
     def check(self) -> Findings:
         """Build its parts; later rounds have the same parts as the first."""

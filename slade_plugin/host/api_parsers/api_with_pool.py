@@ -13,6 +13,21 @@ from slade_plugin.method.clusterers import Clusterer
 from slade_plugin.method.pseudo_labels.settings import PseudoLabelSettings
 
 
+def pool_config(args: Any) -> dict[str, Any]:
+    """Return the config's entry for the pool.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    config: dict[str, Any] | None = getattr(args, "unlabeled_dataset", None)
+    if not config:
+        raise ConfigError(
+            "there is no unlabeled_dataset; expected one in config_dataset, for example "
+            "unlabeled_dataset: {Glyphs: {subset: unlabeled}}."
+        )
+    return config
+
+
 class APIWithPool(BaseAPIParser, ABC):
     """The host's API parser plus the data set of `unlabeled_dataset`."""
 
@@ -22,14 +37,8 @@ class APIWithPool(BaseAPIParser, ABC):
 
     def default_kwargs_split_manager(self) -> dict[str, Any]:
         """Return the host's entries and the pool's class with its parameters."""
-        config = getattr(self.args, "unlabeled_dataset", None)
-        if not config:
-            raise ConfigError(
-                "there is no unlabeled_dataset; expected one in config_dataset, for example "
-                "unlabeled_dataset: {Glyphs: {subset: unlabeled}}."
-            )
         pool_class, pool_params = self.pytorch_getter.get(
-            "dataset", yaml_dict=config, return_uninitialized=True
+            "dataset", yaml_dict=pool_config(self.args), return_uninitialized=True
         )
         return {
             **super().default_kwargs_split_manager(),
