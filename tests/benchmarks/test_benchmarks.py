@@ -223,7 +223,8 @@ def test_scale(
 
 def test_scale_sees_memory_that_is_freed_again(modules: Callable[[str], Any]) -> None:
     with modules("scale")._watched_memory() as peak:
-        with mmap.mmap(-1, 64_000_000) as block:  # NumPy's might be memory that was kept
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # NumPy's might be memory that was kept
+        with mmap.mmap(-1, 64_000_000, flags=private) as block:
             block.write(bytes(64_000_000))
             time.sleep(0.1)
     assert 60e6 < peak[0] < 200e6
