@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         names([args.datasets]), names(args.only), names(args.without)
     )
     kind, program = (EvaluatedRun, PROGRAM) if study.evaluated else (Run, execution.RUN_PY)
-    runs = plan_runs(study, args.folder.resolve() / "runs", range(args.seeds), extra, kind)
+    runs = plan_runs(study, args.folder.resolve() / "runs", study.seeds(args.seeds), extra, kind)
     if args.dry_run:
         titles = {run: f"{run.dataset}, {run.setting}, seed {run.seed}" for run in runs.values()}
         print_plan(titles, args.probe)

@@ -28,7 +28,10 @@ RESERVED = (
     "--seed", "--experiment_name", "--root_experiment_folder", "--resume_training",
     "--teacher_experiment", "--evaluate", "--evaluate_ensemble", "--reproduce_results",
 )  # fmt: skip
-_KEYS = ("datasets", "first", "settings", "controls", "plain", "reference", "poster", "flags")
+_KEYS = (
+    "datasets", "first", "settings", "controls", "plain", "reference", "poster", "flags",
+    "new_splits", "first_seed",
+)  # fmt: skip
 _AREAS = ("settings", "controls", "plain")
 _OF_SETTING = ("flags", "teacher", "baseline", "datasets")
 _NAME = re.compile(r"\w[\w.+=-]*")
@@ -73,6 +76,10 @@ class Study:
         ablation: Number of the ablation of the poster that `poster` names; 0 for its main table.
         reference: The setting that all others are compared with; empty for `first`.
         poster: Row of the page (a setting, `teacher` or `SETTING: teacher`) to its name there.
+        new_splits: Whether each seed also draws its own train, val and test classes; if not, all
+            seeds share those of the data set.
+        first_seed: The lowest seed. Studies that choose a setting and studies that report it have
+            different seeds, so that no split serves both.
     """
 
     name: str
@@ -83,6 +90,8 @@ class Study:
     ablation: int = 0
     reference: str = ""
     poster: Mapping[str, str] = field(default_factory=dict)
+    new_splits: bool = False
+    first_seed: int = 0
 
     @property
     def compared_with(self) -> str:
@@ -137,7 +146,7 @@ class Study:
         settings = [
             setting
             for area in _AREAS
-            if area == "settings" or content.get(area)
+            if content.get(area) or (area == "settings" and not content.get("plain"))
             for setting in _settings(area, content.get(area), datasets, first)
         ]
         names = [setting.name for setting in settings]
@@ -148,7 +157,7 @@ class Study:
                 f"{', '.join(twice)} names more than one row; expected each name of settings, "
                 "controls and plain once, and neither baseline nor teacher."
             )
-        rungs = [setting.name for setting in settings if not setting.control]
+        rungs = [setting.name for setting in settings if not setting.control] or names
         if first not in rungs:
             raise ConfigError(f"first is {first!r}; expected one of settings: {', '.join(rungs)}.")
         with_baseline = [setting.name for setting in settings if setting.own_baseline]
@@ -164,8 +173,16 @@ class Study:
                 f"reference is {reference!r}; expected one of settings or controls: "
                 f"{', '.join(names)}."
             )
+        new_splits, first_seed = content.get("new_splits", False), content.get("first_seed", 0)
+        if type(new_splits) is not bool or type(first_seed) is not int or first_seed < 0:
+            raise ConfigError(
+                f"new_splits is {new_splits!r} and first_seed {first_seed!r}; expected true or "
+                "false, and a seed of at least 0."
+            )
         return cls(
             name=name,
+            new_splits=new_splits,
+            first_seed=first_seed,
             datasets={k: _words(f"datasets: {k}", v) for k, v in datasets.items()},
             first=first,
             settings=tuple(settings),
@@ -214,6 +231,17 @@ class Study:
             datasets={k: v for k, v in self.datasets.items() if k in (datasets or self.datasets)},
             settings=tuple(s for s in self.settings if s.name in kept),
         )
+
+    def seeds(self, count: int) -> range:
+        """Return its first `count` seeds."""
+        return range(self.first_seed, self.first_seed + count)
+
+    def flags_of(self, seed: int) -> tuple[str, ...]:
+        """Return the flags of every run with a seed."""
+        if not self.new_splits:
+            return self.flags
+        split = f"{{shuffle: true, random_seed: {seed}}}"
+        return _words("flags", [shlex.join(self.flags), f"--split_manager~APPLY~2 '{split}'"])
 
     def setting(self, name: str) -> Setting:
         """Return the setting with a name."""
@@ -325,7 +353,7 @@ def plan_runs(
             for setting in order:
                 teacher = None if setting.own_teacher else first
                 of_setting = (setting.flags, setting.of_dataset.get(dataset, ()))
-                flags = _joined(setting, [study.flags, of_dataset, *of_setting, extra], teacher)
+                flags = _joined(setting, [study.flags_of(seed), of_dataset, *of_setting, extra], teacher)
                 places = tuple(w for k, ws in flags.items() if k in PLACES for w in (k, *ws))
                 own = tuple(w for k, ws in flags.items() if k not in PLACES for w in (k, *ws))
                 path = folder / dataset / f"seed{seed}" / _key(own, teacher)
