@@ -1,7 +1,8 @@
 """Read which pairs of D^u the students were trained on, over the course of training.
 
 The records come from the students' miners (`PoolPairMiner`) and need true labels. A student without
-pairs of D^u has none.
+pairs of D^u has none. Those of the feature basis tell how far the running means, the thresholds of
+Eq. 7, lag behind the batch.
 """
 
 import math
@@ -12,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from slade_plugin.config.experiment_folder import read_saved_config
 from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.method.functional import corrected_momentum
+from slade_plugin.method.losses import FeatureBasisLoss
 from slade_plugin.stages.kinds import students_of
 
 # Column -> the count that its share refers to; recall is averaged over steps.
@@ -23,6 +27,8 @@ COLUMNS: Mapping[str, str | None] = {
     "negative_recall": None,
     "num_pos_pairs": None,
     "num_neg_pairs": None,
+    "positive_lag": None,
+    "negative_lag": None,
 }
 TITLES = {
     "positive_precision": "precision of P",
@@ -31,6 +37,8 @@ TITLES = {
     "negative_recall": "recall of N",
     "num_pos_pairs": "pairs in P",
     "num_neg_pairs": "pairs in N",
+    "positive_lag": "lag of mu+",
+    "negative_lag": "lag of mu-",
 }
 TENTHS = {"first": (0.0, 0.1), "middle": (0.45, 0.55), "last": (0.9, 1.0)}
 _MINER = "unlabeled_tuple_miner_"
@@ -60,7 +68,30 @@ def read_records(experiment: Path) -> list[Records]:
                 rows = database.execute(f'SELECT * FROM "{table}" ORDER BY id').fetchall()
                 known = [column for column in COLUMNS if rows and column in rows[0].keys()]
                 found.append({c: np.array([row[c] for row in rows], dtype=float) for c in known})
+                found[-1] |= _lags(database, experiment)
     return found
+
+
+def _lags(database: sqlite3.Connection, experiment: Path) -> Records:
+    """Return how far the mean similarity of a batch's pairs lies above the running mean of Eq. 6.
+
+    The batch means are not recorded; Eq. 6 gives them from the running means of two steps.
+    """
+    table = f"basis_loss_{FeatureBasisLoss.__name__}"
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchone():
+        return {}
+    rows = database.execute(f'SELECT mu_pos, mu_neg FROM "{table}" ORDER BY id').fetchall()
+    running = np.array([[*row] for row in rows], dtype=float)
+    options = read_saved_config(experiment)["loss_funcs"]["basis_loss"][FeatureBasisLoss.__name__]
+    beta = options.get("momentum", 0.99)
+    steps = np.arange(1, len(running))
+    if options.get("bias_correction"):
+        kept = np.array([corrected_momentum(beta, int(step)) for step in steps])
+    else:
+        kept = np.full(len(steps), beta)
+    lag = np.zeros_like(running)  # the first observation is the first running mean
+    lag[1:] = (kept / (1 - kept))[:, None] * np.diff(running, axis=0)
+    return dict(zip(("positive_lag", "negative_lag"), lag.T, strict=True))
 
 
 def share(records: Records, column: str, start: float, end: float) -> float:
@@ -99,7 +130,7 @@ def pair_parts(runs: Sequence[Run], parts: Sequence[tuple[float, float]]) -> Par
 
     Returns:
         Column to one value per part: shares in percent, pairs per step (both directions of a pair
-        count, as in the host). Columns without any value are left out.
+        count, as in the host), lags times 100. Columns without any value are left out.
     """
     students = [rounds[-1] for run in runs if (rounds := students_of(run.experiment))]
     schemes = [records for student in students for records in read_records(student)]

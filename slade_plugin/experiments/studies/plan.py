@@ -353,7 +353,9 @@ def plan_runs(
             for setting in order:
                 teacher = None if setting.own_teacher else first
                 of_setting = (setting.flags, setting.of_dataset.get(dataset, ()))
-                flags = _joined(setting, [study.flags_of(seed), of_dataset, *of_setting, extra], teacher)
+                flags = _joined(
+                    setting, [study.flags_of(seed), of_dataset, *of_setting, extra], teacher
+                )
                 places = tuple(w for k, ws in flags.items() if k in PLACES for w in (k, *ws))
                 own = tuple(w for k, ws in flags.items() if k not in PLACES for w in (k, *ws))
                 path = folder / dataset / f"seed{seed}" / _key(own, teacher)

@@ -192,7 +192,8 @@ def pairs_to_markdown(pairs: Mapping[str, Parts], rounds: bool = False) -> str:
         "Pairs of D^u in the first / middle / last tenth of training, mean over seeds and split "
         "schemes. Precision: share of the chosen pairs that are right by the true labels; recall: "
         "share of the batch's right pairs that are chosen; %. Pairs a step, both directions "
-        f"counted.{last}\n\n{table}"
+        "counted. Lag: mean similarity of the batch's pairs of one pseudo label (mu+) or two (mu-) "
+        f"minus its running mean, times 100.{last}\n\n{table}"
     )
 
 

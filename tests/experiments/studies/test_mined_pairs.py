@@ -4,9 +4,12 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from pytorch_metric_learning.utils.logging_presets import get_record_keeper
 
 from slade_plugin.experiments.studies.mined_pairs import (
@@ -18,9 +21,12 @@ from slade_plugin.experiments.studies.mined_pairs import (
     share,
 )
 from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.method.functional import pair_moments
+from slade_plugin.method.losses import FeatureBasisLoss
 from slade_plugin.method.miners import BasisSimilarityMiner
 
 NAN = math.nan
+LAGS = {"positive_lag", "negative_lag"}
 
 
 def record(student: Path, scheme: str, steps: Sequence[Sequence[float]]) -> None:
@@ -46,7 +52,8 @@ def test_records_are_read_as_the_host_writes_them(tmp_path: Path) -> None:
     keeper.update_records({"a": 1.0}, 0, input_group_name_for_non_objects="other")
     keeper.save_records()
     first, second = read_records(tmp_path)
-    assert set(first) == set(COLUMNS) == set(TITLES)
+    assert set(first) == set(COLUMNS) - LAGS
+    assert set(COLUMNS) == set(TITLES)
     np.testing.assert_equal(first["positive_precision"], [0.5, NAN, 0.1])
     np.testing.assert_equal(first["num_neg_pairs"], [100, 0, 60])
     np.testing.assert_equal(second["negative_recall"], [0.5])
@@ -61,7 +68,37 @@ def test_older_records_lack_columns(tmp_path: Path) -> None:
         database.execute(f"ALTER TABLE {table} DROP COLUMN negative_recall")
         database.commit()
     (records,) = read_records(tmp_path)
-    assert set(records) == set(COLUMNS) - {"negative_recall"}
+    assert set(records) == set(COLUMNS) - {"negative_recall"} - LAGS
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_how_far_the_running_means_lag(tmp_path: Path, corrected: bool) -> None:
+    """The batch means, which nothing records, follow from the running means of two steps."""
+    record(tmp_path, "s0", STEPS)
+    options = {"momentum": 0.9, "bias_correction": corrected}
+    loss = FeatureBasisLoss(num_classes=3, embedding_size=3, **options)
+    keeper, _, _ = get_record_keeper(str(tmp_path / "s0" / "saved_csvs"))
+    expected = []
+    for iteration in range(3):
+        embeddings = torch.randn(8, 3, generator=torch.Generator().manual_seed(iteration))
+        loss(embeddings, torch.arange(8) // 2 + 3)
+        batch = pair_moments(loss.pool_similarity, torch.arange(8) // 2)
+        expected.append([batch.positive.mean - loss.mu_pos, batch.negative.mean - loss.mu_neg])
+        keeper.update_records({"basis_loss": loss}, iteration)
+    keeper.save_records()
+    write_config(tmp_path, {"loss_funcs": {"basis_loss": {"FeatureBasisLoss": options}}})
+    (records,) = read_records(tmp_path)
+    lags = np.stack([records["positive_lag"], records["negative_lag"]], axis=1)
+    np.testing.assert_allclose(lags, expected, atol=1e-5)
+    assert abs(lags[1:]).min() > 1e-3
+
+
+def write_config(experiment: Path, content: dict[str, Any]) -> None:
+    folder = experiment / "configs"
+    folder.mkdir()
+    areas = {"config_foldernames": {"config_foldernames": ["config_loss"]}, "config_loss": content}
+    for name, area in areas.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(area))
 
 
 def test_a_precision_is_that_of_all_pairs_and_a_recall_the_mean_of_steps(tmp_path: Path) -> None:
@@ -122,7 +159,7 @@ def test_parts_are_means_over_seeds_and_schemes_that_have_a_value(tmp_path: Path
     np.testing.assert_allclose(found["positive_recall"], [0, 20, 80 / 3])
     np.testing.assert_allclose(found["num_pos_pairs"], [0, 40 / 3, 50 / 3])
     np.testing.assert_allclose(found["negative_precision"], [NAN, 100, 100])
-    assert list(found) == list(COLUMNS)
+    assert list(found) == [column for column in COLUMNS if column not in LAGS]
 
 
 def test_of_several_rounds_the_last_student_counts(tmp_path: Path) -> None:

@@ -320,6 +320,8 @@ def test_what_is_no_study_is_named(tmp_path: Path, content: str) -> None:
         ({"first": "oracle"}, "first is 'oracle'; expected one of settings: plain, whole, swav"),
         ({"first": "absent"}, "first is None; expected one of settings"),
         ({"flags": {"a": "b"}}, "flags is .*expected flags of run.py, one text or a list"),
+        ({"new_splits": "yes"}, "new_splits is 'yes' and first_seed 0; expected true or false"),
+        ({"first_seed": -1}, "first_seed -1; expected .* a seed of at least 0"),
     ],
 )
 def test_a_malformed_study_says_what_is_wrong(
@@ -506,6 +508,30 @@ def test_runs_differ_by_flags_teacher_seed_and_data(tmp_path: Path) -> None:
     assert len(set(folders)) == len(here)
     assert other["dots", 0, "oracle"].folder not in folders
     assert other["dots", 0, "whole"].folder not in folders  # it has no baseline there
+
+
+def test_each_seed_may_draw_its_own_split_of_the_classes(tmp_path: Path) -> None:
+    study = load(
+        tmp_path,
+        new_splits=True,
+        first_seed=10,
+        flags="--split_manager~APPLY~2 '{num_training_sets: 1}'",
+    )
+    runs = plan_runs(study, tmp_path, study.seeds(2))
+    assert {(run.seed, value_of(run, "--split_manager~APPLY~2")) for run in runs.values()} == {
+        (seed, f"{{num_training_sets: 1, shuffle: true, random_seed: {seed}}}") for seed in (10, 11)
+    }
+    assert not any(
+        "shuffle" in " ".join(run.flags)
+        for run in plan_runs(load(tmp_path), tmp_path, [0]).values()
+    )
+
+
+def test_a_study_may_have_plain_experiments_alone(tmp_path: Path) -> None:
+    study = load(
+        tmp_path, settings="absent", controls="absent", plain={"a": None, "b": None}, first="a"
+    )
+    assert all(run.plain and not run.teacher for run in plan_runs(study, tmp_path, [0]).values())
 
 
 def test_a_run_s_folder_has_a_readable_name_and_says_what_it_is(tmp_path: Path) -> None:
