@@ -6,6 +6,8 @@
   load after the default and before the files the user names, so the user's values win. Those of
   its own area load right before it. A data set's files load after those of a method, since the
   data decide which trunk and how many workers they need.
+- ``brings: {config_loss: {slade: [fine_tuning]}}`` in a data set's file adapts a method to the
+  data: wherever ``slade`` is loaded, ``fine_tuning`` follows right after it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -128,6 +130,7 @@ def compose(
     """
     areas = list(areas)
     brought: dict[str, list[str]] = {area: [] for area in areas}
+    following = _following(root, requested, areas)
 
     def expand(area: str, name: str, seen: tuple[tuple[str, str], ...]) -> list[str]:
         if (area, name) in seen:
@@ -142,7 +145,7 @@ def compose(
         for other in sorted(found, key=lambda other: other != area):
             for n in found[other]:
                 (own if other == area else brought[other]).extend(expand(other, n, seen))
-        return [*own, name]
+        return [*own, name, *following.get((area, name), [])]
 
     def request(area: str) -> list[str]:
         names = requested_names(requested.get(area, "default"), area)
@@ -160,7 +163,31 @@ def compose(
     return composed
 
 
+def _following(
+    root: Path, requested: Mapping[str, Any], areas: list[str]
+) -> dict[tuple[str, str], list[str]]:
+    """Map (area, file) to the files that the data set loads right after it."""
+    following: dict[tuple[str, str], list[str]] = {}
+    if DATA_AREA in areas:
+        for dataset in requested_names(requested.get(DATA_AREA, "default"), DATA_AREA):
+            where = f"{DATA_AREA}/{dataset}.yaml"
+            for area, names in _by_area(load_config(root, DATA_AREA, dataset), where, areas):
+                if isinstance(names, dict):
+                    found = {(area, name): _names(area, n, where) for name, n in names.items()}
+                    following |= found
+    return following
+
+
 def _brings(content: Mapping[str, Any], where: str, areas: list[str]) -> dict[str, list[str]]:
+    adapts = where.startswith(f"{DATA_AREA}/")
+    return {
+        area: _names(area, names, where)
+        for area, names in _by_area(content, where, areas)
+        if not (adapts and isinstance(names, dict))
+    }
+
+
+def _by_area(content: Mapping[str, Any], where: str, areas: list[str]) -> Iterable[tuple[str, Any]]:
     brings = content.get(BRINGS) or {}
     if not isinstance(brings, dict):
         raise ConfigError(
@@ -173,11 +200,13 @@ def _brings(content: Mapping[str, Any], where: str, areas: list[str]) -> dict[st
                 f"{where} brings files of {other!r}{nearest(str(other), areas)}; "
                 f"the areas are {', '.join(areas)}."
             )
-    files = {k: [v] if isinstance(v, str) else v for k, v in brings.items()}
-    for other, names in files.items():
-        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            raise ConfigError(
-                f"{where} brings {names!r} of {other}; expected the names of files, "
-                "such as [slade]."
-            )
-    return files
+    return brings.items()
+
+
+def _names(area: str, names: Any, where: str) -> list[str]:
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise ConfigError(
+            f"{where} brings {names!r} of {area}; expected the names of files, such as [slade]."
+        )
+    return names
