@@ -6,11 +6,11 @@
   load after the default and before the files the user names, so the user's values win. Those of
   its own area load right before it. A data set's files load after those of a method, since the
   data decide which trunk and how many workers they need.
-- ``brings: {config_loss: {slade: [fine_tuning]}}`` in a data set's file adapts a method to the
+- ``brings: {config_loss: [{slade: fine_tuning}]}`` in a data set's file adapts a method to the
   data: wherever ``slade`` is loaded, ``fine_tuning`` follows right after it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -172,40 +172,42 @@ def _following(
         for dataset in requested_names(requested.get(DATA_AREA, "default"), DATA_AREA):
             where = f"{DATA_AREA}/{dataset}.yaml"
             for area, names in _by_area(load_config(root, DATA_AREA, dataset), where, areas):
-                if isinstance(names, dict):
-                    found = {(area, name): _names(area, n, where) for name, n in names.items()}
-                    following |= found
+                for adapted in (n for n in names if isinstance(n, dict)):
+                    for name, files in adapted.items():
+                        following[area, name] = _checked(area, files, where, str)
     return following
 
 
 def _brings(content: Mapping[str, Any], where: str, areas: list[str]) -> dict[str, list[str]]:
-    adapts = where.startswith(f"{DATA_AREA}/")
+    """Map each area to the files that are loaded in any case."""
     return {
-        area: _names(area, names, where)
+        area: [name for name in names if isinstance(name, str)]
         for area, names in _by_area(content, where, areas)
-        if not (adapts and isinstance(names, dict))
     }
 
 
-def _by_area(content: Mapping[str, Any], where: str, areas: list[str]) -> Iterable[tuple[str, Any]]:
+def _by_area(
+    content: Mapping[str, Any], where: str, areas: list[str]
+) -> Iterator[tuple[str, list[Any]]]:
     brings = content.get(BRINGS) or {}
     if not isinstance(brings, dict):
         raise ConfigError(
             f"{where}: brings is {brings!r}; expected areas and their files, such as "
             "{config_optimizers: [slade]}."
         )
-    for other in brings:
+    for other, names in brings.items():
         if other not in areas:
             raise ConfigError(
                 f"{where} brings files of {other!r}{nearest(str(other), areas)}; "
                 f"the areas are {', '.join(areas)}."
             )
-    return brings.items()
+        adapts = where.startswith(f"{DATA_AREA}/")
+        yield other, _checked(other, names, where, (str, dict) if adapts else str)
 
 
-def _names(area: str, names: Any, where: str) -> list[str]:
+def _checked(area: str, names: Any, where: str, kinds: type | tuple[type, ...]) -> list[Any]:
     names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+    if not isinstance(names, list) or not all(isinstance(n, kinds) for n in names):
         raise ConfigError(
             f"{where} brings {names!r} of {area}; expected the names of files, such as [slade]."
         )

@@ -80,13 +80,13 @@ def test_a_data_set_adapts_a_method_wherever_it_is_loaded(root: Path) -> None:
     """`slow` follows `two` and so yields to `one`, which is built on `two`."""
     areas = ["config_dataset", *AREAS]
     write(root, "config_dataset/default", {"key": 0})
-    write(root, "config_dataset/photographs", {"brings": {"config_a": {"two": "slow"}}})
+    write(root, "config_dataset/photographs", {"brings": {"config_a": [{"two": "slow"}]}})
     write(root, "config_a/slow", {"key": 1})
     wanted = {"config_dataset": "photographs"}
     composed = compose(root, areas, {**wanted, "config_a": "one"})
     assert composed["config_a"] == ["default", "two", "slow", "one"]
     assert compose(root, areas, wanted)["config_a"] == ["default"]
-    write(root, "config_dataset/photographs", {"brings": {"config_a": {"two": 3}}})
+    write(root, "config_dataset/photographs", {"brings": {"config_a": [{"two": 3}]}})
     with pytest.raises(ConfigError, match=r"photographs\.yaml brings 3 of config_a; expected"):
         compose(root, areas, wanted)
 
@@ -166,7 +166,7 @@ def test_a_circle_of_files_is_shown(root: Path) -> None:
         ({"config_c": "x"}, r"brings files of 'config_c' \(did you mean 'config_[ab]'\?\)"),
         ({"config_b": 3}, "brings 3 of config_b; expected the names of files"),
         ({"config_b": None}, "brings None of config_b; expected the names of files"),
-        ({"config_b": {"x": "y"}}, r"brings \{.*\} of config_b; expected the names of files"),
+        ({"config_b": [{"x": "y"}]}, r"brings \[\{.*\}\] of config_b; expected the names of files"),
     ],
 )
 def test_a_malformed_brings_is_refused(root: Path, brings: Any, message: str) -> None:
