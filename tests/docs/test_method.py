@@ -33,7 +33,7 @@ DEFAULTS: dict[str, list[str]] = {
         f"{PAPER}: trainer/SladeStudent/loss_weights/basis_loss",
     ],
     "margins": [f"{MARGINS}/pos_margin", f"{MARGINS}/neg_margin", f"teacher: {MARGINS}/neg_margin"],
-    "length of f": [f"{BASIS}/normalize_embeddings", f"{PAPER}: {BASIS}/normalize_embeddings"],
+    "unit length of f": [f"{BASIS}/normalize_embeddings", f"{PAPER}: {BASIS}/normalize_embeddings"],
     "scale of the logits": [f"{BASIS}/logit_scale", f"{PAPER}: {BASIS}/logit_scale"],
     "optimizer of W_a": ["optimizers/basis_loss_optimizer/Adam/lr"],
     "W_a alone first": ["trainer/SladeStudent/basis_warmup_iterations"],
