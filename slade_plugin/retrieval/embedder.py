@@ -22,7 +22,7 @@ from tqdm import tqdm
 from slade_plugin.base.errors import ConfigError, DataError, RetrievalError
 from slade_plugin.base.provenance import describe_environment
 from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE
-from slade_plugin.data.files.image_cache import shrink
+from slade_plugin.data.files.image_cache import shrink, target_side
 from slade_plugin.data.files.image_decoding import read_rgb, to_rgb
 from slade_plugin.retrieval.saved_model import (
     SavedModel,
@@ -316,36 +316,36 @@ class _Prepared(Dataset[tuple[int, "Tensor | str"]]):
             if isinstance(item, Tensor):
                 self.embedder._check_shape(item, "the tensor")
                 return index, item
-            return index, self.embedder.preprocess(_picture(item, self.embedder.value_range))
+            return index, self.embedder.preprocess(self._picture(item))
         except RetrievalError as error:  # as text: a worker would hide it in a traceback
             return index, f"{name}: {error}"
 
+    def _picture(self, item: Any) -> Image.Image:
+        """Convert an item to a PIL image.
 
-def _picture(item: Any, value_range: Sequence[float] | None) -> Image.Image:
-    """Convert an item to a PIL image.
-
-    Raises:
-        RetrievalError: If it is not an image.
-    """
-    if isinstance(item, str | os.PathLike):
-        try:
-            return read_rgb(item, value_range=value_range)
-        except DataError as error:
-            raise RetrievalError(
-                f"it cannot be read as an image ({error.__cause__ or error}); expected an image "
-                "file, such as a JPEG or PNG."
-            ) from error
-    if isinstance(item, Image.Image):
-        return item
-    found = f"a {type(item).__name__}"
-    if isinstance(item, np.ndarray):
-        found = f"an array of shape {item.shape} and type {item.dtype}"
-        if item.dtype == np.uint8 and item.shape[2:] in ((), (3,)) and item.ndim > 1:
-            return Image.fromarray(item)
-    raise RetrievalError(
-        f"it is {found}; expected a path, a PIL image, or an array of shape (H, W) or (H, W, 3) "
-        "and type uint8."
-    )
+        Raises:
+            RetrievalError: If it is not an image.
+        """
+        if isinstance(item, str | os.PathLike):
+            side = self.embedder.short_side or target_side(self.embedder.transform)
+            try:
+                return read_rgb(item, value_range=self.embedder.value_range, short_side=side)
+            except DataError as error:
+                raise RetrievalError(
+                    f"it cannot be read as an image ({error.__cause__ or error}); expected an "
+                    "image file, such as a JPEG or PNG."
+                ) from error
+        if isinstance(item, Image.Image):
+            return item
+        found = f"a {type(item).__name__}"
+        if isinstance(item, np.ndarray):
+            found = f"an array of shape {item.shape} and type {item.dtype}"
+            if item.dtype == np.uint8 and item.shape[2:] in ((), (3,)) and item.ndim > 1:
+                return Image.fromarray(item)
+        raise RetrievalError(
+            f"it is {found}; expected a path, a PIL image, or an array of shape (H, W) or "
+            "(H, W, 3) and type uint8."
+        )
 
 
 def load_embedder(

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-_SIDE = 112  # pixels of a thumbnail
+SIDE = 112  # pixels of a thumbnail
 
 
 def data_uri(content: bytes, media_type: str) -> str:
@@ -18,8 +18,8 @@ def data_uri(content: bytes, media_type: str) -> str:
 def thumbnail_uri(picture: Image.Image) -> str:
     """Return a small copy of a picture as a data URI."""
     picture = picture.convert("RGB")
-    is_small = max(picture.size) <= _SIDE
-    picture.thumbnail((_SIDE, _SIDE))
+    is_small = max(picture.size) <= SIDE
+    picture.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     # JPEG blurs the strokes of tiny pictures.
     picture.save(buffer, format="PNG" if is_small else "JPEG")

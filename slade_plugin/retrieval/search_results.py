@@ -13,7 +13,7 @@ from slade_plugin.data.files.image_decoding import read_rgb
 from slade_plugin.data.files.image_tree import read_image_tree
 from slade_plugin.retrieval.embedder import Embedder
 from slade_plugin.retrieval.gallery_index import GalleryIndex, Hit
-from slade_plugin.retrieval.pages import render_page, thumbnail_uri
+from slade_plugin.retrieval.pages import SIDE, render_page, thumbnail_uri
 
 SCORES = {"cosine": "cosine similarity", "euclidean": "Euclidean distance"}
 
@@ -152,6 +152,6 @@ def short_path(path: str) -> str:
 
 def _thumbnail(path: str, value_range: Sequence[float] | None) -> str | None:
     try:
-        return thumbnail_uri(read_rgb(path, value_range=value_range))
+        return thumbnail_uri(read_rgb(path, value_range=value_range, short_side=SIDE))
     except DataError:  # moved since the gallery was indexed
         return None

@@ -94,7 +94,7 @@ def test_photographs_from_a_cache_give_the_same_from_their_files(bench, tmp_path
         path = tmp_path / "photos" / f"kind{number // 3}" / f"{number:02}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(0, 256, (9, 12 + number % 5, 3), np.uint8)
-        Image.fromarray(pixels).resize((150, 110)).save(path)
+        Image.fromarray(pixels).resize((600, 440)).save(path)  # decoded at half its size
     outcome = bench(
         f"--config_dataset folders_small --labeled {tmp_path / 'photos'} --experiment_name run",
         "--config_loss contrastive --split_manager~APPLY~2 {num_training_sets: 1}",

@@ -21,7 +21,7 @@ from slade_plugin.data.datasets.image_options import check_options
 from slade_plugin.data.datasets.published_counts import PublishedCounts
 from slade_plugin.data.files.cache_settings import CacheSettings
 from slade_plugin.data.files.distinct_files import count_distinct_files
-from slade_plugin.data.files.image_cache import ImageCache
+from slade_plugin.data.files.image_cache import ImageCache, target_side
 from slade_plugin.data.files.image_filters import (
     check_files_exist,
     drop_and_name_small_classes,
@@ -122,9 +122,11 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
                 "Take it out of config_dataset."
             )
         self.cache: ImageCache | None = None
+        self._short_side = target_side(transform)
         if cache is not None:
             settings = CacheSettings.from_config(cache)
             settings.check_fits(transform)
+            self._short_side = settings.short_side
             self.cache = ImageCache(self, root, settings)
             self._check_unreadable(self.cache.unreadable())
 
@@ -199,12 +201,12 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         return part
 
     def decode(self, index: int) -> Image.Image:
-        """One image as RGB, from its file.
+        """One image as RGB, from its file, no smaller than cache or transform resize it to.
 
         Raises:
             DataError: If it cannot be decoded.
         """
-        return self.image_list.decode(index, self.crop_to_bounding_box)
+        return self.image_list.decode(index, self.crop_to_bounding_box, self._short_side)
 
     def read(self, index: int) -> Image.Image:
         """One image as RGB, or the next readable one of its class; see the class.

@@ -30,7 +30,8 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import Image
-from torchvision.transforms import functional
+from torchvision import transforms
+from torchvision.transforms import functional, v2
 from tqdm import tqdm
 
 from slade_plugin.base.errors import DataError
@@ -40,7 +41,7 @@ from slade_plugin.data.files.cache_settings import CacheSettings
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2  # raise it with every change of `read_rgb` that alters a pixel
+_FORMAT = 3  # raise it with every change of `read_rgb` that alters a pixel
 _CHUNK = 256  # images decoded between two writes; about 70 MB at a short side of 256
 _ROW = np.dtype("<u4")
 _COLUMNS = 3
@@ -52,6 +53,14 @@ def shrink(image: Image.Image, short_side: int) -> Image.Image:
         return image  # enlarging it is left to the transforms, which lose nothing by it
     resized: Image.Image = functional.resize(image, [short_side])
     return resized
+
+
+def target_side(transform: Any) -> int | None:
+    """The short side of images after a transform whose first step is a Resize; None otherwise."""
+    first = next(iter(getattr(transform, "transforms", [transform])), None)
+    if isinstance(first, transforms.Resize | v2.Resize):
+        return int(np.max(first.size))
+    return None
 
 
 class ImageCache:

@@ -20,6 +20,10 @@ from slade_plugin.data.files.value_ranges import (
 
 MAX_ASPECT = 20
 """Longest side in short sides; a longer image is cut to its middle, see `read_rgb`."""
+MAX_REDUCTION = 20
+"""Sides of the largest decoded square, in short sides of what it is resized to; see `reduction`."""
+LEAST_TARGET = 256
+"""Smaller targets count as this one, so that a 24-megapixel PNG is read for any of them."""
 
 _ORIENTATION = 0x0112  # the EXIF tag; CIPA DC-008, "Orientation"
 _UPRIGHT = {
@@ -32,23 +36,24 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ROWS = 256  # made opaque at once: bounds the memory of a large image
+_JPEG_SCALES = (8, 4, 2)  # that a JPEG decoder divides width and height by, at no cost
+_FAIR = 3  # resizing by at least this factor hides the decoder's own
 
 
 def read_rgb(
     path: str | os.PathLike[str],
     box: npt.ArrayLike | None = None,
     value_range: Sequence[float] | None = None,
+    short_side: int | None = None,
 ) -> Image.Image:
     """Decodes an image file.
 
     Grey, palette and CMYK images become RGB, transparent pixels white, and the EXIF orientation is
     applied. For more than 8 bits see `value_ranges`. Of an animation the first frame is read.
 
-    The cost is bounded whatever the file claims to be. Above ``PIL.Image.MAX_IMAGE_PIXELS`` (89
-    million pixels) a JPEG is decoded at half its width and height, any other file is refused; above
-    twice that, Pillow refuses every file. An image (or box) longer than `MAX_ASPECT` times its
-    short side is cut to its middle, since transforms that set the short side would enlarge the long
-    one without a limit.
+    Memory and time are bounded by what the image is resized to, see `reduction`. An image (or box)
+    longer than `MAX_ASPECT` times its short side is cut to its middle, since transforms that set
+    the short side would enlarge the long one without a limit.
 
     Args:
         path: The file.
@@ -56,6 +61,8 @@ def read_rgb(
             outside is cut off. Rounded outwards and clipped to the image.
         value_range: The values of black and white in files of one channel of more than 8 bits;
             None = as the format fixes them.
+        short_side: What the image (or box) is resized to next. A larger JPEG is decoded at 1/2, 1/4
+            or 1/8 of its size.
 
     Returns:
         A loaded image of mode "RGB"; the file is closed.
@@ -67,8 +74,12 @@ def read_rgb(
     try:
         with Image.open(path) as image:
             storage = Storage.of(image)
-            width = image.width
-            _bound_pixels(image)
+            width, region = image.width, (0, 0, *image.size)
+            if box is not None:
+                region = _pixels(box, image.size, 1)
+            scale = reduction(image, short_side, min(region[2] - region[0], region[3] - region[1]))
+            if scale > 1:
+                image.draft(None, (image.width // scale, image.height // scale))
             image.load()
             orientation = 1
             with suppress(Exception):  # broken EXIF data around a whole image
@@ -92,15 +103,37 @@ def read_rgb(
     return upright if method is None else upright.transpose(method)
 
 
-def _bound_pixels(image: Image.Image) -> None:
-    """Halves what a large JPEG decodes to; refuses any other large file."""
-    limit = Image.MAX_IMAGE_PIXELS or math.inf
-    width, height = image.size
-    if width * height > limit and image.draft(None, (width // 2, height // 2)) is None:
+def reduction(image: Image.Image, short_side: int | None = None, short: int | None = None) -> int:
+    """What a file's width and height are divided by when it is decoded, from its header alone.
+
+    A JPEG is divided as long as its short side stays above `_FAIR` times the one it is resized to,
+    and further until (`MAX_REDUCTION` x short_side)^2 pixels are left. Other formats cannot be
+    decoded at a smaller size, and the decoder of a progressive JPEG keeps all of it: those of more
+    pixels are refused.
+
+    Args:
+        image: Open, not loaded.
+        short_side: What it is resized to; None and less than `LEAST_TARGET` count as that.
+        short: Its short side, or that of its box; None = its own.
+
+    Returns:
+        1, 2, 4 or 8.
+
+    Raises:
+        DataError: If it is too large to be decoded.
+    """
+    most = (MAX_REDUCTION * max(short_side or 0, LEAST_TARGET)) ** 2
+    pixels = image.width * image.height
+    is_jpeg = image.format in ("JPEG", "MPO")
+    if pixels > most and (not is_jpeg or "progressive" in image.info):
         raise DataError(
-            f"it has {width} x {height} pixels; expected at most {limit / 1e6:.0f} million, except "
-            "in a JPEG. Save it smaller"
+            f"it has {image.width} x {image.height} pixels; expected at most {most / 1e6:.0f} "
+            "million, except in a JPEG that is not progressive. Save it smaller"
         )
+    needed = min(image.size) if short is None else short
+    fair = needed / (_FAIR * short_side) if short_side and is_jpeg else 1
+    least = math.sqrt(pixels / most)
+    return next((s for s in _JPEG_SCALES if fair >= s or least > s / 2), 1)
 
 
 def _without_ends(image: Image.Image) -> Image.Image:

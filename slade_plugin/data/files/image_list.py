@@ -81,14 +81,21 @@ class ImageList:
         """The file of one image."""
         return self.root / str(self.paths[index])
 
-    def decode(self, index: int, crop_to_box: bool = False) -> Image.Image:
+    def decode(
+        self, index: int, crop_to_box: bool = False, short_side: int | None = None
+    ) -> Image.Image:
         """One image as RGB, whole or its bounding box.
+
+        Args:
+            index: Its place in the list.
+            crop_to_box: Whether to cut it to its box.
+            short_side: What it is resized to next, see `read_rgb`.
 
         Raises:
             DataError: If it cannot be decoded.
         """
         box = self.boxes[index] if crop_to_box and self.boxes is not None else None
-        return read_rgb(self.path(index), box, self.value_range)
+        return read_rgb(self.path(index), box, self.value_range, short_side)
 
     def keep(self, mask: npt.ArrayLike) -> "ImageList":
         """The images where ``mask`` (N,) is true; labels are made dense again, in the same order.

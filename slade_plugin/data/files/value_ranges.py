@@ -11,7 +11,7 @@ show whether it is dark or stored with 12 bits.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from slade_plugin.base.errors import DataError
 ValueRange = tuple[float, float]
 """The values that stand for black and for white."""
 
+_ROWS = 256
 _FULL_16_BIT = (0, 65535)
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF 6.0, "PhotometricInterpretation"
 # An image that is not flat but fills fewer gray levels was read with the wrong range: 12 bits
@@ -86,16 +87,16 @@ def to_gray_levels(
         DataError: If the range is not known, a value lies outside it, or the gray levels would be
             nearly constant although the values are not.
     """
-    values = np.asarray(image)
     known = value_range or storage.known_range
-    if not np.isfinite(values).all():
+    ends = [(float(part.min()), float(part.max())) for part in _parts(image)]
+    if not np.isfinite(ends).all():
         raise DataError("it holds NaN or infinite values; expected numbers")
-    least, most = float(values.min()), float(values.max())
+    least, most = min(low for low, _ in ends), max(high for _, high in ends)
     found = f"its values ({storage.raw_mode or image.mode}) are {least:g} to {most:g}"
     if known is None or least < known[0] or most > known[1]:
         expected = f"{known[0]:g} to {known[1]:g}" if known else "8 or 16 bits"
         raise DataError(f"{found}; expected {expected}. {_remedy(least, most)}")
-    levels = _scaled(values, known)
+    levels = np.concatenate([_scaled(part, known) for part in _parts(image)])
     if storage.is_inverted:
         levels = 255 - levels
     count = int(np.ptp(levels)) + 1
@@ -134,6 +135,13 @@ def check_deep_color(
             f"its 16-bit values stay below {256 * (most + 1)} of 65536, so it would be black; "
             f"expected values that fill the 16 bits. {remedy}"
         )
+
+
+def _parts(image: Image.Image) -> Iterator[npt.NDArray[np.generic]]:
+    """The values of some rows after the other: bounds the memory of a large image."""
+    for top in range(0, image.height, _ROWS):
+        box = (0, top, image.width, min(top + _ROWS, image.height))
+        yield np.asarray(image.crop(box))
 
 
 def _scaled(values: npt.NDArray[np.generic], known: Sequence[float]) -> npt.NDArray[np.uint8]:

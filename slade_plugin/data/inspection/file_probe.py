@@ -8,7 +8,7 @@ from functools import partial
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.files.image_decoding import read_rgb
+from slade_plugin.data.files.image_decoding import read_rgb, reduction
 from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.parallel import over_files
 
@@ -42,6 +42,7 @@ def probe(
     try:
         with Image.open(path) as image:
             kind, (width, height) = f"{image.format} {image.mode}", image.size
+            reduction(image)
     # Pillow meets damaged files with a dozen kinds of errors.
     except Exception as error:  # noqa: BLE001
         return FileProbe(error=_reason(error))

@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch.utils.data import DataLoader
 from torchvision import transforms
+from torchvision.transforms import v2
 
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.data.datasets.image_files import ImageFiles
@@ -24,7 +25,8 @@ from slade_plugin.data.files.image_decoding import MAX_ASPECT
 from slade_plugin.data.files.image_list import ImageList
 
 SHORT_SIDE = 40
-SIZES = [(96, 64), (64, 96), (41, 40), (40, 40), (30, 20), (1, 60), (120, 41)]  # width, height
+# Width, height. The last is a JPEG that is decoded at half its size.
+SIZES = [(96, 64), (64, 96), (41, 40), (40, 40), (30, 20), (1, 60), (320, 250)]
 
 
 class Photographs(ImageFiles):
@@ -106,6 +108,16 @@ def test_behind_a_resize_to_its_size_it_changes_not_one_bit(root: Path, rest: li
         drawn(cached(root, transform)), drawn(Photographs(root, transform)), strict=True
     ):
         assert torch.equal(ours, plain)
+
+
+def test_the_target_of_images_is_that_of_a_first_resize() -> None:
+    """A crop before it would need the whole image."""
+    resize = transforms.Resize(40)
+    assert image_cache.target_side(resize) == 40
+    assert image_cache.target_side(transforms.Compose([resize, CROP])) == 40
+    assert image_cache.target_side(v2.Compose([v2.Resize((30, 50))])) == 50
+    for without in (None, CROP, transforms.Compose([]), transforms.Compose([CROP, resize])):
+        assert image_cache.target_side(without) is None
 
 
 def test_behind_a_smaller_resize_it_is_shrunk_in_two_steps(root: Path) -> None:

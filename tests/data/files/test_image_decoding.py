@@ -1,14 +1,19 @@
 import io
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
+from sklearn.datasets import load_sample_images
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.files.image_decoding import MAX_ASPECT, read_rgb
+from slade_plugin.data.files.image_decoding import MAX_ASPECT, read_rgb, reduction
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -145,33 +150,116 @@ def test_broken_exif_data_does_not_spoil_an_image(tmp_path: Path) -> None:
     assert corners(read_rgb(path)) == ORIENTED[1]
 
 
-class TestHuge:
-    @pytest.fixture(autouse=True)
-    def small_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64)
+PHOTOGRAPH = load_sample_images().images[0]  # 640 x 427
 
-    @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-    def test_a_large_jpeg_is_decoded_at_half_its_size(self, tmp_path: Path) -> None:
-        path = saved(tmp_path, four_colours(96, 64), "image.jpg")
-        image = read_rgb(path)
-        assert image.size == (48, 32)
-        assert corners(image) == ORIENTED[1]
-        np.testing.assert_allclose(
-            np.asarray(read_rgb(path, [0, 0, 40, 24])).mean((0, 1)), RED, atol=3
-        )
-        assert read_rgb(path, [0, 0, 48, 32]).size == (24, 16)
 
-    @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-    @pytest.mark.parametrize("name", ["image.png", "image.tif", "image.webp", "image.gif"])
-    def test_any_other_large_file_is_refused(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(DataError, match=r"it has 96 x 64 pixels; expected at most .* a JPEG"):
-            read_rgb(saved(tmp_path, four_colours(96, 64), name))
+@pytest.mark.parametrize(
+    ("short_side", "box", "size"),
+    [
+        (None, None, (640, 427)),
+        (72, None, (640, 427)),
+        (71, None, (320, 214)),  # 427 > 2 x 3 x 71
+        (17, None, (80, 54)),
+        (1, None, (80, 54)),  # a JPEG decoder divides by 8 at most
+        (17, [10.0, 20, 210, 120], (200, 100)),  # the box decides
+        (16, [10.0, 20, 210, 120], (100, 50)),
+    ],
+)
+def test_a_jpeg_is_decoded_near_the_size_it_is_resized_to(
+    short_side: int | None, box: list[float] | None, size: tuple[int, int], tmp_path: Path
+) -> None:
+    path = saved(tmp_path, Image.fromarray(PHOTOGRAPH), "image.jpg", quality=95)
+    image = read_rgb(path, box, short_side=short_side)
+    assert image.size == size
+    small, whole = (
+        np.asarray(read.resize((20, 14)), dtype=float) for read in (image, read_rgb(path, box))
+    )
+    assert np.abs(small - whole).mean() < 2.5
+    other = saved(tmp_path, Image.fromarray(PHOTOGRAPH), "image.png")
+    assert read_rgb(other, short_side=short_side).size == (640, 427)
 
-    @pytest.mark.parametrize("name", ["image.png", "image.jpg"])
-    def test_beyond_twice_the_limit_it_is_refused(self, tmp_path: Path, name: str) -> None:
-        path = saved(tmp_path, four_colours(96, 96), name)
-        with pytest.raises(DataError, match=r"image\..* cannot be decoded: Image size \(9216 "):
-            read_rgb(path)
+
+def header(kind: str, width: int, height: int) -> bytes:
+    """A file that claims to be that large and holds no pixels."""
+    if kind == "png":
+        chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13)
+        return start + chunk + struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 9) + b"IDAT"
+    if kind == "gif":
+        frame = b"," + struct.pack("<HHHHBB", 0, 0, width, height, 0, 8)
+        return b"GIF89a" + struct.pack("<HHBBB", width, height, 0, 0, 0) + frame
+    if kind == "bmp":
+        return b"BM" + struct.pack("<IIIIiiHHIIIIII", 0, 0, 54, 40, width, height, 1, 24, *[0] * 6)
+    if kind == "ppm":
+        return b"P6 %d %d 255\n" % (width, height)
+    buffer = io.BytesIO()
+    four_colours().save(buffer, "JPEG", progressive=kind == "progressive jpg")
+    content = buffer.getvalue()
+    frame = content.index(b"\xff\xc2" if "prog" in kind else b"\xff\xc0") + 5
+    return content[:frame] + struct.pack(">HH", height, width) + content[frame + 4 :]
+
+
+@pytest.mark.parametrize("kind", ["png", "gif", "bmp", "ppm", "progressive jpg"])
+def test_what_cannot_be_decoded_smaller_is_refused_by_its_header(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """26 million pixels are (20 x 256)^2; a larger target allows more."""
+    monkeypatch.setattr(ImageFile.ImageFile, "load", pytest.fail)
+    (tmp_path / "image").write_bytes(header(kind, 8000, 8000))
+    for short_side in (None, 32, 256, 399):
+        with pytest.raises(DataError, match=r"it has 8000 x 8000 pixels; expected at most \d\d mi"):
+            read_rgb(tmp_path / "image", short_side=short_side)
+    with pytest.raises(pytest.fail.Exception):
+        read_rgb(tmp_path / "image", short_side=400)
+
+
+@pytest.mark.parametrize("short_side", [None, 32, 256, 4000])
+def test_a_large_jpeg_is_decoded_smaller_whatever_its_target(
+    short_side: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "image").write_bytes(header("jpg", 9000, 9000))
+    with Image.open(tmp_path / "image") as image:
+        assert reduction(image, short_side) == {None: 2, 32: 8, 256: 8, 4000: 1}[short_side]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "gif"])
+def test_no_format_is_read_beyond_pillow_s_own_limit(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(header(kind, 60_000, 60_000))
+    with pytest.raises(DataError, match=r"Image size .3600000000 pixels. exceeds limit"):
+        read_rgb(tmp_path / "image", short_side=64)
+
+
+PEAK = """
+import sys
+from slade_plugin.data.files.image_decoding import read_rgb
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if "VmHWM" in line)
+
+read_rgb(sys.argv[2])
+before = peak()
+print(read_rgb(sys.argv[1], short_side=72).size, (peak() - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "size", "name", "megabytes"),
+    [
+        ("RGB", (4000, 3000), "image.jpg", 8),
+        ("L", (5100, 5100), "image.png", 150),
+        ("F", (2500, 2500), "image.tif", 90),
+    ],
+)
+def test_the_memory_of_an_image_is_bounded(
+    mode: str, size: tuple[int, int], name: str, megabytes: int, tmp_path: Path
+) -> None:
+    """Measured: 2, 124 and 52 MB."""
+    path = saved(tmp_path, Image.new(mode, size, 0), name)
+    small = saved(tmp_path, Image.new(mode, (20, 20), 0), f"small_{name}")
+    command = [sys.executable, "-c", PEAK, path, small]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert int(found.split()[-1]) < megabytes
 
 
 def damaged(kind: str) -> bytes:

@@ -53,6 +53,8 @@ def test_what_is_no_image_has_no_kind(decode: bool, tmp_path: Path) -> None:
 def test_a_file_that_claims_to_be_huge_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.pgm").write_bytes(b"P5 60000 60000 255 ")
     assert "decompression bomb" in probe(tmp_path / "a.pgm", decode=False).error
+    (tmp_path / "b.pgm").write_bytes(b"P5 6000 6000 255 ")
+    assert "expected at most 26 million" in probe(tmp_path / "b.pgm", decode=False).error
 
 
 @pytest.mark.parametrize("workers", [0, 1])
