@@ -57,7 +57,9 @@ def shrink(image: Image.Image, short_side: int) -> Image.Image:
 
 def target_side(transform: Any) -> int | None:
     """The short side of images after a transform whose first step is a Resize; None otherwise."""
-    first = next(iter(getattr(transform, "transforms", [transform])), None)
+    steps = getattr(transform, "transforms", [transform])
+    # The host puts a change of channels in front for trunks that expect BGR.
+    first = next((step for step in steps if type(step).__name__ != "ConvertToBGR"), None)
     if isinstance(first, transforms.Resize | v2.Resize):
         return int(np.max(first.size))
     return None

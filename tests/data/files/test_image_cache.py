@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from easy_module_attribute_getter.custom_transforms import ConvertToBGR
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch.utils.data import DataLoader
@@ -115,6 +116,7 @@ def test_the_target_of_images_is_that_of_a_first_resize() -> None:
     resize = transforms.Resize(40)
     assert image_cache.target_side(resize) == 40
     assert image_cache.target_side(transforms.Compose([resize, CROP])) == 40
+    assert image_cache.target_side(transforms.Compose([ConvertToBGR(), resize])) == 40
     assert image_cache.target_side(v2.Compose([v2.Resize((30, 50))])) == 50
     for without in (None, CROP, transforms.Compose([]), transforms.Compose([CROP, resize])):
         assert image_cache.target_side(without) is None
