@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.config.experiment_folder import is_pipeline_folder
+from slade_plugin.config.keys import plain_key
 
 # Entries that name the folder of another stage: (key, None) or (key, entry of its mapping).
 _FOLDERS = (
@@ -20,9 +21,9 @@ _FOLDERS = (
     ("pseudo_labels", "last_folder"),
     ("self_supervised", "folder"),
 )
-# Entries that name data, and the arguments of a data set that give its location.
-_DATA = ("dataset", "unlabeled_dataset")
-_LOCATIONS = ("path", "root")
+_MODELS = "models"
+# Entries with paths of data and weights, whose content is compared by hash.
+_OUTSIDE = {"dataset", "unlabeled_dataset", _MODELS}
 
 _DEEPEST = 4  # levels above an experiment in which a moved path is searched
 
@@ -83,25 +84,24 @@ def store_folders(args: Any, run: Path | None) -> dict[str, Any]:
 
 
 def take_given_locations(args: Any, flags: Any) -> bool:
-    """Replace the data locations of a saved config by those on the command line.
+    """Replace the locations of data and weights in a saved config by those on the command line.
 
     Args:
         args: The saved config; modified in place.
-        flags: The command line; entries of other data sets are ignored.
+        flags: The command line; entries of other data sets and models are ignored.
 
     Returns:
         Whether something changed.
     """
     changed = False
-    for key in _DATA:
-        saved, given = getattr(args, key, None), getattr(flags, key, None)
-        if not isinstance(saved, Mapping) or not isinstance(given, Mapping):
-            continue
-        for name in saved.keys() & given.keys():
-            own = saved[name] or {}
-            places = {k: v for k, v in (given[name] or {}).items() if k in _LOCATIONS}
-            changed = changed or any(own.get(k) != v for k, v in places.items())
-            setattr(args, key, {**getattr(args, key), name: {**own, **places}})
+    for key in _OUTSIDE & vars(args).keys():
+        setattr(args, key, _without_none(getattr(args, key)))
+    for (*parents, last), value in _locations(vars(flags)):
+        entry: Any = vars(args)
+        for key in parents:
+            entry = entry.get(plain_key(key)) if isinstance(entry, dict) else None
+        if isinstance(entry, dict) and entry.get(last) != value:
+            entry[last], changed = value, True
     return changed
 
 
@@ -112,20 +112,20 @@ def take_locations(args: Any, planned: Any) -> None:
         args: The saved config; modified in place.
         planned: The same stage's config from the command, equal except for paths.
     """
-    for key in (*dict.fromkeys(key for key, _ in _FOLDERS), *_DATA):
+    for key in (*dict.fromkeys(key for key, _ in _FOLDERS), *_OUTSIDE):
         if hasattr(args, key) and hasattr(planned, key):
             setattr(args, key, copy.deepcopy(getattr(planned, key)))
 
 
 def without_locations(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the paths of other stages and of data from a config, to compare settings."""
+    """Drop the paths of other stages, data and weights from a config, to compare settings."""
     bare = {**config, **_with_folders(config, lambda _: "")}
-    for key in _DATA:
-        if isinstance(bare.get(key), Mapping):
-            bare[key] = {
-                name: {k: v for k, v in (arguments or {}).items() if k not in _LOCATIONS}
-                for name, arguments in bare[key].items()
-            }
+    bare |= {key: _without_none(bare[key]) for key in _OUTSIDE & bare.keys()}
+    for (*parents, last), _ in list(_locations(bare)):
+        entry: Any = bare
+        for key in parents:
+            entry = entry[key]
+        del entry[last]
     return bare
 
 
@@ -154,6 +154,40 @@ def _moved_to(path: Path, home: Path) -> Iterator[Path]:
     for length in range(min(_DEEPEST, len(path.parts) - 1), 0, -1):
         for parent in home.parents[:_DEEPEST]:
             yield parent.joinpath(*path.parts[-length:])
+
+
+def _locations(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """List the paths of data and weights in a config: the keys that lead to each, and its value."""
+    for area in _OUTSIDE:
+        for name, spec in _items(config.get(area)):
+            if area != _MODELS:
+                for key, value in _items(spec):
+                    if key in ("path", "root") or (key, type(value)) == ("excluded_classes", str):
+                        yield (area, name, key), value
+                    if key == "cache" and isinstance(value, Mapping) and "folder" in value:
+                        yield (area, name, key, "folder"), value["folder"]
+                continue
+            for model, arguments in _items(spec):
+                weights = dict(_items(arguments)).get("weights")
+                if _is_weight_path(weights):
+                    yield (area, name, model, "weights"), weights
+
+
+def _is_weight_path(weights: Any) -> bool:
+    """Whether an entry `weights` is the path of a file, rather than a URL or a name."""
+    named = isinstance(weights, str) and "://" not in weights
+    return named and ("/" in weights or "." in weights)
+
+
+def _without_none(area: Any) -> Any:
+    """Copy a data set's or model's entry, whose arguments may be None instead of empty."""
+    if not isinstance(area, Mapping):
+        return area
+    return {name: {} if entry is None else copy.deepcopy(entry) for name, entry in area.items()}
+
+
+def _items(entry: Any) -> Any:
+    return entry.items() if isinstance(entry, Mapping) else ()
 
 
 def _with_folders(config: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

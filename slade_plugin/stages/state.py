@@ -21,12 +21,14 @@ from slade_plugin.config.experiment_folder import STATE_FILE
 from slade_plugin.config.saved_paths import without_locations
 
 FORMAT = 2
+WEIGHTS = "weights"
 _TYPES = {"plan": dict, "data": dict, "environment": list, "stages": dict}
 _FLAGS = {
     "labeled": "--labeled or --dataset_root",
     "pool": "--unlabeled or --dataset_root",
     "teacher": "--teacher_experiment",
     "self_supervised": "--self_supervised {folder: PATH}",
+    WEIGHTS: "--models {trunk: {CLASS: {weights: PATH}}}",
 }
 
 
@@ -95,8 +97,9 @@ class RunState:
 
         Args:
             data: Name to hash, such as "pool" and "teacher".
-            plan: Plan of the current command. Format 1 has no hash of a teacher or trunk from
-                elsewhere, so their paths must be unchanged.
+            plan: Plan of the current command. Earlier versions recorded no hash of a weight file,
+                and format 1 none of a teacher or trunk from elsewhere, so their paths must be
+                unchanged.
 
         Raises:
             ExperimentError: If some content differs.
@@ -180,10 +183,12 @@ def plan_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _folder_of(name: str, plan: Mapping[str, Any]) -> Any:
-    """Return the first student's path to a teacher or trunk from elsewhere; None for the rest."""
+    """Return the first student's path to an input by name; a new object for data."""
     config = {k: v for area in plan.get("student", {}).values() for k, v in area.items()}
     if name == "teacher":
         return config.get("teacher_experiment")
+    if name == WEIGHTS:
+        return config.get("models")
     return (config.get(name) or {}).get("folder") if name == "self_supervised" else object()
 
 

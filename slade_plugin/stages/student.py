@@ -6,6 +6,7 @@ from slade_plugin.host.api_parsers.api_with_pool import pool_config
 from slade_plugin.host.api_parsers.data_record import data_hashes
 from slade_plugin.stages.kinds import PSEUDO_LABELS, STUDENT, TEACHER
 from slade_plugin.stages.stage import Findings, Stage
+from slade_plugin.stages.state import WEIGHTS
 from slade_plugin.stages.training import build_experiment, describe_training, train_and_evaluate
 
 
@@ -43,7 +44,11 @@ class Student(Stage):
         parser = build_experiment(self.command, self.name, self.command.given_teacher)
         pool_size = len(parser.split_manager.get_unlabeled_dataset("train"))
         self.command.clusters = parser.get_clusterer().describe(pool_size)
-        return Findings(data_hashes(parser.split_manager), parser.split_manager.leakage)
+        hashes = data_hashes(parser.split_manager)
+        weights = getattr(parser.models["trunk"], "loaded_weights", None)
+        if weights is not None and weights.sha256 is not None:
+            hashes[WEIGHTS] = weights.sha256
+        return Findings(hashes, parser.split_manager.leakage)
 
     def describe(self) -> str:
         """Return trainer and number of epochs."""

@@ -129,12 +129,40 @@ def test_the_run_of_an_experiment(run: Path, tmp_path: Path) -> None:
 
 def test_settings_are_compared_without_paths() -> None:
     config = {
-        "dataset": {"FolderImages": {"path": "/a", "root": "/b", "labeled": True}, "Other": None},
+        "dataset": {
+            "FolderImages": {"path": "/a", "root": "/b", "labeled": True},
+            "Other": None,
+            "More": {"excluded_classes": "/c", "cache": {"short_side": 16, "folder": "/d"}},
+        },
+        "unlabeled_dataset": {"Other": {"excluded_classes": ["a"], "cache": None}},
+        "models": {
+            "trunk": {"A": {"weights": "w.pth", "size": 3}},
+            "trunk~OVERRIDE~": {"A": {"weights": "folder/w"}},
+            "embedder": {
+                "B": {"weights": "IMAGENET1K_V1"},
+                "C": None,
+                "D": {"weights": "file://w"},
+            },
+        },
         "teacher_experiment": "/c",
         "pseudo_labels": {"folder": "/d", "num_clusters": 8},
     }
     assert without_locations(config) == {
-        "dataset": {"FolderImages": {"labeled": True}, "Other": {}},
+        "dataset": {
+            "FolderImages": {"labeled": True},
+            "Other": {},
+            "More": {"cache": {"short_side": 16}},
+        },
+        "unlabeled_dataset": {"Other": {"excluded_classes": ["a"], "cache": None}},
+        "models": {
+            "trunk": {"A": {"size": 3}},
+            "trunk~OVERRIDE~": {"A": {}},
+            "embedder": {
+                "B": {"weights": "IMAGENET1K_V1"},
+                "C": None,
+                "D": {"weights": "file://w"},
+            },
+        },
         "teacher_experiment": "",
         "pseudo_labels": {"folder": "", "num_clusters": 8},
     }
@@ -160,3 +188,20 @@ def test_data_are_read_where_the_command_line_says() -> None:
     assert not take_given_locations(args, flags)
     assert not take_given_locations(args, Namespace(dataset={"Other": {"path": "/c"}}))
     assert args.dataset == {"FolderImages": {"path": "/b", "labeled": True}}
+    assert entry["FolderImages"]["path"] == "/a"  # it may be part of what is saved
+
+
+def test_weights_are_read_where_the_command_line_says() -> None:
+    args = Namespace(
+        models={"trunk": {"A": {"weights": "old.pth", "size": 3}}}, dataset={"B": None}
+    )
+    flags = Namespace(
+        models={
+            "trunk~OVERRIDE~": {"A": {"weights": "new.pth", "size": 4}},
+            "embedder": {"C": None},
+        },
+        dataset={"B": {"root": "/d"}},
+    )
+    assert take_given_locations(args, flags)
+    assert args.models == {"trunk": {"A": {"weights": "new.pth", "size": 3}}}
+    assert args.dataset == {"B": {"root": "/d"}}

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 import yaml
 from PIL import Image
 
@@ -265,3 +267,58 @@ def test_data_may_be_moved_but_not_changed(
     if config == "contrastive":
         assert bench(again, data(moved), root=tmp_path).code == 0
         assert bench.tensors(tmp_path / "again") == bench.tensors(tmp_path / name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["slade", "contrastive"])
+def test_weights_lists_and_caches_may_be_moved(
+    config: str, bench: Any, images: Path, tmp_path: Path
+) -> None:
+    """A weight file is known by its hash, a list of classes by the data it leaves."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for seed, name in enumerate(("weights.pth", "other.pth")):
+        torch.manual_seed(seed)
+        torch.save(torchvision.models.squeezenet1_1().state_dict(), outside / name)
+    (outside / "left_out.txt").write_text("0\n")
+    own = bench.tiny_photographs(config).replace("--models", "--unused").split("--unused")
+    own = own[0] + "--log_data" + own[1].partition("--log_data")[2]  # without its models
+    if config == "contrastive":
+        own = own[: own.index("--loss_funcs")] + (
+            "--num_epochs_train 2 --save_interval 1 --sampler~APPLY~2 {length_before_new_iter: 16} "
+            "--trainer~APPLY~2 {iterations_per_epoch: 2, batch_size: 8, dataloader_num_workers: 0} "
+        )
+    own += f" --config_dataset folders_small --labeled {images / 'labeled'} "
+    own += f"--unlabeled {images / 'pool'} " if config == "slade" else ""
+    bench = bench.on(tmp_path / "none")
+
+    def run(folder: Path, *flags: str, weights: str = "weights.pth") -> Any:
+        return bench(
+            own,
+            "--models {embedder~OVERRIDE~: {MLP: {layer_sizes: [16]}}, trunk~OVERRIDE~: "
+            f"{{TorchvisionTrunk: {{architecture: squeezenet1_1, weights: {folder / weights}}}}}}}",
+            f"--dataset {{FolderImages: {{excluded_classes: {folder / 'left_out.txt'}, "
+            f"cache: {{short_side: 40, folder: {folder / 'cache'}}}}}}}",
+            *flags,
+            root=tmp_path,
+        )
+
+    target, call = (STUDENT_STEP, 1) if config == "slade" else (STEP, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, target, call, KeyboardInterrupt)
+        assert run(outside).code == 130
+    moved = Path(shutil.move(outside, tmp_path / "moved"))
+    (tmp_path / "outside").touch()  # nothing can be made there again
+    outcome = run(moved, RESUME, weights="gone.pth")
+    assert outcome.code == 2
+    assert "give its new path: --models {trunk: {CLASS: {weights: PATH}}}" in outcome.err
+    outcome = run(moved, RESUME, weights="other.pth")
+    assert outcome.code == 2
+    assert "weights" in outcome.err
+    assert "--models {trunk: {CLASS: {weights: PATH}}}" in outcome.err
+    outcome = run(moved, RESUME)
+    assert outcome.code == 0, outcome.err
+    experiment = "slade_seed0/student" if config == "slade" else "contrastive_seed0"
+    evaluate = "--evaluate --splits_to_eval [test] --check_untrained_accuracy True"
+    outcome = run(moved, f"--experiment_name {experiment} {evaluate}")
+    assert outcome.code == 0, outcome.err

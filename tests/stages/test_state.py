@@ -203,6 +203,19 @@ def test_format_1_has_no_hash_of_what_was_given(tmp_path: Path) -> None:
             state.check_data(found, plan)
 
 
+def test_earlier_versions_have_no_hash_of_a_weight_file(tmp_path: Path) -> None:
+    def plan(path: str) -> dict[str, Any]:
+        models = {"trunk": {"TorchvisionTrunk": {"weights": path}}}
+        return {"student": {"config_models": {"models": models}}}
+
+    state = old_state(tmp_path, plan=plan("/there/w.pth"))
+    found = {"weights": "1" * 64, "pool": "0" * 64}
+    state.check_plan(plan("/moved/w.pth"))
+    state.check_data(found, plan("/there/w.pth"))
+    with pytest.raises(ExperimentError, match=r"not recorded .* \(--models \{trunk: "):
+        state.check_data(found, plan("/moved/w.pth"))
+
+
 def test_a_later_format_is_refused(tmp_path: Path) -> None:
     for wrong in (3, "x"):
         with pytest.raises(ExperimentError, match="expected at most 2"):

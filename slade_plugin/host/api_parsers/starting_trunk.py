@@ -163,11 +163,19 @@ def record_start(parser: Any, trunk_file: TrunkFile | None) -> None:
         raise ExperimentError(
             f"{path} cannot be read: {error}; expected the trunk's initial weights. Restore it."
         ) from error
-    if before != start:
+    if _content(before) != _content(start):
         raise ExperimentError(
             f"{path} says that this experiment's trunk started from {before}; now it would start "
-            f"from {start}. Restore those files (config_models, self_supervised: folder)."
+            f"from {start}. Restore those files, or give their new paths (--models {{trunk: "
+            "{CLASS: {weights: PATH}}}, --self_supervised {folder: PATH})."
         )
+
+
+def _content(start: dict[str, Any]) -> dict[str, Any]:
+    """Drop the path of a weight file that is known by its hash, since it may have been moved."""
+    weights = start.get("weights") or {}
+    known = {k: v for k, v in weights.items() if k != "source" or not weights.get("sha256")}
+    return {**start, "weights": known}
 
 
 def _create_trunk(

@@ -95,12 +95,14 @@ def find_weight_file(source: str) -> Path:
         ConfigError: If the file does not exist or cannot be downloaded.
     """
     if urlparse(source).scheme not in ("http", "https", "file"):
-        if not Path(source).is_file():
+        path = Path(source).expanduser()
+        if not path.is_file():
             raise ConfigError(
                 f"there is no weight file {source}; expected a path or a URL. Change weights "
-                "in config_models."
+                "in config_models. If the file was moved, give its new path: --models {trunk: "
+                "{CLASS: {weights: PATH}}}."
             )
-        return Path(source)
+        return path
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / Path(urlparse(source).path).name
     if not path.is_file():

@@ -245,6 +245,14 @@ def test_the_weights_of_a_trunk_are_recorded(make: Any, tmp_path: Path) -> None:
             "left_over": {"fc": 2},
         },
     }
+    (tmp_path / "w.pth").rename(tmp_path / "moved.pth")
+    moved = make(
+        models=models(TorchvisionTrunk={**weights, "weights": str(tmp_path / "moved.pth")})
+    )
+    moved.set_models_optimizers_losses()
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
+    with pytest.raises(ExperimentError, match=r"or give their new paths \(--models"):
+        make(models=models(TorchvisionTrunk=weights)).set_models_optimizers_losses()
 
 
 @pytest.mark.parametrize(
