@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ import torchvision
 import yaml
 from PIL import Image
 
+from slade_plugin.experiments.studies.execution import execute_on
+from slade_plugin.experiments.studies.plan import Run, Setting, Study, plan_runs
 from tests.pipeline_runs import (
     RESUME,
     SCHEMES,
@@ -322,3 +326,65 @@ def test_weights_lists_and_caches_may_be_moved(
     evaluate = "--evaluate --splits_to_eval [test] --check_untrained_accuracy True"
     outcome = run(moved, f"--experiment_name {experiment} {evaluate}")
     assert outcome.code == 0, outcome.err
+
+
+# ---- studies ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class InThisProcess:
+    """Executes the runs of a study one after the other."""
+
+    bench: Any
+    executed: list[str]
+
+    def room(self) -> int:
+        return 1
+
+    def start(self, run: Run, lock: Any, job: int) -> Any:
+        self.executed.append(run.setting)
+        outcome = self.bench.run_words(run.command())
+        run.log.write_text(outcome.out + outcome.err)
+        return SimpleNamespace(poll=lambda: outcome.code)
+
+    def stop(self, tasks: Any) -> None:
+        assert not tasks
+
+
+@pytest.mark.long
+def test_a_study_resumes_where_it_was_moved_to(bench: Any, tmp_path: Path) -> None:
+    """Its second run was stopped, and the teacher of both is the first one's."""
+    flags = bench.tiny_student().replace("--config_loss slade", "").split()
+    places = ("--dataset_root", str(bench.dataset_root))
+    first = Setting("slade", ("--config_loss", "slade"), own_teacher=True)
+    low = Setting("low", ("--config_loss", "slade_basis"))
+    study = Study("mine", {"glyphs": ()}, "slade", (low, first), flags=tuple(flags))
+
+    def run(folder: Path) -> tuple[list[str], list[Any], list[Run]]:
+        workers = InThisProcess(bench, [])
+        runs = list(plan_runs(study, folder, [0], places).values())
+        return workers.executed, execute_on(workers, runs), runs
+
+    with pytest.MonkeyPatch.context() as patch:
+        raise_at(patch, STUDENT_STEP, 2, KeyboardInterrupt)
+        executed, failures, _ = run(tmp_path / "studies")
+    assert executed == ["slade", "low"]
+    assert [failure.reason.partition(";")[0] for failure in failures] == [
+        "ended with exit code 130"
+    ]
+    moved = (tmp_path / "studies").rename(tmp_path / "renamed")
+    executed, failures, runs = run(moved)
+    assert (executed, failures) == (["low"], [])
+
+    again = moved.rename(tmp_path / "again")  # finished, and read without the command
+    student = again / runs[1].experiment.relative_to(moved) / "student"
+    teacher = again / runs[0].experiment.relative_to(moved) / "teacher"
+    name = f"--experiment_name {student.relative_to(tmp_path)}"
+    for what in ("--evaluate --splits_to_eval [train]", "--evaluate_ensemble"):
+        outcome = bench(name, what, root=tmp_path)
+        assert outcome.code == 0, outcome.err
+    outcome = bench(f"--experiment_name repeated --reproduce_results {student}", root=tmp_path)
+    assert outcome.code == 0, outcome.err
+    saved = yaml.safe_load((tmp_path / "repeated/configs/config_general.yaml").read_text())
+    assert saved["teacher_experiment"] == str(teacher)
+    assert bench.tensors(tmp_path / "repeated") == bench.tensors(student)

@@ -163,9 +163,12 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         return sorted(map(str, Path(self.ax_log_folder).glob("log*.json")), reverse=True)
 
     def get_ax_client(self) -> Any:
-        """Create the host's client, seeded."""
+        """Create the host's client, seeded, or load that of an interrupted search."""
         if self.get_all_log_paths():
-            return super().get_ax_client()
+            client = super().get_ax_client()
+            # Trials keep their names if the folder of the search was renamed.
+            self.experiment_name = client.experiment.name
+            return client
         client = AxClient(random_seed=self.seed, verbose_logging=False)
         client.create_experiment(
             name=self.experiment_name,
