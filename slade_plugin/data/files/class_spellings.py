@@ -5,7 +5,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-_WHOLE_NUMBER = re.compile(r"0*(\d+)(?:\.0*)?")  # spreadsheets write 7 as 7.0, and 007 as 7
+_WHOLE_NUMBER = re.compile(
+    r"(?:\+|(-))?0*(\d+)(?:\.0*)?"
+)  # spreadsheets write 7 as 7.0, and 007 as 7
 _INVISIBLE = "Cf"  # category of zero-width spaces, byte-order marks and soft hyphens
 _SHOWN = 3
 
@@ -19,9 +21,10 @@ def spelling_key(name: str) -> str:
     text = unicodedata.normalize("NFKC", name)
     text = "".join(c for c in text if unicodedata.category(c) != _INVISIBLE)
     text = unicodedata.normalize("NFKC", text.casefold()).replace("\u2019", "'")
-    text = re.sub(r"[\s_\u2010-\u2015-]+", " ", text).strip()
+    text = re.sub(r"[\u2010-\u2015\u2212]", "-", text).replace("_", " ").strip()
     number = _WHOLE_NUMBER.fullmatch(text)
-    return number[1] if number else text
+    # A sign or a grade stays: -1 and A- are not 1 and A.
+    return (number[1] or "") + number[2] if number else re.sub(r"(?<=\w)[\s-]+(?=\w)", " ", text)
 
 
 def similar_names(names: Iterable[str]) -> list[list[str]]:

@@ -47,7 +47,9 @@ def check_files_exist(name: str, images: ImageList) -> None:
         return
     first = images.path(int(missing[0]))
     remedy = "Unpack it again, or fix the permissions of its folders."
-    if os.path.islink(first):
+    if first.exists():
+        remedy = "It is no regular file: move it away."
+    elif os.path.islink(first):
         remedy = f"It is a link to {os.readlink(first)}: restore that file, or remove the link."
     raise DataError(
         f"{name}: {len(missing)} of {len(images)} listed images are missing or cannot be reached, "

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class ImageList:
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
-        """(N,) sizes of the files in bytes; -1 where there is no file that can be reached."""
+        """(N,) sizes of the files in bytes; -1 where no regular file can be reached."""
         return self._stats[:, 0]
 
     @property
@@ -198,6 +199,8 @@ def _stat(path: str) -> tuple[int, int, int, int]:
     try:
         stat = os.stat(path)
     except (OSError, ValueError):  # ValueError: a null character in the name
+        return -1, -1, -1, -1
+    if not S_ISREG(stat.st_mode):  # a folder, or a pipe, on which reading would wait for ever
         return -1, -1, -1, -1
     # File numbers of some network file systems fill 64 bits.
     return stat.st_size, stat.st_mtime_ns, stat.st_dev, stat.st_ino & (2**63 - 1)

@@ -167,7 +167,7 @@ def _column_of(words: set[str], header: list[str]) -> int | None:
 def _check_files(file: Path, images: ImageList, lines: list[int], num_rows: int) -> None:
     """Checks that every listed image exists, and reports how many rows were left out."""
     missing = [
-        f"line {lines[i]}: {images.paths[i]}{why_not_found(str(images.paths[i]))}"
+        f"line {lines[i]}: {images.paths[i]}{_why_not_read(images, int(i))}"
         for i in np.flatnonzero(images.sizes < 0)
     ]
     _refuse(
@@ -179,6 +179,11 @@ def _check_files(file: Path, images: ImageList, lines: list[int], num_rows: int)
     )
     if num_rows > len(images):
         warn_once(f"{file}: lines left out, since they repeat an image: {num_rows - len(images)}.")
+
+
+def _why_not_read(images: ImageList, index: int) -> str:
+    path = str(images.paths[index])
+    return " (no regular file)" if images.path(index).exists() else why_not_found(path)
 
 
 def _refuse(file: Path, problems: list[str], expected: str, start: str = "") -> None:

@@ -68,19 +68,21 @@ def read_class_folders(root: Path, merge_spellings: bool = False) -> ImageList:
     if not names:
         what = f"{len(beside)} images but no folders" if beside else "no images"
         raise DataError(f"{root} holds {what}; {expected}")
+    _check_repeats(root, tree.repeats, level)
     if len(classes) == 1:
         raise DataError(
             f"{root} holds images of one class only, {names[0]!r}; {expected} If the class "
             f"folders lie one level deeper, give {root / names[0]}."
         )
-    _check_repeats(root, tree.repeats, level)
     if beside:
         warn_once(
             f"{root}: images left out, since they lie beside the class folders: {len(beside)}, for "
             f"example {beside[0]}."
         )
-    known = {path.split("/")[0] for path in paths} | {name for name, _ in tree.repeats}
-    empty = [place.name for place in _visible_folders(root) if place.name not in known]
+    known = {*names, *(Path(name).name for name, _ in tree.repeats)}
+    homes = _visible_folders(root) if level else [root]
+    folders = {place.name: place for home in homes for place in _visible_folders(home)}
+    empty = [str(folders[name].relative_to(root)) for name in sorted(folders.keys() - known)]
     if empty:
         warn_once(
             f"{root}: folders that are no class, since they hold no images: {len(empty)}, for "

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -23,13 +24,16 @@ class PathFinder:
     def find(self, path: str) -> str | None:
         """The spelling under which a listed file exists.
 
-        A path that exists as written stays. Otherwise backslashes may separate folders, and case
-        and Unicode forms may differ from those on the disk, if exactly one file fits.
+        A path that exists as written stays. Otherwise backslashes may separate folders, ~ stand
+        for the home, it may be a URL of a file or hold %20, and case and Unicode forms may differ
+        from those on the disk, if exactly one file fits.
 
         Returns:
             The path, normalized; None if no file or several fit.
         """
-        for spelling in dict.fromkeys((path, path.replace("\\", "/"))):
+        slashes = path.replace("\\", "/")
+        home, url = os.path.expanduser(slashes), unquote(slashes.removeprefix("file://"))
+        for spelling in dict.fromkeys((path, slashes, home, url)):
             normal = os.path.normpath(spelling)
             if os.path.lexists(os.path.join(self._folder, normal)):
                 return normal

@@ -20,7 +20,7 @@ def read_text(file: str | os.PathLike[str], expected: str) -> str:
     """
     try:
         content = Path(file).read_bytes()
-        return content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{file} is not UTF-8 text (byte {error.start}); expected {expected}. Unpack an "
@@ -28,6 +28,12 @@ def read_text(file: str | os.PathLike[str], expected: str) -> str:
         ) from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}; expected {expected}.") from error
+    if "\0" in text:
+        raise DataError(
+            f"{file} holds null characters, as UTF-16 without a byte-order mark does; expected "
+            f"{expected}. Save it as UTF-8."
+        )
+    return text
 
 
 def lines_of(text: str) -> list[tuple[int, str]]:

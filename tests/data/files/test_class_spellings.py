@@ -31,6 +31,10 @@ DECOMPOSED = unicodedata.normalize("NFD", "café")
         ("7", "7.0"),
         ("7", "007"),
         ("0", "0.00"),
+        ("-1", "\u22121.0"),
+        ("+7", "7"),
+        ("tea - cup", "tea\u2013cup"),
+        ("_cup_", "cup"),
     ],
 )
 def test_spellings_of_one_name(name: str, other: str) -> None:
@@ -41,7 +45,7 @@ def test_spellings_of_one_name(name: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("name", "other"),
     [("cup", "cups"), ("cafe", "café"), ("7", "70"), ("7.5", "7"), ("10-2", "102"), ("a b", "ab"),
-     ("ver 1.0", "ver 1")],
+     ("ver 1.0", "ver 1"), ("-1", "1"), ("A-", "A"), ("-cup", "cup")],
 )  # fmt: skip
 def test_different_names(name: str, other: str) -> None:
     assert spelling_key(name) != spelling_key(other)

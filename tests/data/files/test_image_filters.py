@@ -1,4 +1,5 @@
 import logging
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.data.files.image_filters import (
+    check_files_exist,
     drop_classes,
     drop_missing,
     drop_small_classes,
@@ -49,6 +51,14 @@ def test_missing_files_are_left_out_and_named(tmp_path: Path) -> None:
     assert missing == ["0/0.jpg", "2/3.jpg"]
     assert rest.class_names == NAMES[1:]
     assert rest.sizes.tolist() == [1, 2, 4, 5, 6, 7, 8, 9]
+
+
+def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
+    """Reading a pipe would wait for ever."""
+    os.mkfifo(tmp_path / "a.png")
+    images = ImageList(tmp_path, np.array(["a.png"]), np.array([0]), ["a"])
+    with pytest.raises(DataError, match=r"a\.png. It is no regular file: move it away"):
+        check_files_exist("Own", images)
 
 
 def test_small_and_named_classes_are_left_out() -> None:

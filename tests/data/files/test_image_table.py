@@ -72,6 +72,7 @@ def test_images_may_be_elsewhere(folder: Path, tmp_path_factory: pytest.TempPath
          r"1\.jpg is 'pot' in line 1 and 'cup' in line 3; expected one label an image"),
         ("1.jpg,pot\n2.jpg,pot\n", "names 2 images of 1 classes; expected rows of path,label"),
         ("\n", "names 0 images of 0 classes"),
+        ("1.jpg,pot\nsub,cup\n", r"1 of 2 listed .*line 2: sub \(no regular file\)"),
         ("files,kinds\n1.jpg,pot\n", r"1 of 2 listed images are not there: line 1: files; expected "
          r"images that exist: relative paths count from /.*, and a header, if there is one, is"),
     ],

@@ -153,6 +153,15 @@ def test_odd_things_beside_the_classes_are_named(
     assert empty.endswith("since they hold no images: 1, for example vase.")
 
 
+def test_an_empty_class_is_named_in_folders_of_splits_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, "train/cup/1.jpg", "train/pot/1.jpg", "train/vase/1.gif", "test/cup/2.jpg")
+    (tmp_path / "test" / "pot").mkdir()  # it has images in the other split
+    assert read_class_folders(tmp_path).class_names == ["cup", "pot"]
+    assert caplog.messages[-1].endswith("since they hold no images: 1, for example train/vase.")
+
+
 def test_a_pool_without_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no images; expected some with the ending \.jpg"):
         read_image_tree(tmp_path)
@@ -199,6 +208,12 @@ def test_one_folder_under_two_names_is_refused(photos: Path, tmp_path: Path) -> 
     (photos / "mug").unlink()
     (photos / "Pot" / "cups").symlink_to(photos / "cup")
     with pytest.raises(DataError, match=r"Pot/cups and cup in .* are one folder"):
+        read_class_folders(photos)
+
+
+def test_a_class_inside_another_is_refused_even_if_none_is_left(photos: Path) -> None:
+    (photos / "Pot" / "more").symlink_to("../cup")
+    with pytest.raises(DataError, match=r"Pot/more and cup in .* are one folder, .*two names"):
         read_class_folders(photos)
 
 

@@ -43,6 +43,16 @@ def test_absolute_paths_and_paths_upwards(folder: Path) -> None:
     assert PathFinder(Path("/nowhere")).find(f"{folder}/CUPS/1.jpg") == f"{folder}/cups/1.jpg"
 
 
+def test_addresses_and_the_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "cups" / "100% a.jpg").touch()
+    find = PathFinder(folder).find
+    assert find("cups/100%25%20a.jpg") == find("cups/100% a.jpg") == "cups/100% a.jpg"
+    assert find("~/cups/1.jpg") == f"{folder}/cups/1.jpg"
+    assert find(f"file://{folder}/cups/100%25%20a.jpg") == f"{folder}/cups/100% a.jpg"
+    assert find("https://example.org/cups/1.jpg") is None
+
+
 def test_reasons() -> None:
     assert "Windows drive" in why_not_found(r"C:\photos\1.jpg")
     assert "Windows drive" in why_not_found(r"\\server\photos\1.jpg")

@@ -18,6 +18,9 @@ def test_others_are_refused(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes("é\n".encode("cp1252"))
     with pytest.raises(DataError, match=r"list is not UTF-8 text \(byte 0\); expected names\."):
         read_text(tmp_path / "list", "names")
+    (tmp_path / "wide").write_bytes("cups\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"wide holds null characters, as UTF-16 without"):
+        read_text(tmp_path / "wide", "names")
     with pytest.raises(DataError, match=r"none cannot be read: No such file .*expected names"):
         read_text(tmp_path / "none", "names")
 
