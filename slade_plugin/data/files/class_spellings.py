@@ -5,9 +5,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-_WHOLE_NUMBER = re.compile(
-    r"(?:\+|(-))?0*(\d+)(?:\.0*)?"
-)  # spreadsheets write 7 as 7.0, and 007 as 7
+# Spreadsheets write 7 as 7.0, and 007 as 7.
+_WHOLE_NUMBER = re.compile(r"(?:\+|(-))?0*(\d+)(?:\.0*)?")
 _INVISIBLE = "Cf"  # category of zero-width spaces, byte-order marks and soft hyphens
 _SHOWN = 3
 

@@ -38,6 +38,7 @@ from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file, write_manifest
 from slade_plugin.base.machine import usable_cores
 from slade_plugin.data.files.cache_settings import CacheSettings
+from slade_plugin.data.files.image_decoding import FEWEST_LEVELS, count_levels
 
 logger = logging.getLogger(__name__)
 
@@ -211,7 +212,7 @@ class ImageCache:
 
     def _append(self, pixels: BinaryIO, rows: BinaryIO) -> None:
         """Writes the images behind the last whole one; both files are open for appending."""
-        number = self._identity["images"]
+        number, flat = self._identity["images"], 0
         written = self._read_rows()
         ends = np.cumsum([0, *_lengths(written)])
         done = int(np.searchsorted(ends, pixels.tell(), side="right")) - 1
@@ -225,15 +226,22 @@ class ImageCache:
             for first in range(done, number, _CHUNK):
                 chunk = range(first, min(first + _CHUNK, number))
                 found = list(threads.map(self._row, chunk))
-                for data, _ in found:
+                for data, _, _ in found:
                     pixels.write(data)
+                flat += sum(levels < FEWEST_LEVELS for _, _, levels in found)
                 pixels.flush()
                 os.fsync(pixels.fileno())  # a row on the disk stands for pixels on the disk
-                rows.write(np.array([row for _, row in found], dtype=_ROW).tobytes())
+                rows.write(np.array([row for _, row, _ in found], dtype=_ROW).tobytes())
                 rows.flush()
                 if first == done:
                     self._check_room(pixels.tell() - ends[done], len(chunk), number - done)
                 progress.update(len(chunk))
+        if flat:
+            logger.warning(
+                "%d of %d images are nearly one color, as those of unusual value ranges are "
+                "(value_range in config_dataset); slade-bench data verify --decode names them.",
+                *(flat, number - done),
+            )
 
     def _check_room(self, size: int, images: int, of_images: int) -> None:
         """Raises if what is still to be written will not fit on the disk."""
@@ -248,15 +256,15 @@ class ImageCache:
     def _resized(self, place: int) -> Image.Image:
         return shrink(self._decode(place), self.settings.short_side)
 
-    def _row(self, place: int) -> tuple[bytes, tuple[int, int, int]]:
-        """The bytes of an image and what is written of them; none of one that is unreadable."""
+    def _row(self, place: int) -> tuple[bytes, tuple[int, int, int], int]:
+        """The bytes of an image, what is written of them, and its levels; none if unreadable."""
         try:
             image = self._resized(place)
         except DataError as error:
             logger.warning("left out of the cache: %s", error)
-            return b"", (0, 0, 0)
+            return b"", (0, 0, 0), FEWEST_LEVELS
         data = image.tobytes()
-        return data, (*image.size, zlib.crc32(data))
+        return data, (*image.size, zlib.crc32(data)), count_levels(image)
 
     def _unusable(self, error: OSError) -> DataError:
         return DataError(

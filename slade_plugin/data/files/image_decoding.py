@@ -22,6 +22,8 @@ MAX_ASPECT = 20
 """Longest side in short sides; a longer image is cut to its middle, see `read_rgb`."""
 MAX_REDUCTION = 20
 """Sides of the largest decoded square, in short sides of what it is resized to; see `reduction`."""
+FEWEST_LEVELS = 8
+"""An image whose channels span fewer values is nearly one color."""
 LEAST_TARGET = 256
 """Smaller targets count as this one, so that a 24-megapixel PNG is read for any of them."""
 
@@ -158,6 +160,11 @@ def _pixels(box: npt.ArrayLike, size: tuple[int, int], scale: float) -> tuple[in
     if right <= left or bottom <= top:
         raise DataError(f"its bounding box {x1:g}, {y1:g}, {x2:g}, {y2:g} is outside {size}")
     return left, top, right, bottom
+
+
+def count_levels(image: Image.Image) -> int:
+    """The widest span of values in a channel of an RGB image, 1 to 256."""
+    return max(int(high) - int(low) for low, high in image.getextrema()) + 1  # type: ignore[misc]
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -8,12 +8,9 @@ import numpy as np
 
 from slade_plugin.data.datasets.published_counts import PublishedCounts
 from slade_plugin.data.files.class_spellings import describe_groups, similar_names
-from slade_plugin.data.files.image_decoding import MAX_ASPECT
+from slade_plugin.data.files.image_decoding import FEWEST_LEVELS, MAX_ASPECT
 from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.file_probe import FileProbe
-
-FEWEST_LEVELS = 8
-"""An image whose channels span fewer levels is nearly one color."""
 
 
 @dataclass(frozen=True)

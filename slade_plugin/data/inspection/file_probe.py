@@ -8,7 +8,7 @@ from functools import partial
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.files.image_decoding import read_rgb, reduction
+from slade_plugin.data.files.image_decoding import count_levels, read_rgb, reduction
 from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.parallel import over_files
 
@@ -49,8 +49,7 @@ def probe(
     levels = None
     try:
         if decode:
-            bands = read_rgb(path, value_range=value_range).getextrema()
-            levels = max(int(high) - int(low) for low, high in bands) + 1  # type: ignore[misc]
+            levels = count_levels(read_rgb(path, value_range=value_range))
     except DataError as error:
         return FileProbe(kind, width, height, _reason(error.__cause__ or error))
     return FileProbe(kind, width, height, levels=levels)

@@ -111,6 +111,17 @@ def test_behind_a_resize_to_its_size_it_changes_not_one_bit(root: Path, rest: li
         assert torch.equal(ours, plain)
 
 
+@pytest.mark.parametrize("flat", [0, 1])
+def test_images_of_nearly_one_color_are_counted(
+    flat: int, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if flat:
+        Image.new("RGB", (9, 9), (3, 3, 3)).save(root / "9.jpg")
+    cached(root)
+    assert len(caplog.messages) == flat
+    assert all(text.startswith("1 of 8 images are nearly one color") for text in caplog.messages)
+
+
 def test_the_target_of_images_is_that_of_a_first_resize() -> None:
     """A crop before it would need the whole image."""
     resize = transforms.Resize(40)
