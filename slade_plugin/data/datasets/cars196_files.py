@@ -39,7 +39,7 @@ class Cars196Files(ImageFiles):
         "and cars_test_annos_withlabels.mat. A copy in class folders is read by "
         "--config_dataset folders."
     )
-    folder_stems: ClassVar[tuple[str, ...]] = ("cars196", "car196", "stanfordcar", "standfordcar")
+    folder_stems: ClassVar[tuple[str, ...]] = ("cars", "car196", "stanfordcar", "standfordcar")
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:

@@ -20,7 +20,8 @@ class CUB200Files(ImageFiles):
     published = PublishedCounts(200, 11788, "Wah et al., CNS-TR-2011-001")
     how_to_get: ClassVar[str] = (
         "Unpack CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 in "
-        "DATASET_ROOT/cub2011."
+        "DATASET_ROOT/cub2011. A copy in class folders, without images.txt, is read by "
+        "--config_dataset folders."
     )
 
     folder_stems: ClassVar[tuple[str, ...]] = ("cub", "caltech")

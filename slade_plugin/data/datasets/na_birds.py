@@ -22,7 +22,8 @@ class NABirds(ImageFiles):
     published = PublishedCounts(555, 48562, "Van Horn et al., CVPR 2015")
     how_to_get: ClassVar[str] = (
         "Accept the terms at https://dl.allaboutbirds.org/nabirds, and unpack the archive so that "
-        "its images.txt is DATASET_ROOT/nabirds/images.txt."
+        "its images.txt is DATASET_ROOT/nabirds/images.txt. A copy in class folders, without "
+        "images.txt, is read by --config_dataset folders."
     )
 
     folder_stems: ClassVar[tuple[str, ...]] = ("nabirds",)

@@ -1,5 +1,6 @@
 """Summarize the runs of a method: mean, standard error, interval, published number."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ def missing_splits(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> l
     """Report the experiments that lack a split, with the command that evaluates it."""
     return [
         f"{experiment.folder} has no scores on {split}; evaluate it with run.py --experiment_name "
-        f"{experiment.folder.name} --evaluate --splits_to_eval [{split}]"
+        f"{shlex.quote(experiment.folder.name)} --evaluate --splits_to_eval [{split}]"
         for group in groups
         for experiment in group.experiments
         for split in splits

@@ -83,6 +83,7 @@ def test_both_layouts_hold_the_same_classes(one_list: Path, two_lists: Path) -> 
         ("two_lists", "names in cars_annos.mat"),
         ("two_lists", "archive"),
         ("one_list", "Stanford-Cars/versions/2"),
+        ("two_lists", "Cars/data"),
     ],
 )
 def test_known_variants_hold_the_same(
