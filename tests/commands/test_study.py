@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import re
@@ -176,6 +177,44 @@ def test_a_study_that_is_interrupted_ends_in_the_page_of_one_that_is_not(
     assert {line.split(",")[1] for line in whole.splitlines()[1:]} == {
         "baseline", "teacher", "whole",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_study_tunes_and_then_reports_the_best(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real runs: two trials on val, then the better one under another seed, evaluated on test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[2]))
+    rate = "--optimizers {embedder_optimizer: {Adam: {lr: $rate}}}"
+    content = {
+        "datasets": {"glyphs": None},
+        "first": "contrastive",
+        "plain": {
+            "contrastive": {
+                "flags": f"--config_loss contrastive {bench.tiny(schemes=1)} {rate}",
+                "tune": {"rate": [0.0001, 0.01, "log"]},
+            }
+        },
+        "tuning": {"trials": 2, "seed": 7},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    own = ["mine.yaml", "--seeds", "1", "--jobs", "2", "--out", "out"]
+    places = ["--dataset_root", str(bench.dataset_root)]
+    monkeypatch.setattr(sys, "argv", ["slade-bench", "study", *own, "--", *places])
+    assert cli.main() == 0
+    with (tmp_path / "out" / "mine_trials.csv").open() as file:
+        trials = list(csv.DictReader(file))
+    assert [trial["seed"] for trial in trials] == ["7", "7"]
+    best = max(trials, key=lambda trial: float(trial["val mean_average_precision_at_r"]))
+    chosen = best["values"].partition("=")[2]
+    (run,) = (tmp_path / "studies" / "runs" / "glyphs" / "seed0").iterdir()
+    assert chosen in json.loads((run / "run.json").read_text())["flags"]
+    tested = {
+        p.parts[-2] for p in tmp_path.rglob("saved_csvs") if "ConcatenateEmbeddings" in str(p)
+    }
+    assert f"rate {chosen}" in (tmp_path / "out" / "mine.md").read_text()
+    assert tested <= {"meta_logs"}
 
 
 def test_gpus_are_the_jobs(study: SimpleNamespace) -> None:
