@@ -1,4 +1,4 @@
-"""A step of the student against a step of the host's own trainer, over the same 64 images.
+"""Time a step of the student against one of the host's trainer, over the same 64 images.
 
 Goal: at most 1.05 times as long on ResNet-50.
 
@@ -43,7 +43,7 @@ NUM_CLASSES, NUM_CLUSTERS, PER_CLASS, BATCH_SIZE = 100, 400, 4, 32
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measures and reports.
+    """Measure and report.
 
     Returns:
         The results, without settings and environment.
@@ -98,14 +98,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def hand_over(trainer: Any, batch: tuple[torch.Tensor, ...]) -> None:
-    """Lets a trainer's next step be on this batch."""
+    """Make a trainer's next step use this batch."""
     trainer.get_batch = lambda: batch
 
 
 def make_trainers(
     trunk: str, size: int, device: torch.device
 ) -> tuple[MetricLossOnly, SladeStudent]:
-    """The host's trainer and the student, as `train` leaves them before the first step.
+    """Make the host's trainer and the student, as `train` does before the first step.
 
     Args:
         trunk: Name in `TRUNKS`.

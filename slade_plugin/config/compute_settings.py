@@ -29,7 +29,7 @@ class ComputeSettings:
 
     @classmethod
     def from_config(cls, config: Any) -> "ComputeSettings":
-        """Reads and checks the entry; None stands for the defaults.
+        """Read and check the entry; None means the defaults.
 
         Raises:
             ConfigError: Naming everything that is wrong.

@@ -9,7 +9,7 @@ from slade_plugin.data.datasets import Glyphs
 
 @pytest.fixture(scope="session")
 def gallery(bench, tmp_path_factory) -> Path:
-    """40 letters of 5 classes as PNG files, one folder a class. Read only."""
+    """40 letters of 5 classes as PNG files, one folder per class. Read only."""
     folder = tmp_path_factory.mktemp("gallery") / "letters"
     letters = Glyphs(bench.dataset_root, letters_per_script=8, instances_per_face=1)
     for label in range(5):

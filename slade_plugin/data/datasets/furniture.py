@@ -26,12 +26,12 @@ MIN_VIEWS, MIN_SIZE = 2, 32
 
 
 def folder_of(dataset_root: str | os.PathLike[str]) -> Path:
-    """Returns where the files are."""
+    """Return the folder of the files."""
     return Path(dataset_root) / "furniture"
 
 
 def stem_of(views: int, size: int) -> str:
-    """Returns the name of the files without hash and extension.
+    """Return the name of the files without hash and extension.
 
     Raises:
         ConfigError: If a number is not an integer or too small.
@@ -80,7 +80,7 @@ class Furniture(StoredImages):
         views: int = VIEWS,
         size: int = SIZE,
     ) -> None:
-        """Checks the built files and reads the labels."""
+        """Check the built files and read the labels."""
         self.check_subset(subset)
         manifest_path = folder_of(root) / f"{stem_of(views, size)}.json"
         if not manifest_path.exists():

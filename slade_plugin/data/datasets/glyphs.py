@@ -3,9 +3,9 @@
 Not in the paper. Classes are letters; the images of a class are the faces (up to 21 text faces
 that matplotlib ships) times a few seeded distortions. Labeled data are the Latin letters, the
 unlabeled pool the Greek, Cyrillic, Armenian and Georgian ones that look like no Latin letter.
-``glyph_classes`` decides what a class is, ``glyph_rendering`` how an image is made.
+``glyph_classes`` defines the classes, ``glyph_rendering`` draws the images.
 
-The images are rendered once (about ten seconds) and kept as ``stored_images`` says:
+The images are rendered once (about ten seconds) and stored as described in ``stored_images``:
 
     dataset_root/glyphs/v2_all_x3.json
     dataset_root/glyphs/v2_all_x3_<hash>.npy       (N, 32, 32) uint8
@@ -36,7 +36,7 @@ class Glyphs(StoredImages):
     Args:
         root: The host's ``dataset_root``; files go to ``root/glyphs``.
         transform: Applied to the PIL image (mode "L", 32 x 32).
-        download: Ignored, the host passes it: what is missing is rendered in either case.
+        download: Ignored but passed by the host: missing images are always rendered.
         subset: "labeled" = Latin; "unlabeled" = the pool. The pool has true labels too. They are
             there to *measure* pseudo labels and must not be trained on.
         instances_per_face: Distorted images per class and face, at least 1.
@@ -65,7 +65,7 @@ class Glyphs(StoredImages):
         instances_per_face: int = 3,
         letters_per_script: int | None = None,
     ) -> None:
-        """Renders the images if this is the first time, checks them, reads the labels."""
+        """Render the images on first use, check them and read the labels."""
         self.check_subset(subset)
         manifest_path = build(root, instances_per_face, letters_per_script)
         super().__init__(manifest_path, transform, subset)
@@ -103,7 +103,7 @@ def build(
 
 
 def _check_number(name: str, value: int, smallest: int) -> None:
-    """Raises ConfigError unless ``value`` is an integer of at least ``smallest``."""
+    """Check that ``value`` is an integer of at least ``smallest``."""
     if not isinstance(value, int) or value < smallest:
         raise ConfigError(
             f"Glyphs: {name} is {value!r}; expected an integer >= {smallest}. Change it under "
@@ -114,7 +114,7 @@ def _check_number(name: str, value: int, smallest: int) -> None:
 def _render(
     folder: Path, stem: str, instances_per_face: int, letters_per_script: int | None
 ) -> None:
-    """Renders both subsets and writes the array, then the manifest."""
+    """Render both subsets and write the array, then the manifest."""
     check_writable("Glyphs", folder)  # before the work, not after it
     logger.info("Glyphs: rendering the letters, once, into %s", folder)
     faces = glyph_classes.load_faces()

@@ -1,4 +1,4 @@
-"""Any image file as an upright RGB image of 8 bits a channel, at a bounded cost."""
+"""Decode any image file to an upright RGB image of 8 bits per channel, at a bounded cost."""
 
 import math
 import os
@@ -39,7 +39,7 @@ def read_rgb(
     box: npt.ArrayLike | None = None,
     value_range: Sequence[float] | None = None,
 ) -> Image.Image:
-    """Decodes an image file.
+    """Decode an image file.
 
     Grey, palette and CMYK images become RGB, transparent pixels white, and the EXIF orientation is
     applied. For more than 8 bits see `value_ranges`. Of an animation the first frame is read.
@@ -93,7 +93,7 @@ def read_rgb(
 
 
 def _bound_pixels(image: Image.Image) -> None:
-    """Halves what a large JPEG decodes to; refuses any other large file."""
+    """Halve the decoded size of a large JPEG; refuse any other large file."""
     limit = Image.MAX_IMAGE_PIXELS or math.inf
     width, height = image.size
     if width * height > limit and image.draft(None, (width // 2, height // 2)) is None:
@@ -104,7 +104,7 @@ def _bound_pixels(image: Image.Image) -> None:
 
 
 def _without_ends(image: Image.Image) -> Image.Image:
-    """The middle of an image that is longer than `MAX_ASPECT` times its short side."""
+    """Cut an image to its middle if it is longer than `MAX_ASPECT` times its short side."""
     longest = MAX_ASPECT * min(image.size)
     if max(image.size) <= longest:
         return image
@@ -118,7 +118,7 @@ def _without_ends(image: Image.Image) -> Image.Image:
 
 
 def _pixels(box: npt.ArrayLike, size: tuple[int, int], scale: float) -> tuple[int, int, int, int]:
-    """The box in whole pixels of the decoded image."""
+    """Convert the box to whole pixels of the decoded image."""
     x1, y1, x2, y2 = (float(v) * scale for v in np.asarray(box))
     left, top = max(math.floor(x1), 0), max(math.floor(y1), 0)
     right, bottom = min(math.ceil(x2), size[0]), min(math.ceil(y2), size[1])
@@ -128,7 +128,7 @@ def _pixels(box: npt.ArrayLike, size: tuple[int, int], scale: float) -> tuple[in
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A copy of an image of any mode of 8 bits as RGB; what is transparent lies on white."""
+    """Convert an image of any 8-bit mode to RGB, with transparent parts on white."""
     if not image.has_transparency_data:
         # A copy even of an RGB image, since the file's own object closes with the file.
         return image.convert("RGB")

@@ -1,6 +1,6 @@
 """8-bit gray levels from images of 12, 16 and 32 bits and of floats.
 
-What is black and what is white is known, never estimated from the pixels: one image alone cannot
+Black and white are known, never estimated from the pixels: one image alone cannot
 show whether it is dark or stored with 12 bits.
 
     16-bit PNG and TIFF, PGM    0 to 65535 (Pillow scales PGM by its header)
@@ -45,7 +45,7 @@ class Storage(NamedTuple):
 
     @classmethod
     def of(cls, image: Image.Image) -> "Storage":
-        """Reads it from an image that is open and not loaded; loading drops it."""
+        """Read it from an open image before it is loaded, which drops it."""
         tile = getattr(image, "tile", [])
         args = tile[0].args if tile else ""
         raw_mode = args[0] if isinstance(args, tuple | list) and args else args
@@ -65,14 +65,14 @@ class Storage(NamedTuple):
 
 
 def has_gray_levels(image: Image.Image) -> bool:
-    """Whether Pillow can convert the image by itself, since it has 8 bits a channel."""
+    """Whether Pillow can convert the image by itself, since it has 8 bits per channel."""
     return not image.mode.startswith(("I", "F"))
 
 
 def to_gray_levels(
     image: Image.Image, storage: Storage, value_range: Sequence[float] | None = None
 ) -> Image.Image:
-    """Converts one channel of more than 8 bits to gray levels.
+    """Convert one channel of more than 8 bits to gray levels.
 
     Args:
         image: Loaded, whole, of a mode that begins with "I" or "F".
@@ -110,10 +110,10 @@ def to_gray_levels(
 def check_deep_color(
     image: Image.Image, storage: Storage, value_range: Sequence[float] | None = None
 ) -> None:
-    """Checks a color image of which Pillow keeps the upper 8 of 16 bits.
+    """Check a color image of which Pillow keeps the upper 8 of 16 bits.
 
     Args:
-        image: Loaded, whole. One of 8 bits a channel passes.
+        image: Loaded, whole. One of 8 bits per channel passes.
         storage: Of the same file.
         value_range: That of the data set.
 
@@ -122,7 +122,7 @@ def check_deep_color(
     """
     if ";16" not in storage.raw_mode or image.mode not in ("RGB", "RGBA", "LA"):
         return
-    remedy = "Save the images with 8 bits a channel"
+    remedy = "Save the images with 8 bits per channel"
     if value_range and tuple(value_range) != _FULL_16_BIT:
         raise DataError(
             f"it has 16 bits a channel in color, where value_range is not supported. {remedy}"
@@ -145,7 +145,7 @@ def _scaled(values: npt.NDArray[np.generic], known: Sequence[float]) -> npt.NDAr
 
 
 def _remedy(least: float, most: float) -> str:
-    """What to do, with the range that the values suggest."""
+    """Return the remedy, with the range that the values suggest."""
     low = 0 if least >= 0 else -(2 ** math.ceil(math.log2(-least)))
     high = 1 if most <= 1 else 2 ** math.ceil(math.log2(most + 1)) - 1
     return (

@@ -1,4 +1,4 @@
-"""Which images of the unlabeled pool a split scheme also evaluates on, found before any training.
+"""Find images of the pool that a split scheme also evaluates on, before any training.
 
 A pool is trained on; an image of it that is a val or test image too would raise the scores. Train
 images may be in the pool. All split schemes share one pool, so what any of them evaluates on is
@@ -45,7 +45,7 @@ class LeakageSettings:
 
     @classmethod
     def from_config(cls, config: Any) -> "LeakageSettings":
-        """Reads and checks the entry; None stands for the defaults.
+        """Read and check the entry; None means the defaults.
 
         Raises:
             ConfigError: Naming everything that is wrong.
@@ -90,7 +90,7 @@ class LeakageReport:
     content: dict[str, Any]
 
     def __str__(self) -> str:
-        """One line for the reader of a run."""
+        """Summarize the report in one line."""
         content = self.content
         if "not_checked" in content:
             return f"leakage: not checked, since {content['not_checked']}"
@@ -115,7 +115,7 @@ class _Evaluated:
 def find_leaks(
     schemes: Mapping[str, Mapping[str, Mapping[str, Any]]], pool: Any, settings: LeakageSettings
 ) -> LeakageReport | None:
-    """Compares a pool with all that is evaluated on, which is every split but train.
+    """Compare a pool with everything evaluated on, which is every split but train.
 
     Args:
         schemes: Split scheme -> transform -> split -> data set, as the host's `split_schemes`.
@@ -158,7 +158,7 @@ def find_leaks(
 def _evaluated_splits(
     schemes: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> Iterator[tuple[str, Any]]:
-    """Name and data set of every split but train; the transforms of a scheme share their images."""
+    """List name and data set of every split but train."""
     for transforms in schemes.values():
         for split, dataset in next(iter(transforms.values())).items():
             if split != TRAIN:
@@ -166,7 +166,7 @@ def _evaluated_splits(
 
 
 def _listed(dataset: Any) -> tuple[ImageList, np.ndarray] | None:
-    """The list of files that a split was cut from, and the places of its images in it."""
+    """Return the list of files that a split was cut from, and the places of its images in it."""
     if isinstance(dataset, Subset):
         whole = _listed(dataset.dataset)
         return whole and (whole[0], whole[1][np.asarray(dataset.indices, dtype=np.int64)])
@@ -218,7 +218,7 @@ def _compare(
 
 
 def _classes_in_both(images: ImageList, evaluated: Iterable[_Evaluated]) -> list[dict[str, Any]]:
-    """Classes of the pool that are evaluated under the same name; this is allowed."""
+    """List classes of the pool that are evaluated under the same name; this is allowed."""
     splits: dict[str, set[str]] = {}
     for image in evaluated:
         splits.setdefault(image.class_name, set()).update(image.splits)

@@ -1,4 +1,4 @@
-"""Letters of real fonts, distorted: the pixels of the ``Glyphs`` data set. Writes no files.
+"""Render distorted letters of real fonts, the images of ``Glyphs``; write no files.
 
 Ours, not the paper's: a small retrieval problem that needs no download. The fonts are the text
 faces that matplotlib ships (DejaVu, STIX, Computer Modern); ``glyph_classes`` decides which letters
@@ -34,7 +34,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Distortion:
-    """How far one image may be from the clean letter; each value is drawn uniformly.
+    """Limits of the distortion of one image; each value is drawn uniformly.
 
     The defaults are ours, tuned so that a ``conv4`` trained for 3,000 batches of 32 from scratch
     (contrastive loss, three quarters of the first half of the labeled classes) reaches a MAP@R
@@ -66,14 +66,14 @@ DISTORTION = Distortion()
 
 
 def image_rng(letter: str, face_name: str, instance: int) -> np.random.Generator:
-    """Returns the generator of one image."""
+    """Return the generator of one image."""
     return np.random.default_rng([SEED, ord(letter), crc32(face_name.encode()), instance])
 
 
 def distort(
     glyph: Image.Image, rng: np.random.Generator, distortion: Distortion = DISTORTION
 ) -> UInt8Array:
-    """Returns the glyph turned, sheared, scaled, shifted, blurred and noisy: (32, 32).
+    """Rotate, shear, scale, shift and blur a glyph and add noise: (32, 32).
 
     Args:
         glyph: Clean glyph, as ``draw_glyph`` returns it.
@@ -121,7 +121,7 @@ def distort(
 def render_class(
     item: GlyphClass, glyphs: CleanGlyphs, faces: Sequence[Face], instances_per_face: int
 ) -> list[UInt8Array]:
-    """Returns ``instances_per_face`` images for each face that draws the class.
+    """Render ``instances_per_face`` images for each face that has the class.
 
     A class of several letters has no more images than others: its letters take turns.
     """
