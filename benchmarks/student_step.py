@@ -31,7 +31,7 @@ from benchmarks.paired_timing import check_at_least, comparison, report, time_in
 from benchmarks.synthetic import EMBEDDING_SIZE, TRUNKS, SyntheticImages, make_models
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.seeding import seed_everything
-from slade_plugin.config.compute_settings import PRECISIONS, ComputeSettings
+from slade_plugin.config.compute_settings import ComputeSettings
 from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE, LABEL, PseudoLabeledDataset
 from slade_plugin.host.api_parsers.computed_trunk import computed
 from slade_plugin.method.losses import FeatureBasisLoss
@@ -187,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.student_step")
     parser.add_argument("--trunk", choices=list(TRUNKS), default="resnet50")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of trunks")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--channels_last", action="store_true", help="of trunks")
     parser.add_argument("--pairs", type=int, default=20, help="timed steps of each")
     parser.add_argument("--warmup", type=int, default=3, help="steps of each before that")

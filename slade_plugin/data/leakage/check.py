@@ -7,17 +7,17 @@ left out.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from PIL import Image
 from torch.utils.data import Subset
 
-from slade_plugin.base.errors import ConfigError, DataError
-from slade_plugin.base.suggestions import nearest
+from slade_plugin.base.errors import DataError
+from slade_plugin.base.settings import Range, Settings
 from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.leakage.class_names import same_names
 from slade_plugin.data.leakage.identical_files import identical_files
@@ -30,7 +30,7 @@ _found: dict[str, "LeakageReport"] = {}
 
 
 @dataclass(frozen=True)
-class LeakageSettings:
+class LeakageSettings(Settings):
     """The entry `leakage` of config_dataset.
 
     Attributes:
@@ -40,41 +40,11 @@ class LeakageSettings:
             many of 64 bits; 0 to 16, None = no such comparison. It decodes every image once.
     """
 
+    place: ClassVar[str] = "config_dataset"
+    title: ClassVar[str] = "leakage"
+
     drop_identical: bool = True
-    near_identical_bits: int | None = None
-
-    @classmethod
-    def from_config(cls, config: Any) -> "LeakageSettings":
-        """Read and check the entry; None means the defaults.
-
-        Raises:
-            ConfigError: Naming everything that is wrong.
-        """
-        known = [f.name for f in fields(cls)]
-        if not isinstance(config, Mapping | None):
-            raise ConfigError(
-                f"leakage is {config!r}; expected {', '.join(known)} (config_dataset)"
-            )
-        config = config or {}
-        problems = [
-            f"leakage has no entry {key!r}{nearest(str(key), known)}; expected {', '.join(known)}"
-            for key in config
-            if key not in known
-        ]
-        settings = cls(**{key: config[key] for key in known if key in config})
-        if not isinstance(settings.drop_identical, bool):
-            problems.append(
-                f"leakage: drop_identical is {settings.drop_identical!r}; expected True or False"
-            )
-        bits = settings.near_identical_bits
-        if bits is not None and (isinstance(bits, bool) or bits not in range(17)):
-            problems.append(
-                f"leakage: near_identical_bits is {bits!r}; expected an integer from 0 to 16, or "
-                "null"
-            )
-        if problems:
-            raise ConfigError("; ".join(problems) + " (config_dataset)")
-        return settings
+    near_identical_bits: Annotated[int | None, Range(0, 16)] = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +175,7 @@ def _compare(
             "differing_bits": None if bits[place] < 0 else int(bits[place]),
         })  # fmt: skip
     content = {
-        "settings": asdict(settings),
+        "settings": settings.settings(),
         "pool": {"root": str(images.root), "images": len(files), "kept": int(kept.sum())},
         "evaluated": {
             "images": len(others),
