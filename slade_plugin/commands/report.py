@@ -4,7 +4,7 @@
     slade-bench report experiments/contrastive_seed0 experiments/slade_seed0 --out both.html
 
 The folder of a self-training run shows its stages and compares the teacher with the last student.
-The report is a single HTML file that loads nothing else. Exit codes: 0 success, 2 a mistake.
+The report is a single HTML file that loads nothing else.
 """
 
 import argparse
@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from slade_plugin.base.errors import ConfigError, ExperimentError
+from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import atomic_write
 from slade_plugin.base.provenance import describe_environment
 from slade_plugin.commands.arguments import check_at_least, command_parser
+from slade_plugin.commands.outputs import check_outputs
 from slade_plugin.experiments.report.curves import plot_curves
 from slade_plugin.experiments.report.page import Thumbnails, figure_uri, grid, render, summarize
 from slade_plugin.experiments.report.projection import METHODS, choose_method, plot_embeddings
@@ -33,17 +34,7 @@ from slade_plugin.stages.table import METRICS, build_rows, read_experiment
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``report``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake; nothing is written.
-    """
+    """Run the command."""
     print(write_report(argument_parser().parse_args(argv)))
     return 0
 
@@ -81,11 +72,8 @@ def write_report(args: argparse.Namespace) -> Path:
     out = args.out or args.experiments[-1] / "report.html"
     check_at_least("--queries", args.queries, 0)
     check_at_least("--top", args.top, 1)
-    if out.suffix != ".html":
-        raise ConfigError(f"--out is {out}; expected a file FILE.html.")
     shown, compared = select_experiments(args.experiments)
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out: there is no folder {out.parent}; expected one for {out.name}.")
+    check_outputs([out], [".html"])
     method, reduce = (None, None) if args.embeddings == "none" else choose_method(args.embeddings)
     splits = embed_same(compared, args)
     retrievals = {title: retrieve(split, args.top) for title, split in splits.items()}

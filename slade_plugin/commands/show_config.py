@@ -35,17 +35,7 @@ _EMPTY = "(empty)"  # key of the source of an empty mapping
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``show-config``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: If run.py would refuse the command line.
-    """
+    """Run the command."""
     own, flags = argument_parser().parse_known_args(argv)
     compat.apply()
     with _command_line(flags):

@@ -37,18 +37,7 @@ from slade_plugin.experiments.studies.tuning import best_values, plan_trials
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``study``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake, before anything is trained, and for failed runs, at the end.
-        KeyboardInterrupt: When interrupted, after the running processes were stopped.
-    """
+    """Run the command; an interruption first stops the running processes."""
     own, extra = split_at_dashes(argv)
     args = argument_parser().parse_args(own)
     executor = read_executor(args)

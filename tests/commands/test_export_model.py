@@ -28,7 +28,7 @@ def test_mistakes_give_exit_code_2_and_no_file(call, finished, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     mistakes = {
         ("--to", "onnx", "--out", "model.pt"): "expected a file that ends in .onnx",
-        ("--to", "onnx", "--out", "no/model.onnx"): "there is no folder no",
+        ("--to", "onnx", "--out", "no/model.onnx"): "expected a writable folder no",
         ("--to", "onnx"): "pip install 'slade-plugin[onnx]'",
     }
     for words, message in mistakes.items():

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.base.errors import DataError
 from slade_plugin.data.datasets.stored_images import StoredImages
 from slade_plugin.data.rendering.furniture_packages import HOW_TO_GET
 
@@ -36,13 +36,8 @@ def stem_of(views: int, size: int) -> str:
     Raises:
         ConfigError: If a number is not an integer or too small.
     """
-    for name, value, smallest in (("views", views, MIN_VIEWS), ("size", size, MIN_SIZE)):
-        if not isinstance(value, int) or value < smallest:
-            raise ConfigError(
-                f"Furniture: {name} is {value!r}; expected an integer >= {smallest}. Change it "
-                f"under dataset: Furniture in config_dataset, or --{name} of `slade-bench build "
-                "furniture`."
-            )
+    Furniture.check_number("views", views, MIN_VIEWS)
+    Furniture.check_number("size", size, MIN_SIZE)
     return f"v{RECIPE_VERSION}_{views}_views_{size}_px"
 
 

@@ -23,7 +23,6 @@ import numpy.typing as npt
 import PIL
 from PIL import Image
 
-from slade_plugin.base.errors import ConfigError
 from slade_plugin.data.datasets.stored_images import SUBSETS, StoredImages, check_writable, store
 from slade_plugin.data.rendering import glyph_classes, glyph_rendering
 
@@ -90,9 +89,9 @@ def build(
         ConfigError: If a number is too small.
         DataError: If the folder is not writable.
     """
-    _check_number("instances_per_face", instances_per_face, smallest=1)
+    Glyphs.check_number("instances_per_face", instances_per_face, smallest=1)
     if letters_per_script is not None:
-        _check_number("letters_per_script", letters_per_script, smallest=2)
+        Glyphs.check_number("letters_per_script", letters_per_script, smallest=2)
     folder = Path(dataset_root) / "glyphs"
     amount = "all" if letters_per_script is None else f"first{letters_per_script}"
     stem = f"v{glyph_rendering.RECIPE_VERSION}_{amount}_x{instances_per_face}"
@@ -100,15 +99,6 @@ def build(
     if not manifest_path.exists():
         _render(folder, stem, instances_per_face, letters_per_script)
     return manifest_path
-
-
-def _check_number(name: str, value: int, smallest: int) -> None:
-    """Check that ``value`` is an integer of at least ``smallest``."""
-    if not isinstance(value, int) or value < smallest:
-        raise ConfigError(
-            f"Glyphs: {name} is {value!r}; expected an integer >= {smallest}. Change it under "
-            "dataset: Glyphs in config_dataset."
-        )
 
 
 def _render(

@@ -141,6 +141,15 @@ class StoredImages(Dataset[dict[str, Any]]):
                 f"Change it under dataset: {cls.__name__} in config_dataset."
             )
 
+    @classmethod
+    def check_number(cls, name: str, value: Any, smallest: int) -> None:
+        """Check that the option ``name`` is an integer of at least ``smallest``."""
+        if not isinstance(value, int) or value < smallest:
+            raise ConfigError(
+                f"{cls.__name__}: {name} is {value!r}; expected an integer >= {smallest}. Change "
+                f"it under dataset: {cls.__name__} in config_dataset, or on the command line."
+            )
+
     def _read_manifest(self, path: Path) -> dict[str, Any]:
         """Read and check the manifest, which holds the labels."""
         try:
