@@ -7,7 +7,7 @@ a number back in the place of an image, so it has nothing to copy and nothing to
 The transforms are those of ``config_transforms`` as the host composes them (with ToTensor and
 Normalize), and SwAV's views. Images are generated with the spectrum of photographs, or one's own.
 
-    python -m benchmarks.input_pipeline --json docs/results/input_pipeline.json
+    python -m benchmarks.input_pipeline --json input_pipeline.json
 """
 
 import argparse

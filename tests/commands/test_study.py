@@ -340,30 +340,13 @@ def test_a_study_is_done_by_one_process(
     assert not list((study.folder / "studies" / "locks").rglob(".lock"))
 
 
-@pytest.mark.parametrize(
-    ("name", "dataset"),
-    [
-        ("main_table_glyphs", "glyphs"),
-        ("main_table", "cub200_nabirds"),
-        ("main_table", "cars196_compcars"),
-        ("main_table", "in_shop_fashion200k"),
-    ],
-)
+@pytest.mark.parametrize("words", ["main_table_glyphs", "main_table --datasets in_shop_fashion200k"])
 def test_a_dry_run_of_the_main_table_prints_every_command(
-    name: str, dataset: str, study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+    words: str, study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = (name, "--datasets", dataset, "--seeds", "1", "--dry-run")
-    assert study.call(*words, "--no-probe") == 0
-    text = capsys.readouterr().out
-    assert text.count("    python run.py ") == 14
+    assert study.call(*words.split(), "--seeds", "1", "--dry-run", "--no-probe") == 0
+    assert capsys.readouterr().out.count("    python run.py ") == 14
     assert study.runs.calls() == []
-    page = Path(__file__).parents[2] / "docs" / "results" / f"dry_run_{dataset}.txt"
-    if name == "main_table":  # committed, with the hours
-        head, _, committed = page.read_text(encoding="utf-8").partition("\n\n")
-        assert head.splitlines()[0] == f"$ slade-bench study {' '.join(words)}"
-        hours = re.compile(r": (about|at most) [\d,.]+ (core|GPU) hours$", re.M)
-        assert len(hours.findall(committed)) == 14
-        assert hours.sub("", committed).partition("All: ")[0] == text
 
 
 @pytest.mark.slow
