@@ -209,9 +209,9 @@ def draw_photographs(folder: Path, number: int, width: int, height: int) -> None
     fall_off = 1 / np.maximum(frequencies, 1)
     for index in range(number):
         noise = np.random.default_rng(index).normal(size=(3, height, width))
-        grey_and_colour = np.fft.irfft2(np.fft.rfft2(noise) * fall_off, s=(height, width))
-        grey_and_colour /= grey_and_colour.std(axis=(1, 2), keepdims=True)
-        pixels = 128 + 50 * grey_and_colour[:1] + 15 * grey_and_colour
+        gray_and_color = np.fft.irfft2(np.fft.rfft2(noise) * fall_off, s=(height, width))
+        gray_and_color /= gray_and_color.std(axis=(1, 2), keepdims=True)
+        pixels = 128 + 50 * gray_and_color[:1] + 15 * gray_and_color
         array = np.clip(pixels, 0, 255).astype(np.uint8).transpose(1, 2, 0)
         Image.fromarray(array).save(folder / f"{index:05}.jpg", quality=90)
 

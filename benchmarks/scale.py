@@ -1,9 +1,9 @@
 """Time and memory of everything that grows with the number of images.
 
-Goals on 2 cores: a million vectors of 512 numbers are pseudo-labelled within 3 GB beside the file
+Goals on 2 cores: a million vectors of 512 numbers are pseudo-labeled within 3 GB next to the file
 that holds them, and a tree of a million images is listed within a minute.
 
-Each case runs in a process of its own. Its memory is the largest anonymous part of the resident
+Each case runs in its own process. Its memory is the largest anonymous part of the resident
 set above that before the case, so pages of the embeddings' file, which the system may drop, are not
 counted. Linux only.
 

@@ -3,7 +3,7 @@
 Goal: at most 1.05 times as long on ResNet-50.
 
 Host: ``MetricLossOnly`` with the contrastive loss over all 64 images. Student: ``SladeStudent`` as
-``config_loss/slade`` sets it (feature basis, centred; ``BasisSimilarityMiner`` with
+``config_loss/slade`` sets it (feature basis, centered; ``BasisSimilarityMiner`` with
 ``require_agreement``) on the same images, 32 labeled ones of 100 classes and 32 of a pool of 400
 clusters. Both have a trunk and an embedder of their own, with equal weights at the start.
 

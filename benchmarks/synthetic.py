@@ -26,7 +26,7 @@ class SyntheticImages(Dataset[dict[str, Any]]):
 
     Args:
         labels: (N,) class of each image, from 0.
-        channels: 1 = grey.
+        channels: 1 = gray.
         size: Height and width.
         seed: Another seed gives other patterns.
     """

@@ -20,7 +20,7 @@ from slade_plugin.base.provenance import describe_environment
 from slade_plugin.commands.arguments import check_at_least, command_parser
 from slade_plugin.commands.outputs import check_outputs
 from slade_plugin.experiments.report.curves import plot_curves
-from slade_plugin.experiments.report.page import Thumbnails, figure_uri, grid, render, summarize
+from slade_plugin.experiments.report.page import Thumbnails, figure_uri, grid, summarize
 from slade_plugin.experiments.report.projection import METHODS, choose_method, plot_embeddings
 from slade_plugin.experiments.report.retrieval import (
     Retrieval,
@@ -30,6 +30,7 @@ from slade_plugin.experiments.report.retrieval import (
 )
 from slade_plugin.experiments.report.saved_model import EmbeddedSplit, embed_split
 from slade_plugin.experiments.report.trained_stages import ShownExperiment, select_experiments
+from slade_plugin.retrieval.pages import render_page
 from slade_plugin.stages.table import METRICS, build_rows, read_experiment
 
 
@@ -80,7 +81,8 @@ def write_report(args: argparse.Namespace) -> Path:
     last = splits[compared[-1].title]
     embeddings = figure_uri(plot_embeddings(splits, reduce)) if reduce else None
     figures = {e.title: plot_curves(e.folder) for e in shown}
-    text = render(
+    text = render_page(
+        "experiments/report/page.html",
         title=" and ".join(path.resolve().name for path in args.experiments),
         models=[experiment.title for experiment in compared],
         split=args.split,

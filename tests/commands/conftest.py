@@ -1,10 +1,17 @@
-"""A gallery of image files that the tiny experiments can embed."""
+"""Commands of `slade-bench`, and a gallery of image files that the tiny experiments can embed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from slade_plugin.data.datasets import Glyphs
+
+
+@pytest.fixture(scope="session")
+def call(bench: Any) -> Any:
+    """Runs a command, given as words and paths."""
+    return lambda *words: bench.run_words([str(word) for word in words])
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,6 @@
 
 import os
 import sys
-from typing import Any
-
-import pytest
-
-
-@pytest.fixture(scope="module")
-def call(bench: Any) -> Any:
-    return lambda *words: bench.run_words([str(word) for word in words])
 
 
 def test_the_file_is_named_after_the_experiment(call, finished, tmp_path, monkeypatch) -> None:

@@ -6,7 +6,7 @@
 
 Ours, not the paper's. It takes a few minutes on one core, needs ``resvg-py`` and writes what
 ``data.datasets.icons`` reads. The same package and the same versions of the libraries give
-the same bytes; the manifest records both, the icon sets with their licences, and every icon's name.
+the same bytes; the manifest records both, the icon sets with their licenses, and every icon's name.
 """
 
 import importlib.metadata

@@ -19,7 +19,7 @@ ARCHIVES = {
     ),
 }
 """Name of the data set -> its archive. The other sources want a person: a form, a password, a
-licence, or an account."""
+license, or an account."""
 
 
 def download(archive: Archive, root: Path, progress: bool = True) -> Path:

@@ -23,7 +23,7 @@ def write_contact_sheet(
 ) -> None:
     """Write a PNG of some classes, spread evenly over their order, and some images of each.
 
-    Bounding boxes are drawn in red; an image that cannot be decoded is a grey field with a cross.
+    Bounding boxes are drawn in red; an image that cannot be decoded is a gray field with a cross.
 
     Args:
         images: The list.

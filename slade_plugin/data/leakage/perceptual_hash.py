@@ -31,10 +31,10 @@ def perceptual_hash(image: Image.Image) -> np.ndarray | None:
         (8,) uint8, 64 bits; None for an image of one color.
     """
     small = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    grey = np.asarray(small, dtype=np.float64)
-    if np.ptp(grey) < _LEAST_CONTRAST:
+    gray = np.asarray(small, dtype=np.float64)
+    if np.ptp(gray) < _LEAST_CONTRAST:
         return None
-    low = dctn(grey)[:_KEPT, :_KEPT]
+    low = dctn(gray)[:_KEPT, :_KEPT]
     return np.packbits(low > np.median(low))
 
 

@@ -242,9 +242,9 @@ def _groups(same: BoolArray) -> Iterator[list[int]]:
         while frontier:
             member = frontier.pop()
             group.append(member)
-            neighbours = np.flatnonzero(same[member] & unseen)
-            unseen[neighbours] = False
-            frontier.extend(int(i) for i in neighbours)
+            neighbors = np.flatnonzero(same[member] & unseen)
+            unseen[neighbors] = False
+            frontier.extend(int(i) for i in neighbors)
         yield sorted(group)
 
 

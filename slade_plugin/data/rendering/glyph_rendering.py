@@ -46,8 +46,8 @@ class Distortion:
         shear: Largest horizontal shear, in pixels of shift per pixel of height.
         pixels_per_em: Font size range in the final image. Letters that would not fit are shrunk.
         stretch: Largest relative change of width against height.
-        contrast: Range of |ink - paper|, in grey levels; which of the two is brighter is random.
-        noise: Range of the standard deviation of the added normal noise, in grey levels.
+        contrast: Range of |ink - paper|, in gray levels; which of the two is brighter is random.
+        noise: Range of the standard deviation of the added normal noise, in gray levels.
         blur: Range of the Gaussian blur's radius, in pixels.
         margin: Pixels at each border that the letter never enters.
     """
@@ -114,8 +114,8 @@ def distort(
         ink = 1 - ink
     sigma = np.float32(rng.uniform(*d.noise))
     noise = sigma * rng.standard_normal(ink.shape, dtype=np.float32)
-    grey = np.float32(darkest) + np.float32(contrast) * ink + noise
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    gray = np.float32(darkest) + np.float32(contrast) * ink + noise
+    return np.clip(np.rint(gray), 0, 255).astype(np.uint8)
 
 
 def render_class(

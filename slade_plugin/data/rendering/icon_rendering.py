@@ -78,9 +78,9 @@ def _draw(drawing: Drawing, size: int) -> Image.Image | None:
     drawn = Image.open(io.BytesIO(png)).convert("RGBA")
     image = Image.new("RGBA", drawn.size, "white")
     image.alpha_composite(drawn)
-    grey = image.convert("L")
-    box = grey.point(lambda level: 255 - level).getbbox()
-    return grey.crop(box) if box else None
+    gray = image.convert("L")
+    box = gray.point(lambda level: 255 - level).getbbox()
+    return gray.crop(box) if box else None
 
 
 def distinct(images: UInt8Array) -> npt.NDArray[np.intp]:
