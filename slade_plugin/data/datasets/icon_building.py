@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 SEED = 20220
 MIN_LABELED = 25
-"""Minimum number of images of a labeled class; such a concept becomes one half of the time."""
+"""Minimum number of images of a labeled class. A random half of such concepts become one."""
 MIN_POOL = 10
 """Minimum number of images of a class of the pool, for all other concepts."""
 
