@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 def read_version() -> str:
-    """The version as text; the package is not imported, since it needs its dependencies."""
+    """Read the version without importing the package, which needs its dependencies."""
     text = (ROOT / "slade_plugin" / "__init__.py").read_text(encoding="utf-8")
     match = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
     if match is None:
@@ -30,12 +30,12 @@ INSTALL_REQUIRES = [
     # The host imports gdown.cached_download.assert_md5sum, which gdown 6 no longer has; versions
     # before 4.5.3 need pkg_resources, which setuptools no longer has.
     "gdown>=4.5.3,<6",
-    # pretrainedmodels, which the host imports, needs six and does not say so; python-dateutil 4 no
+    # pretrainedmodels, which the host imports, needs six without declaring it; python-dateutil 4 no
     # longer brings it.
     "six",
     # The host asks for faiss-gpu by this name; its wheels also run without a GPU.
     "faiss-gpu",
-    # Used by the plugin itself. Not pinned: compat.py mends the host on the newest ones.
+    # Used by the plugin itself. Not pinned: compat.py fixes the host for the newest ones.
     "torch",
     "torchvision",
     "jsonschema",
@@ -103,7 +103,7 @@ EXTRAS_REQUIRE = {
     ],
 }
 
-# The config root lies beside the package, where it is edited, and travels inside it.
+# The config root is next to the package, where it is edited, and is installed inside it.
 CONFIG_PACKAGE = "slade_plugin.bench_configs"
 
 setup(

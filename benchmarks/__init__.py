@@ -1,4 +1,4 @@
-"""Speed of what the plugin adds, each against the bare host or its bare parts.
+"""Benchmarks of the plugin's parts against the bare host or their bare parts.
 
 Never in the test suite and never installed. Run from the repository root, see README.md here.
 """

@@ -1,4 +1,4 @@
-"""Steps per second of a student alone, beside busy processes and with one core.
+"""Steps per second of a student alone, next to busy processes and on one core.
 
 OpenMP's threads may spin while they wait. Alone that saves a little; beside a busy process the one
 they wait for has no core, and they keep it from getting one. Each policy has a process of its
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def _serve(least_steps: int, seconds: float) -> None:
-    """Prints the rate of some steps for each line of the input."""
+    """Print the rate of some steps for each line of the input."""
     _, student = make_trainers("conv4", 32, torch.device("cpu"))
     for _ in range(2):
         student.forward_and_backward()
@@ -112,7 +112,7 @@ def _ask(student: Any) -> float:
 def students_of(
     policies: Sequence[str], flags: Sequence[str], prefix: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """A waiting process for each policy, whose environment holds nothing else about threads."""
+    """Start a waiting process per policy, with no other thread settings in its environment."""
     others = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
     command = [*prefix, sys.executable, "-m", "benchmarks.contention", "--child", *flags]
     with contextlib.ExitStack() as stack:
@@ -133,7 +133,7 @@ def students_of(
 
 @contextlib.contextmanager
 def busy_processes(number: int) -> Iterator[None]:
-    """So many processes that compute without end."""
+    """Start processes that compute forever."""
     busy = [subprocess.Popen([sys.executable, "-S", "-c", _BUSY]) for _ in range(number)]
     try:
         yield
@@ -145,7 +145,7 @@ def busy_processes(number: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_core(cgroups: Path = _CGROUPS) -> Iterator[tuple[str, list[str]]]:
-    """A limit of one core.
+    """Limit processes to one core.
 
     Args:
         cgroups: Where the hierarchies of cgroups are mounted.
@@ -172,7 +172,7 @@ def one_core(cgroups: Path = _CGROUPS) -> Iterator[tuple[str, list[str]]]:
 
 
 def to_markdown(rates: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
-    """Medians in steps per second, with their share of the speed alone."""
+    """Format medians in steps per second, with their share of the speed alone."""
     policies = list(rates["alone"])
     lines = [f"| steps/s | {' | '.join(policies)} |", "|---" * (len(policies) + 1) + "|"]
     for situation, found in rates.items():

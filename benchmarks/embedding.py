@@ -39,23 +39,23 @@ SEED = 0
 
 
 class DecodedImages(Dataset[Tensor]):
-    """The least that has to be done with a file: decode it and apply the transform."""
+    """The minimum work per file: decode it and apply the transform."""
 
     def __init__(self, images: ImageList, mode: str, transform: Any) -> None:
         self.images, self.mode, self.transform = images, mode, transform
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.images)
 
     def __getitem__(self, index: int) -> Tensor:
-        """One image, transformed."""
+        """Return one transformed image."""
         with Image.open(self.images.path(index)) as image:
             return self.transform(image.convert(self.mode))
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measures and reports.
+    """Measure and report.
 
     Returns:
         The results, without settings and environment.
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def make_embedder(trunk: str, device: torch.device) -> Embedder:
-    """An embedder with random weights, as a trained experiment would give it.
+    """Make an embedder with random weights, as of a trained experiment.
 
     Args:
         trunk: Its name in TRUNKS.

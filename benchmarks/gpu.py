@@ -1,4 +1,4 @@
-"""Everything worth measuring on a machine with a GPU, in one command of under 10 minutes.
+"""All measurements for a machine with a GPU, in one command of under 10 minutes.
 
 The `gpu` tests; the student's step against the host's, in float32 and in bfloat16; how many images
 a second that step takes and the data loader gives; pseudo labels and evaluation for a million
@@ -37,7 +37,7 @@ Part = tuple[dict[str, Any], list[str]]  # numbers for JSON, lines of Markdown
 
 
 def tests(smoke: bool) -> Part:
-    """Those marked `gpu`; without a GPU all of them are skipped."""
+    """Run the tests marked `gpu`; without a GPU all are skipped."""
     folder = GPU_TESTS if smoke else TEST_FOLDER
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", folder]
     code, output = _run(command)
@@ -48,7 +48,7 @@ def tests(smoke: bool) -> Part:
 
 
 def steps(smoke: bool) -> Part:
-    """The student's step against the host's over the same 64 images."""
+    """Time the student's step against the host's over the same 64 images."""
     flags = ["--trunk", "resnet50", "--device", "cuda", "--pairs", "30", "--warmup", "5"]
     if smoke:
         flags = ["--trunk", "conv4", "--pairs", "1", "--warmup", "1"]
@@ -69,7 +69,7 @@ def steps(smoke: bool) -> Part:
 
 
 def loading(smoke: bool) -> Part:
-    """Images a second of the data loader, to be compared with those of a step."""
+    """Measure images per second of the data loader, to compare with those of a step."""
     workers = ["0"] if smoke else ["1", str(os.cpu_count() or 1)]
     flags = ["--images", "2", "--width", "64", "--height", "48"] if smoke else ["--images", "1024"]
     found = input_pipeline.main([*flags, "--repeat", "1", "--workers", *workers])
@@ -82,7 +82,7 @@ def loading(smoke: bool) -> Part:
 
 
 def million_vectors(smoke: bool) -> Part:
-    """k-means with the usual k, and all of the host's metrics."""
+    """Time k-means with the usual k, and all of the host's metrics."""
     sizes = ["100", "8"] if smoke else ["1000000", "512"]
     flags = ["--images", sizes[0], "--dims", sizes[1], "--cases", *scale.OF_VECTORS]
     found = scale.main(flags)
@@ -90,7 +90,7 @@ def million_vectors(smoke: bool) -> Part:
 
 
 def slade_run(smoke: bool) -> Part:
-    """`run.py --config_loss slade`, short; scores of an untuned run of a few epochs."""
+    """Run `run.py --config_loss slade`, shortened; its scores are untuned."""
     # Two epochs of 20 steps at most: this is about seconds, not scores.
     flags = ["--split_manager~APPLY~2", "{num_training_sets: 1}"]
     flags += ["--every.num_epochs_train", "1" if smoke else "2", "--every.save_interval", "1"]
@@ -122,7 +122,7 @@ PARTS: dict[str, Callable[[bool], Part]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures and writes both files.
+    """Measure and write both files.
 
     Returns:
         0, or 1 if a part failed.

@@ -7,7 +7,7 @@ a number back in the place of an image, so it has nothing to copy and nothing to
 The transforms are those of ``config_transforms`` as the host composes them (with ToTensor and
 Normalize), and SwAV's views. Images are generated with the spectrum of photographs, or one's own.
 
-    python -m benchmarks.input_pipeline --json docs/results/input_pipeline.json
+    python -m benchmarks.input_pipeline --json input_pipeline.json
 """
 
 import argparse
@@ -49,43 +49,43 @@ class Photographs(ImageFiles):
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
-        """The first `number` of them."""
+        """List the first `number` images."""
         paths = sorted(p.relative_to(root).as_posix() for p in root.rglob("[!.]*.jp*g"))
         paths = paths[: cls.number]
         return ImageList(root, np.array(paths), np.zeros(len(paths), np.int64), ["all"])
 
 
 class Decoded(Dataset[int]):
-    """Decodes each file and gives 0."""
+    """Decode each file and return 0."""
 
     def __init__(self, images: ImageList, decode: Callable[[str], object]) -> None:
         self.images = images
         self.decode = decode
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.images)
 
     def __getitem__(self, index: int) -> int:
-        """Decodes one."""
+        """Decode one file."""
         self.decode(str(self.images.path(index)))
         return 0
 
 
 def decode_with_pillow(path: str) -> None:
-    """The whole file as RGB."""
+    """Decode the whole file as RGB."""
     with Image.open(path) as image:
         image.convert("RGB")
 
 
 def decode_with_torchvision(path: str) -> None:
-    """The same by libjpeg-turbo into a tensor."""
+    """Decode it with libjpeg-turbo into a tensor."""
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # since 0.29
         decode_jpeg(read_file(path), mode=ImageReadMode.RGB)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measures and reports.
+    """Measure and report.
 
     Returns:
         The results, without settings and environment.
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def measure(root: Path, cache: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """All ways of reading, in turn, so that a machine that gets slower slows all of them down.
+    """Measure all ways of reading in turn, so that other load affects all alike.
 
     Args:
         root: Folder of the JPEG files.
@@ -179,7 +179,7 @@ def measure(root: Path, cache: Path, args: argparse.Namespace) -> dict[str, Any]
 
 
 def transform_sets() -> dict[str, Callable[[Image.Image], Any]]:
-    """What is applied to an image, by name: the host's transforms and SwAV's views."""
+    """Map names to transforms: the host's, and SwAV's views."""
     factory = TransformFactory(getter=SladeRunner().pytorch_getter)
     sets = {}
     for name in TRANSFORMS:
@@ -194,7 +194,7 @@ def transform_sets() -> dict[str, Callable[[Image.Image], Any]]:
 
 
 def draw_photographs(folder: Path, number: int, width: int, height: int) -> None:
-    """Writes JPEG files of quality 90 whose spectrum falls off as that of photographs, 1/f.
+    """Write JPEG files of quality 90 with the 1/f spectrum of photographs.
 
     Args:
         folder: Where to; is made.
@@ -209,15 +209,15 @@ def draw_photographs(folder: Path, number: int, width: int, height: int) -> None
     fall_off = 1 / np.maximum(frequencies, 1)
     for index in range(number):
         noise = np.random.default_rng(index).normal(size=(3, height, width))
-        grey_and_colour = np.fft.irfft2(np.fft.rfft2(noise) * fall_off, s=(height, width))
-        grey_and_colour /= grey_and_colour.std(axis=(1, 2), keepdims=True)
-        pixels = 128 + 50 * grey_and_colour[:1] + 15 * grey_and_colour
+        gray_and_color = np.fft.irfft2(np.fft.rfft2(noise) * fall_off, s=(height, width))
+        gray_and_color /= gray_and_color.std(axis=(1, 2), keepdims=True)
+        pixels = 128 + 50 * gray_and_color[:1] + 15 * gray_and_color
         array = np.clip(pixels, 0, 255).astype(np.uint8).transpose(1, 2, 0)
         Image.fromarray(array).save(folder / f"{index:05}.jpg", quality=90)
 
 
 def print_table(results: dict[str, Any]) -> None:
-    """Prints images per second as a Markdown table, one column a number of workers."""
+    """Print images per second as a Markdown table, one column per number of workers."""
     workers = list(dict.fromkeys(row["workers"] for row in results["rows"]))
     cells: dict[tuple[str, str], list[str]] = {}
     for row in results["rows"]:

@@ -1,4 +1,4 @@
-"""Two pieces of work timed in turn, so that a machine that gets slower slows both down."""
+"""Time two pieces of work in turn, so that other load affects both alike."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from slade_plugin.base.provenance import describe_environment
 def time_in_turn(
     bare: Callable[[], object], plugin: Callable[[], object], device: torch.device, pairs: int
 ) -> tuple[list[float], list[float]]:
-    """Runs bare, plugin, bare, plugin, ... in this process.
+    """Run bare, plugin, bare, plugin, ... in this process.
 
     Args:
         bare: One run of what the plugin is compared with.
@@ -35,7 +35,7 @@ def time_in_turn(
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Wall-clock seconds of one run, with everything the device had still to do."""
+    """Return the wall-clock seconds of one run, including pending work of the device."""
     _wait(device)
     started = time.perf_counter()
     work()
@@ -44,14 +44,14 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:
-    """Smallest, median and largest value."""
+    """Return minimum, median and maximum."""
     return {"min": min(seconds), "median": median(seconds), "max": max(seconds)}
 
 
 def comparison(
     bare: Sequence[float], plugin: Sequence[float], goal: float | None
 ) -> dict[str, Any]:
-    """The two times and the plugin's share of overhead, ready for JSON.
+    """Return the two times and the plugin's relative overhead, ready for JSON.
 
     Args:
         bare: (n,) seconds.
@@ -69,7 +69,7 @@ def comparison(
 
 
 def report(name: str, settings: dict[str, Any], results: dict[str, Any], path: Path | None) -> None:
-    """Prints the result; writes it as JSON where a path is given.
+    """Print the result; write it as JSON if a path is given.
 
     Raises:
         ExperimentError: If the file cannot be written.
@@ -88,7 +88,7 @@ def report(name: str, settings: dict[str, Any], results: dict[str, Any], path: P
 
 
 def check_at_least(least: dict[str, int], **values: int) -> None:
-    """Checks numbers of the command line.
+    """Check numbers of the command line.
 
     Raises:
         ConfigError: Naming every number that is too small.

@@ -1,4 +1,4 @@
-"""Pseudo-labelling against the bare sum of its parts.
+"""Time the pseudo-label stage against the bare sum of its parts.
 
 Goal: at most 1.1 times as long.
 
@@ -46,7 +46,7 @@ BATCH_SIZE, SEED = 256, 0
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measures and reports.
+    """Measure and report.
 
     Returns:
         The results, without settings and environment.
@@ -111,7 +111,7 @@ def embed_and_cluster(
     device: torch.device,
     settings: KMeans,
 ) -> np.ndarray:
-    """The parts without anything around them.
+    """Run the bare parts.
 
     Args:
         images: (N, C, H, W); a slice of it is what a data loader collates.

@@ -1,9 +1,9 @@
-"""Time and memory of what grows with the number of images, for random unit vectors.
+"""Time and memory of everything that grows with the number of images.
 
-Goals on 2 cores: a million vectors of 512 numbers are pseudo-labelled within 3 GB beside the file
+Goals on 2 cores: a million vectors of 512 numbers are pseudo-labeled within 3 GB next to the file
 that holds them, and a tree of a million images is listed within a minute.
 
-Each case runs in a process of its own. Its memory is the largest anonymous part of the resident
+Each case runs in its own process. Its memory is the largest anonymous part of the resident
 set above that before the case, so pages of the embeddings' file, which the system may drop, are not
 counted. Linux only.
 
@@ -55,17 +55,17 @@ Seconds = dict[str, float]
 
 
 class RandomVectors(Dataset[dict[str, Any]]):
-    """A pool whose "images" are vectors, drawn when asked for."""
+    """A pool whose "images" are random unit vectors, drawn on access."""
 
     def __init__(self, number: int, dim: int) -> None:
         self.number, self.dim = number, dim
 
     def __len__(self) -> int:
-        """Number of vectors."""
+        """Return the number of vectors."""
         return self.number
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """{"data": (dim,) float32}, always the same."""
+        """Return {"data": (dim,) float32}, always the same."""
         draw = np.random.default_rng(index).standard_normal
         return {IMAGE: torch.from_numpy(draw(self.dim, dtype=np.float32))}
 
@@ -74,7 +74,7 @@ class RandomVectors(Dataset[dict[str, Any]]):
 
 
 def pseudo_labels(number: int, dim: int, folder: Path, iterations: int) -> Seconds:
-    """The pseudo-label stage with a teacher that computes nothing."""
+    """Run the pseudo-label stage with a teacher that computes nothing."""
     took = _Stopwatch()
     tester = SladeTester(
         batch_size=BATCH_SIZE, dataloader_num_workers=0, data_device=torch.device("cpu")
@@ -92,7 +92,7 @@ def pseudo_labels(number: int, dim: int, folder: Path, iterations: int) -> Secon
 
 
 def evaluation(number: int, dim: int, folder: Path) -> Seconds:
-    """The host's metrics, all images against all others, classes of 50 images."""
+    """Compute the host's metrics, all images against all others, in classes of 50."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((number, dim), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -109,7 +109,7 @@ def evaluation(number: int, dim: int, folder: Path) -> Seconds:
 
 
 def leak_check(number: int, dim: int, folder: Path) -> Seconds:
-    """Perceptual hashes of a pool beside those of a tenth as many images for evaluation."""
+    """Compare perceptual hashes of a pool with those of a tenth as many evaluated images."""
     rng = np.random.default_rng(0)
     hashes, others = (
         np.hstack([np.ones((n, 1), np.uint8), rng.integers(0, 256, (n, 8), np.uint8)])
@@ -122,7 +122,7 @@ def leak_check(number: int, dim: int, folder: Path) -> Seconds:
 
 
 def sampler(number: int, dim: int, folder: Path) -> Seconds:
-    """One pass of the sampler that balances clusters."""
+    """Run one pass of the sampler that balances clusters."""
     seed_everything(0)
     labels = np.random.default_rng(0).integers(0, max(number // PER_CLUSTER, 1), number)
     took = _Stopwatch()
@@ -137,7 +137,7 @@ def sampler(number: int, dim: int, folder: Path) -> Seconds:
 
 
 def tables(number: int, dim: int, folder: Path) -> Seconds:
-    """Clusters beside true classes, and beside the clusters of the round before."""
+    """Compare clusters with true classes and with the clusters of the last round."""
     rng = np.random.default_rng(0)
     many = max(number // PER_CLUSTER, 1)
     classes, last = rng.integers(0, many, (2, number))
@@ -151,7 +151,7 @@ def tables(number: int, dim: int, folder: Path) -> Seconds:
 
 
 def listing(number: int, dim: int, folder: Path) -> Seconds:
-    """A tree with one folder a class; then its first half beside the second, byte for byte."""
+    """List a tree with one folder per class, then compare its halves byte by byte."""
     root = folder / "tree"
     for start in range(0, number, PER_CLASS):
         place = root / f"class {start // PER_CLASS:06d}"
@@ -189,7 +189,7 @@ class _Stopwatch:
 
 
 def measure(case: Callable[[Path], Seconds], folder: Path, threads: int) -> dict[str, Any]:
-    """Runs one case and watches its memory.
+    """Run one case and watch its memory.
 
     Args:
         case: With its sizes.
@@ -209,7 +209,7 @@ def measure(case: Callable[[Path], Seconds], folder: Path, threads: int) -> dict
 
 @contextmanager
 def _watched_memory() -> Iterator[list[int]]:
-    """A list whose one number, after the block, is the most memory that it took, in bytes."""
+    """Yield a list that holds the block's peak memory in bytes after it ends."""
     before, done = _anonymous_memory(), threading.Event()
     peak = [0]
 
@@ -237,7 +237,7 @@ def _anonymous_memory() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measures and reports.
+    """Measure and report.
 
     Returns:
         The rows of the table, without settings and environment.
@@ -268,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 def _row(
     name: str, number: int, dim: int, last: dict[str, Any] | None, args: argparse.Namespace
 ) -> dict[str, Any]:
-    """One case of one size; what would take too long is predicted from the size before."""
+    """Measure one case at one size; predict it from the previous size if it takes too long."""
     row: dict[str, Any] = {"case": name, "images": number, "dim": dim or None}
     if name == "evaluation" and last is not None:
         # k-NN compares all pairs, and the clusters of NMI and the classes of AMI grow alike.
@@ -292,7 +292,7 @@ def _row(
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The lines of a table."""
+    """Format the lines of a table."""
     heads = ["case", "images", "dim", "seconds", "parts", "peak, MB", "growth", "goal"]
     return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *map(_line, rows)]
 

@@ -1,9 +1,9 @@
-"""A step of the student against a step of the host's own trainer, over the same 64 images.
+"""Time a step of the student against one of the host's trainer, over the same 64 images.
 
 Goal: at most 1.05 times as long on ResNet-50.
 
 Host: ``MetricLossOnly`` with the contrastive loss over all 64 images. Student: ``SladeStudent`` as
-``config_loss/slade`` sets it (feature basis, centred; ``BasisSimilarityMiner`` with
+``config_loss/slade`` sets it (feature basis, centered; ``BasisSimilarityMiner`` with
 ``require_agreement``) on the same images, 32 labeled ones of 100 classes and 32 of a pool of 400
 clusters. Both have a trunk and an embedder of their own, with equal weights at the start.
 
@@ -31,7 +31,7 @@ from benchmarks.paired_timing import check_at_least, comparison, report, time_in
 from benchmarks.synthetic import EMBEDDING_SIZE, TRUNKS, SyntheticImages, make_models
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.seeding import seed_everything
-from slade_plugin.config.compute_settings import PRECISIONS, ComputeSettings
+from slade_plugin.config.compute_settings import ComputeSettings
 from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE, LABEL, PseudoLabeledDataset
 from slade_plugin.host.api_parsers.computed_trunk import computed
 from slade_plugin.method.losses import FeatureBasisLoss
@@ -43,7 +43,7 @@ NUM_CLASSES, NUM_CLUSTERS, PER_CLASS, BATCH_SIZE = 100, 400, 4, 32
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measures and reports.
+    """Measure and report.
 
     Returns:
         The results, without settings and environment.
@@ -98,14 +98,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def hand_over(trainer: Any, batch: tuple[torch.Tensor, ...]) -> None:
-    """Lets a trainer's next step be on this batch."""
+    """Make a trainer's next step use this batch."""
     trainer.get_batch = lambda: batch
 
 
 def make_trainers(
     trunk: str, size: int, device: torch.device
 ) -> tuple[MetricLossOnly, SladeStudent]:
-    """The host's trainer and the student, as `train` leaves them before the first step.
+    """Make the host's trainer and the student, as `train` does before the first step.
 
     Args:
         trunk: Name in `TRUNKS`.
@@ -187,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.student_step")
     parser.add_argument("--trunk", choices=list(TRUNKS), default="resnet50")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of trunks")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--channels_last", action="store_true", help="of trunks")
     parser.add_argument("--pairs", type=int, default=20, help="timed steps of each")
     parser.add_argument("--warmup", type=int, default=3, help="steps of each before that")

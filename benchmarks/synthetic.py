@@ -1,4 +1,4 @@
-"""Images and models for benchmarks: nothing is read from a disk and nothing is downloaded."""
+"""Images and models for benchmarks, without files or downloads."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ _PATTERN = 8  # side of a class's coarse pattern
 
 
 class SyntheticImages(Dataset[dict[str, Any]]):
-    """Each class is a coarse random pattern, each image its class's pattern and noise.
+    """Images that are their class's coarse random pattern plus noise.
 
     Classes can be told apart, so that mining finds pairs. Images are drawn when asked for, always
     the same ones.
 
     Args:
         labels: (N,) class of each image, from 0.
-        channels: 1 = grey.
+        channels: 1 = gray.
         size: Height and width.
         seed: Another seed gives other patterns.
     """
@@ -40,11 +40,11 @@ class SyntheticImages(Dataset[dict[str, Any]]):
         self.patterns = torch.randn(shape, generator=generator)
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """{"data": (channels, size, size) float32, "label": class}, the host's form."""
+        """Return {"data": (channels, size, size) float32, "label": class}, the host's form."""
         label = int(self.labels[index])
         pattern = self.patterns[label].unsqueeze(0)
         image = nn.functional.interpolate(pattern, size=self.size)[0]
@@ -53,7 +53,7 @@ class SyntheticImages(Dataset[dict[str, Any]]):
 
 
 class ImagesInMemory(Dataset[dict[str, Any]]):
-    """A pool whose images lie in memory.
+    """A pool with its images in memory.
 
     Args:
         images: (N, C, H, W).
@@ -63,16 +63,16 @@ class ImagesInMemory(Dataset[dict[str, Any]]):
         self.images = images
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """{"data": image}."""
+        """Return {"data": image}."""
         return {IMAGE: self.images[index]}
 
 
 def make_models(trunk: str, size: int, device: torch.device) -> dict[str, nn.Module]:
-    """Trunk and embedder as the host's model factory leaves them, with random weights.
+    """Make trunk and embedder as the host's model factory does, with random weights.
 
     The host's `DataParallel` around each is left out.
 

@@ -2,7 +2,7 @@
 
 The stages (``self_training``): a *teacher* learns from labeled images, its embeddings cluster an
 unlabeled pool into *pseudo labels*, and a *student* learns from both with a *feature basis* that
-tells trustworthy pairs from noise. ``docs/design.md`` draws the way of one batch.
+tells trustworthy pairs from noise. ``docs/design.md`` shows the path of one batch.
 
 Read first: ``trainers/slade_student.py`` (one step of the method) and ``runner.py`` (how a command
 line becomes experiments of the host). The equations alone are in ``functional/``.
@@ -18,7 +18,7 @@ __all__ = ["__version__", "load_embedder", "register"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `load_embedder` when it is asked for: the host takes seconds to import."""
+    """Import `load_embedder` on first use, since the host takes seconds to import."""
     if name == "load_embedder":
         from slade_plugin.retrieval.embedder import load_embedder
 
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
 
 
 def register(runner: Any) -> None:
-    """Registers every class of the plugin with any powerful-benchmarker runner.
+    """Register every class of the plugin with any powerful-benchmarker runner.
 
     Args:
         runner: An instance of a host runner, before its ``run()``.

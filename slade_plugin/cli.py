@@ -154,7 +154,7 @@ def _leave_broken_streams() -> bool:
 
 
 class _DiskErrorsOfThreads:
-    """Records disk errors in other threads instead of printing their tracebacks.
+    """Recorder of disk errors in other threads, instead of their tracebacks.
 
     TensorBoard's writer raises them again in the main thread at the next write.
     """

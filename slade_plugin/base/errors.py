@@ -2,7 +2,7 @@
 
 None derives from ``ValueError`` or ``AttributeError``: the host swallows the first
 (``BaseAPIParser.run_train_or_eval``) and loses the text of the second
-(``EasyModuleAttributeGetter.get``). Each message says what is wrong, what was given, what
+(``EasyModuleAttributeGetter.get``). Each message states what is wrong, what was given, what
 is expected and where to change it.
 """
 

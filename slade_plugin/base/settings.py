@@ -9,9 +9,20 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.suggestions import nearest
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,37 @@ class Settings:
     Attributes:
         place: Its place in the config, for error messages.
         title: Its name in error messages; the class name if empty.
+        hint: An addition to the list of expected entries in error messages.
     """
 
     place: ClassVar[str] = "the config"
     title: ClassVar[str] = ""
+    hint: ClassVar[str] = ""
+
+    @classmethod
+    def from_config(cls, entry: Any) -> Self:
+        """Read the entry of a config; None means the defaults.
+
+        Raises:
+            ConfigError: Naming every unknown entry and every wrong value.
+        """
+        known = cls._declared()
+        expected = f"expected {', '.join(known)}{cls.hint} ({cls.place})"
+        if not isinstance(entry, Mapping | None):
+            raise ConfigError(f"{cls.title} is {entry!r}; {expected}")
+        entry = entry or {}
+        problems = [
+            f"{cls.title} has no entry {key!r}{nearest(str(key), known)}; {expected}"
+            for key in entry
+            if key not in known
+        ]
+        try:
+            settings = cls(**{key: value for key, value in entry.items() if key in known})
+        except ConfigError as error:
+            problems.append(str(error))
+        if problems:
+            raise ConfigError("\n  ".join(problems))
+        return settings
 
     def __post_init__(self) -> None:
         """Check every field against its annotation.
@@ -58,9 +96,17 @@ class Settings:
         Raises:
             ConfigError: Naming every wrong value.
         """
-        hints = get_type_hints(type(self), include_extras=True)
-        declared = {k: h for k, h in hints.items() if get_origin(h) is not ClassVar}
-        _check(self.title or type(self).__name__, declared, vars(self), self.place)
+        title = self.title or type(self).__name__
+        _check(title, self._declared(), vars(self), self.place, self._problems())
+
+    @classmethod
+    def _declared(cls) -> dict[str, Any]:
+        hints = get_type_hints(cls, include_extras=True)
+        return {k: h for k, h in hints.items() if get_origin(h) is not ClassVar}
+
+    def _problems(self) -> Iterable[str]:
+        """Report, one sentence each, what no annotation can express."""
+        return ()
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments by name, ready for JSON."""
@@ -108,18 +154,22 @@ def _check(
         if not _fits(value, hint):
             number = isinstance(value, str) and _plain(hint) in (int, float)
             yaml = " (YAML reads 1e-3 as text: write 1.0e-3)" if number else ""
-            problems.append(f"{key} is {value!r}; expected {_expected(hint)}{yaml}.")
+            names = get_args(_plain(hint)) if get_origin(_plain(hint)) is Literal else ()
+            problems.append(
+                f"{key} is {value!r}{nearest(str(value), names)}; expected {_expected(hint)}{yaml}."
+            )
     problems += others
     if problems:
         raise ConfigError(f"{name}: {' '.join(problems)} Set it in {place}.")
 
 
 def _plain(hint: Any) -> Any:
-    """Return the type of an annotation, without range and without None."""
+    """Return the type of an annotation, without range and without None; Any if several."""
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
     if get_origin(hint) in (Union, types.UnionType):
-        (hint,) = (one for one in get_args(hint) if one is not type(None))
+        kinds = [one for one in get_args(hint) if one is not type(None)]
+        hint = kinds[0] if len(kinds) == 1 else Any
     return hint
 
 
@@ -136,6 +186,8 @@ def _range(hint: Any) -> Range | None:
 
 def _fits(value: Any, hint: Any) -> bool:
     plain, limits = _plain(hint), _range(hint)
+    if plain is Any:
+        return True
     if value is None:
         return _allows_none(hint)
     if get_origin(plain) is Literal:

@@ -96,17 +96,7 @@ BUILDERS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``build``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: If the source is missing, or the images cannot be rendered or written.
-    """
+    """Run the command."""
     args = vars(argument_parser().parse_args(argv))
     logging.getLogger("slade_plugin").setLevel(logging.INFO)
     print(BUILDERS[args.pop("name")].build(**args))

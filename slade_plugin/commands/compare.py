@@ -20,17 +20,7 @@ _SUFFIXES = (".md", ".json", ".txt")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``compare``.
-
-    Returns:
-        0, whatever the result.
-
-    Raises:
-        SladeError: For a mistake that its message explains.
-    """
+    """Run the command."""
     args = argument_parser().parse_args(argv)
     check_outputs(args.out, _SUFFIXES)
     comparison = compare(read_method(args.a), read_method(args.b))

@@ -49,17 +49,7 @@ _FILTERS = {"min_images_per_class", "excluded_classes"}  # they change the count
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``data``.
-
-    Returns:
-        0, or 1 if there is a problem with the data set.
-
-    Raises:
-        SladeError: If the command is wrong or files cannot be read or written.
-    """
+    """Run the command; 1 is a problem with the data set."""
     args = argument_parser().parse_args(argv)
     try:
         return args.run(args)

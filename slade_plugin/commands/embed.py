@@ -24,17 +24,7 @@ from slade_plugin.retrieval.vectors import VectorFile, embed_images, list_images
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``embed``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake that its message explains.
-    """
+    """Run the command."""
     args = argument_parser().parse_args(argv)
     found = write_vectors(args, read_embedder(args), args.images, args.out)
     number, size = found.vectors.shape

@@ -29,17 +29,7 @@ _SUFFIXES = (".json",)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``evaluate``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake that its message explains.
-    """
+    """Run the command."""
     args = argument_parser().parse_args(argv)
     check_outputs(args.out, _SUFFIXES)
     for k in args.ks:

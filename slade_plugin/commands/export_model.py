@@ -12,30 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.base.errors import ConfigError
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.model_arguments import EXPERIMENT_HELP, add_model_flags, read_embedder
+from slade_plugin.commands.outputs import check_outputs
 from slade_plugin.retrieval.model_export import FORMATS, SUFFIXES, description_of, export_model
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``export-model``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake that its message explains; no file is left.
-    """
+    """Run the command."""
     args = argument_parser().parse_args(argv)
     out = args.out or Path(f"{args.experiment.resolve().name}{SUFFIXES[args.to]}")
-    if out.suffix != SUFFIXES[args.to]:
-        raise ConfigError(f"--out is {out}; expected a file that ends in {SUFFIXES[args.to]}.")
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out: there is no folder {out.parent}; expected one for {out.name}.")
+    check_outputs([out], [SUFFIXES[args.to]])
     difference = export_model(read_embedder(args), args.to, out)
     print(f"{out}: largest difference from the PyTorch model {difference:.1e}")
     print(f"{description_of(out)}: its input, its output and where it comes from")

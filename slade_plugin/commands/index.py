@@ -27,17 +27,7 @@ from slade_plugin.retrieval.vectors import VectorFile, open_vectors, remove_vect
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``index``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake that its message explains.
-    """
+    """Run the command."""
     args = argument_parser().parse_args(argv)
     if args.add and (args.factory or args.parameters):
         raise ConfigError(

@@ -5,7 +5,7 @@
 
 Draws batches as training does and counts their pairs by pseudo label, similarity and true class.
 This shows whether the similarity gives mining anything to select by. The folder of a self-training
-run stands for its last student. Nothing is trained. Exit codes: 0 success, 2 a mistake.
+run stands for its last student. Nothing is trained.
 """
 
 import argparse
@@ -25,17 +25,7 @@ _HEAD = ["pairs of D^u", "a batch", "of one class", "with a loss above 0, a batc
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``pairs``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake; nothing is written.
-    """
+    """Run the command."""
     args = argument_parser().parse_args(argv)
     check_outputs(args.out, [".md"])
     check_at_least("--batches", args.batches, 1)

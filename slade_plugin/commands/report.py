@@ -4,7 +4,7 @@
     slade-bench report experiments/contrastive_seed0 experiments/slade_seed0 --out both.html
 
 The folder of a self-training run shows its stages and compares the teacher with the last student.
-The report is a single HTML file that loads nothing else. Exit codes: 0 success, 2 a mistake.
+The report is a single HTML file that loads nothing else.
 """
 
 import argparse
@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from slade_plugin.base.errors import ConfigError, ExperimentError
+from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import atomic_write
 from slade_plugin.base.provenance import describe_environment
 from slade_plugin.commands.arguments import check_at_least, command_parser
+from slade_plugin.commands.outputs import check_outputs
 from slade_plugin.experiments.report.curves import plot_curves
-from slade_plugin.experiments.report.page import Thumbnails, figure_uri, grid, render, summarize
+from slade_plugin.experiments.report.page import Thumbnails, figure_uri, grid, summarize
 from slade_plugin.experiments.report.projection import METHODS, choose_method, plot_embeddings
 from slade_plugin.experiments.report.retrieval import (
     Retrieval,
@@ -29,21 +30,12 @@ from slade_plugin.experiments.report.retrieval import (
 )
 from slade_plugin.experiments.report.saved_model import EmbeddedSplit, embed_split
 from slade_plugin.experiments.report.trained_stages import ShownExperiment, select_experiments
+from slade_plugin.retrieval.pages import render_page
 from slade_plugin.stages.table import METRICS, build_rows, read_experiment
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``report``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake; nothing is written.
-    """
+    """Run the command."""
     print(write_report(argument_parser().parse_args(argv)))
     return 0
 
@@ -81,18 +73,16 @@ def write_report(args: argparse.Namespace) -> Path:
     out = args.out or args.experiments[-1] / "report.html"
     check_at_least("--queries", args.queries, 0)
     check_at_least("--top", args.top, 1)
-    if out.suffix != ".html":
-        raise ConfigError(f"--out is {out}; expected a file FILE.html.")
     shown, compared = select_experiments(args.experiments)
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out: there is no folder {out.parent}; expected one for {out.name}.")
+    check_outputs([out], [".html"])
     method, reduce = (None, None) if args.embeddings == "none" else choose_method(args.embeddings)
     splits = embed_same(compared, args)
     retrievals = {title: retrieve(split, args.top) for title, split in splits.items()}
     last = splits[compared[-1].title]
     embeddings = figure_uri(plot_embeddings(splits, reduce)) if reduce else None
     figures = {e.title: plot_curves(e.folder) for e in shown}
-    text = render(
+    text = render_page(
+        "experiments/report/page.html",
         title=" and ".join(path.resolve().name for path in args.experiments),
         models=[experiment.title for experiment in compared],
         split=args.split,

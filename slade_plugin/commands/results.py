@@ -28,17 +28,7 @@ from slade_plugin.experiments.results.summary import missing_splits, summarize
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``results``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake that its message explains.
-    """
+    """Run the command."""
     args = argument_parser().parse_args(argv)
     check_outputs(args.out, SUFFIXES)
     groups, notes = group_experiments(find_experiments(args.folders))

@@ -32,17 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``search``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake that its message explains; nothing is written.
-    """
+    """Run the command."""
     args = argument_parser().parse_args(argv)
     check_outputs(args.out, _SUFFIXES)
     index = GalleryIndex.load(args.index)

@@ -20,7 +20,6 @@ import yaml
 
 from slade_plugin import compat
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.base.files import atomic_write
 from slade_plugin.base.suggestions import nearest
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.config.composition import AREAS_FILE
@@ -35,17 +34,7 @@ _EMPTY = "(empty)"  # key of the source of an empty mapping
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``show-config``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: If run.py would refuse the command line.
-    """
+    """Run the command."""
     own, flags = argument_parser().parse_known_args(argv)
     compat.apply()
     with _command_line(flags):
@@ -89,35 +78,36 @@ def _page(own: argparse.Namespace, words: Sequence[str]) -> str:
 
 
 class _TracingRunner(SladeRunner):
-    """A runner that remembers the sources of the values of each config it has read."""
+    """A runner that can tell the source of each value of the configs it has read."""
 
     def __init__(self, root_config_folder: str | None) -> None:
         super().__init__(root_config_folder)
-        self.traces: list[tuple[Any, dict[str, Any]]] = []
+        self.readers: list[tuple[Any, Any]] = []  # of each config, the first one the command's
 
     def read(self, reader: Any) -> Any:
-        """Read a config as usual, then merge the sources of its values in the same way."""
+        """Read a config as usual and keep a copy of its reader."""
         args = super().read(reader)
-        self.traces.append((args, self._merged_sources(reader)))
+        self.readers.append((args, self.reader_for(reader)))
         return args
 
     def sources_of(self, args: Any) -> Mapping[str, Any]:
         """Return the sources of a config; empty if it was not read from config files."""
-        return next((sources for read, sources in self.traces if read is args), {})
+        return next(
+            (self._merge(args, reader) for read, reader in self.readers if read is args), {}
+        )
 
-    def _merged_sources(self, reader: Any) -> dict[str, Any]:
+    def _merge(self, args: Any, other: Any) -> dict[str, Any]:
         """Return the config with each value replaced by its source.
 
         The host merges copies of the files in which every value is the name of its file, so its
         keywords have their usual effect.
         """
-        other = self.reader_for(reader)
         root = Path(self.root_config_folder)
         given = vars(self.YR.args)
         settings = None  # values and sources of `pipeline: {teacher: ...}`
-        if self.traces:
-            config, sources = self.traces[0]
-            settings = _entry((vars(config), sources), "pipeline", TEACHER)
+        config, _ = self.readers[0]
+        if args is not config:
+            settings = _entry((vars(config), self.sources_of(config)), "pipeline", TEACHER)
         with TemporaryDirectory() as folder:
             copies: dict[str, list[str]] = {}
             for area, paths in self.determine_where_to_get_yamls(other.args).items():
@@ -125,8 +115,8 @@ class _TracingRunner(SladeRunner):
                     name = path.relative_to(root) if path.is_relative_to(root) else path
                     content = yaml.safe_load(path.read_text(encoding="utf-8"))
                     copy = Path(folder) / f"{area}_{number}.yaml"
-                    with atomic_write(copy) as file:
-                        file.write(yaml.safe_dump(_replaced(content, str(name))).encode())
+                    text = yaml.safe_dump(_replaced(content, str(name)))
+                    copy.write_text(text, encoding="utf-8")
                     copies.setdefault(area, []).append(str(copy))
             for key, value in vars(other.args).items():
                 if plain_key(key) in HOST_KEYS | OUR_KEYS:

@@ -21,7 +21,8 @@ from slade_plugin.commands.arguments import command_parser
 from slade_plugin.config.composition import config_root
 from slade_plugin.experiments.studies import execution
 from slade_plugin.experiments.studies.config_check import check_configs
-from slade_plugin.experiments.studies.evaluated_run import PROGRAM, EvaluatedRun
+from slade_plugin.experiments.studies.evaluated_run import PROGRAM, TRIAL_PROGRAM, EvaluatedRun
+from slade_plugin.experiments.studies.execution import Failure
 from slade_plugin.experiments.studies.plan import PLACES, Run, Study, plan_runs
 from slade_plugin.experiments.studies.printed_plan import print_plan
 from slade_plugin.experiments.studies.run_options import (
@@ -32,21 +33,11 @@ from slade_plugin.experiments.studies.run_options import (
     split_at_dashes,
 )
 from slade_plugin.experiments.studies.study_page import write_page
+from slade_plugin.experiments.studies.tuning import best_values, plan_trials
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: The words after ``study``.
-
-    Returns:
-        0.
-
-    Raises:
-        SladeError: For a mistake, before anything is trained, and for failed runs, at the end.
-        KeyboardInterrupt: When interrupted, after the running processes were stopped.
-    """
+    """Run the command; an interruption first stops the running processes."""
     own, extra = split_at_dashes(argv)
     args = argument_parser().parse_args(own)
     executor = read_executor(args)
@@ -54,9 +45,18 @@ def main(argv: Sequence[str]) -> int:
         names([args.datasets]), names(args.only), names(args.without)
     )
     kind, program = (EvaluatedRun, PROGRAM) if study.evaluated else (Run, execution.RUN_PY)
-    runs = plan_runs(study, args.folder.resolve() / "runs", study.seeds(args.seeds), extra, kind)
+    folder = args.folder.resolve() / "runs"
+    trials = plan_trials(study, folder, extra)
+    if trials and args.run and not args.dry_run:
+        check_configs(trial.run for trial in trials)
+        with locked(args.folder / "locks" / study.name, "study"):
+            _raise(executor([trial.run for trial in trials], program=TRIAL_PROGRAM))
+        trials = plan_trials(study, folder, extra)
+    values = best_values(trials) if not args.dry_run else {}
+    runs = plan_runs(study, folder, study.seeds(args.seeds), extra, kind, values)
     if args.dry_run:
-        titles = {run: f"{run.dataset}, {run.setting}, seed {run.seed}" for run in runs.values()}
+        every = [*(trial.run for trial in trials), *runs.values()]
+        titles = {run: f"{run.dataset}, {run.setting}, seed {run.seed}" for run in every}
         print_plan(titles, args.probe)
         return 0
     try:
@@ -72,13 +72,17 @@ def main(argv: Sequence[str]) -> int:
         with locked(args.folder / "locks" / study.name, "study"):
             failures = executor(runs.values(), program=program)
     if not failures or any(run.finished for run in runs.values()):
-        print(write_page(study, runs, args.out, repeating_command(args, extra), notes))
+        print(write_page(study, runs, args.out, repeating_command(args, extra), notes, trials))
+    _raise(failures)
+    return 0
+
+
+def _raise(failures: Sequence[Failure]) -> None:
     if failures:
         raise ExperimentError(
             "; ".join(f"{failure.run.title} {failure.reason}" for failure in failures)
             + ". Fix this, then rerun the same command to resume."
         )
-    return 0
 
 
 def repeating_command(args: argparse.Namespace, extra: Sequence[str]) -> str:

@@ -1,19 +1,17 @@
 """How the trunk computes: the entry `compute` of config_general, one for all stages of a run."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 
-from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.settings import Settings
 from slade_plugin.base.suggestions import nearest
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class ComputeSettings:
+class ComputeSettings(Settings):
     """Settings that change speed, memory and rounding, but no shape and no checkpoint.
 
     Attributes:
@@ -23,48 +21,20 @@ class ComputeSettings:
         compile: Whether the trunk goes through `torch.compile`; or the name of a backend of it.
     """
 
-    precision: str = PRECISIONS[0]
+    place: ClassVar[str] = "config_general"
+    title: ClassVar[str] = "compute"
+    hint: ClassVar[str] = ", such as --compute {precision: bfloat16}"
+
+    precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     compile: bool | str = False
 
-    @classmethod
-    def from_config(cls, config: Any) -> "ComputeSettings":
-        """Reads and checks the entry; None stands for the defaults.
-
-        Raises:
-            ConfigError: Naming everything that is wrong.
-        """
-        known = [f.name for f in fields(cls)]
-        if not isinstance(config, Mapping | None):
-            raise ConfigError(
-                f"compute is {config!r}; expected {', '.join(known)}, such as --compute "
-                "{precision: bfloat16} (config_general)"
+    def _problems(self) -> Iterable[str]:
+        if isinstance(self.compile, bool):
+            return
+        backends = torch.compiler.list_backends(exclude_tags=())
+        if self.compile not in backends:
+            yield (
+                f"compile is {self.compile!r}{nearest(str(self.compile), backends)}; expected "
+                "True, False or a backend of torch.compile, such as inductor."
             )
-        config = config or {}
-        problems = [
-            f"compute has no entry {key!r}{nearest(str(key), known)}; expected {', '.join(known)}"
-            for key in config
-            if key not in known
-        ]
-        settings = cls(**{key: config[key] for key in known if key in config})
-        if settings.precision not in PRECISIONS:
-            problems.append(
-                f"compute: precision is {settings.precision!r}"
-                f"{nearest(str(settings.precision), PRECISIONS)}; expected "
-                f"{' or '.join(PRECISIONS)}"
-            )
-        if not isinstance(settings.channels_last, bool):
-            problems.append(
-                f"compute: channels_last is {settings.channels_last!r}; expected True or False"
-            )
-        if not isinstance(settings.compile, bool):
-            backends = torch.compiler.list_backends(exclude_tags=())
-            if settings.compile not in backends:
-                problems.append(
-                    f"compute: compile is {settings.compile!r}"
-                    f"{nearest(str(settings.compile), backends)}; expected True, False or a "
-                    "backend of torch.compile, such as inductor"
-                )
-        if problems:
-            raise ConfigError("; ".join(problems) + " (config_general)")
-        return settings

@@ -5,12 +5,11 @@ from typing import Any
 
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.stages.kinds import BASELINE, STUDENT
-from slade_plugin.stages.stage import Findings, Stage
 from slade_plugin.stages.teacher import read_teacher
-from slade_plugin.stages.training import build_experiment, describe_training, train_and_evaluate
+from slade_plugin.stages.training import TrainedStage
 
 
-class Baseline(Stage):
+class Baseline(TrainedStage):
     """A plain experiment that separates the student's gain from that of longer training."""
 
     kind = BASELINE
@@ -27,21 +26,6 @@ class Baseline(Stage):
         epochs = equal_epochs(teacher, self.command.configs[STUDENT], self.command.rounds)
         own = [("num_epochs_train", epochs), *self.command.flags("baseline.")]
         return read_teacher(self.command, self.name, own)
-
-    def check(self) -> Findings:
-        """Build its parts."""
-        build_experiment(self.command, self.name)
-        return Findings()
-
-    def describe(self) -> str:
-        """Return trainer and number of epochs."""
-        return describe_training(self.config)
-
-    def run(self, entry: dict[str, Any]) -> None:
-        """Train and evaluate it."""
-        if not entry.get("done"):
-            train_and_evaluate(self.command, self.name)
-            entry["done"] = True
 
 
 def equal_epochs(teacher: Any, student: Any, rounds: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from slade_plugin.stages.kinds import PSEUDO_LABELS, STUDENT, stage_name
-from slade_plugin.stages.stage import Findings, Stage
+from slade_plugin.stages.stage import Stage
 
 
 class PseudoLabels(Stage):
@@ -15,17 +15,6 @@ class PseudoLabels(Stage):
     heading = "pseudo labels"
     in_every_round = True
     has_scores = False
-
-    def is_wanted(self) -> bool:
-        """Return True: every student needs pseudo labels."""
-        return True
-
-    def read_config(self) -> None:
-        """Return None: this is not an experiment of the host."""
-
-    def check(self) -> Findings:
-        """Return no findings: the student's check builds the pool."""
-        return Findings()
 
     def describe(self) -> str:
         """Name the source of the labels."""

@@ -31,9 +31,6 @@ class SelfSupervised(Stage):
         """Whether the config has an entry `self_supervised`."""
         return bool(self.command.self_supervised)
 
-    def read_config(self) -> None:
-        """Return None: this is not an experiment of the host, without labels or scores."""
-
     def check(self) -> Findings:
         """Try a step on two images, or hash the existing trunks."""
         if self.given is None:

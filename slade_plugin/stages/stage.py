@@ -88,24 +88,24 @@ class Stage(ABC):
         """Merged config, if it is an experiment of the host."""
         return self.command.configs[self.name]
 
-    @abstractmethod
     def is_wanted(self) -> bool:
         """Whether the command asks for it."""
+        return True
 
-    @abstractmethod
     def read_config(self) -> Any:
         """Merge its config, or return None if it is not an experiment of the host.
 
         The configs of earlier stages are in `command.configs`.
         """
+        return None
 
-    @abstractmethod
     def check(self) -> Findings:
         """Build or read its inputs, so that mistakes show before any training.
 
         Raises:
             SladeError: If something does not fit.
         """
+        return Findings()
 
     @abstractmethod
     def describe(self) -> str:

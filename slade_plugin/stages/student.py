@@ -5,21 +5,17 @@ from typing import Any
 from slade_plugin.host.api_parsers.api_with_pool import pool_config
 from slade_plugin.host.api_parsers.data_record import data_hashes
 from slade_plugin.stages.kinds import PSEUDO_LABELS, STUDENT, TEACHER
-from slade_plugin.stages.stage import Findings, Stage
+from slade_plugin.stages.stage import Findings
 from slade_plugin.stages.state import WEIGHTS
-from slade_plugin.stages.training import build_experiment, describe_training, train_and_evaluate
+from slade_plugin.stages.training import TrainedStage
 
 
-class Student(Stage):
+class Student(TrainedStage):
     """Learn from the teacher or, from round 2 on, from the previous student."""
 
     kind = STUDENT
     heading = "student"
     in_every_round = True
-
-    def is_wanted(self) -> bool:
-        """Return True: a run always has a student."""
-        return True
 
     def read_config(self) -> Any:
         """Read the command's config, with the folders of its teacher and pseudo labels."""
@@ -41,7 +37,7 @@ class Student(Stage):
         """Build its parts; later rounds have the same parts as the first."""
         if self.number > 1:
             return Findings()
-        parser = build_experiment(self.command, self.name, self.command.given_teacher)
+        parser = self.build(self.command.given_teacher)
         pool_size = len(parser.split_manager.get_unlabeled_dataset("train"))
         self.command.clusters = parser.get_clusterer().describe(pool_size)
         hashes = data_hashes(parser.split_manager)
@@ -49,13 +45,3 @@ class Student(Stage):
         if weights is not None and weights.sha256 is not None:
             hashes[WEIGHTS] = weights.sha256
         return Findings(hashes, parser.split_manager.leakage)
-
-    def describe(self) -> str:
-        """Return trainer and number of epochs."""
-        return describe_training(self.config)
-
-    def run(self, entry: dict[str, Any]) -> None:
-        """Train and evaluate it."""
-        if not entry.get("done"):
-            train_and_evaluate(self.command, self.name)
-            entry["done"] = True

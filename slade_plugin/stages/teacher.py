@@ -17,17 +17,12 @@ from slade_plugin.host.api_parsers.data_record import read_data_record
 from slade_plugin.host.checkpoints.teacher import Teacher as TrainedTeacher
 from slade_plugin.stages.kinds import STUDENT, TEACHER
 from slade_plugin.stages.run_command import RunCommand
-from slade_plugin.stages.stage import Findings, Stage
+from slade_plugin.stages.stage import Findings
 from slade_plugin.stages.table import read_experiment
-from slade_plugin.stages.training import (
-    EVALUATED,
-    build_experiment,
-    describe_training,
-    train_and_evaluate,
-)
+from slade_plugin.stages.training import EVALUATED, TrainedStage
 
 
-class Teacher(Stage):
+class Teacher(TrainedStage):
     """A plain experiment with the settings `pipeline: teacher`."""
 
     kind = TEACHER
@@ -38,10 +33,6 @@ class Teacher(Stage):
         super().__init__(command, number)
         self.given = command.given_teacher
 
-    def is_wanted(self) -> bool:
-        """Return True: every student has a teacher."""
-        return True
-
     def read_config(self) -> Any:
         """Read the teacher's config, if it is trained here."""
         return None if self.given else read_teacher(self.command, self.name)
@@ -49,8 +40,7 @@ class Teacher(Stage):
     def check(self) -> Findings:
         """Build its parts, or check a given teacher and hash it."""
         if self.given is None:
-            build_experiment(self.command, self.name)
-            return Findings()
+            return super().check()
         record = read_data_record(self.given)
         check_given_teacher(self.given, self.command.configs[STUDENT], by_hash=bool(record))
         digest = hashlib.sha256()
@@ -60,16 +50,6 @@ class Teacher(Stage):
         read_experiment(self.given, EVALUATED)  # the table needs its scores
         labeled = {name: value for name, value in record.items() if name == "labeled"}
         return Findings({TEACHER: digest.hexdigest(), **labeled})
-
-    def describe(self) -> str:
-        """Return trainer and number of epochs."""
-        return describe_training(self.config)
-
-    def run(self, entry: dict[str, Any]) -> None:
-        """Train and evaluate it."""
-        if not entry.get("done"):
-            train_and_evaluate(self.command, self.name)
-            entry["done"] = True
 
 
 def read_teacher(command: RunCommand, name: str, own: Iterable[tuple[str, Any]] = ()) -> Any:

@@ -1,4 +1,4 @@
-"""Check, train and evaluate a stage that is an experiment of the host."""
+"""Base class of the stages that are experiments of the host: check, train, evaluate."""
 
 import shutil
 from argparse import Namespace
@@ -11,52 +11,60 @@ from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.experiment_folder import saved_areas
 from slade_plugin.host.validation import check_args
 from slade_plugin.stages.kinds import SELF_SUPERVISED
-from slade_plugin.stages.run_command import RunCommand
+from slade_plugin.stages.stage import Findings, Stage
 
 EVALUATED = ["val", "test"]
 
 
-def build_experiment(command: RunCommand, name: str, teacher: Path | None = None) -> Any:
-    """Check the config of a stage and build its parts once.
+class TrainedStage(Stage):
+    """A stage that is an experiment of the host."""
 
-    Args:
-        command: The command line of the run.
-        name: Name of the stage.
-        teacher: A trained teacher whose weights must fit the stage.
+    def check(self) -> Findings:
+        """Build its parts."""
+        self.build()
+        return Findings()
 
-    Returns:
-        The API parser with its parts.
+    def build(self, teacher: Path | None = None) -> Any:
+        """Check its config and build its parts once.
 
-    Raises:
-        SladeError: If any part does not fit.
-    """
-    args = command.configs[name]
-    check_args(args, command.runner.pytorch_getter)
-    check_saves_models(name, args)
-    place = command.self_supervised.get("folder")
-    trained_later = place == str(command.stage_folder(SELF_SUPERVISED))
-    return command.runner.try_to_build(args, teacher, not trained_later)
+        Args:
+            teacher: A trained teacher whose weights must fit the stage.
 
+        Returns:
+            The API parser with its parts.
 
-def train_and_evaluate(command: RunCommand, name: str) -> None:
-    """Train or resume a stage, then evaluate its best models on val and test."""
-    folder = command.folder / name
-    if _can_resume(folder):
-        # The host appends rows on each call; recompute all of them.
-        shutil.rmtree(folder / META_LOGS, ignore_errors=True)
-        args = command.read_saved(name, resume_training="latest")
-    else:
-        if folder.exists():
-            shutil.rmtree(folder)  # ours, interrupted before its first checkpoint
-        args = Namespace(**vars(command.configs[name]))
-    command.runner.start_experiment(args, built_before=True)
-    evaluation = command.read_saved(name, evaluate=True, splits_to_eval=EVALUATED)
-    command.runner.start_experiment(evaluation)
+        Raises:
+            SladeError: If any part does not fit.
+        """
+        command, args = self.command, self.config
+        check_args(args, command.runner.pytorch_getter)
+        check_saves_models(self.name, args)
+        place = command.self_supervised.get("folder")
+        trained_later = place == str(command.stage_folder(SELF_SUPERVISED))
+        return command.runner.try_to_build(args, teacher, not trained_later)
 
+    def describe(self) -> str:
+        """Return trainer and number of epochs."""
+        args = self.config
+        return f"{next(iter(args.trainer))}, {args.num_epochs_train} epochs per split scheme"
 
-def describe_training(args: Any) -> str:
-    """Return the trainer and its number of epochs."""
-    return f"{next(iter(args.trainer))}, {args.num_epochs_train} epochs per split scheme"
+    def run(self, entry: dict[str, Any]) -> None:
+        """Train or resume it, then evaluate its best models on val and test."""
+        if entry.get("done"):
+            return
+        command, folder = self.command, self.command.folder / self.name
+        if _can_resume(folder):
+            # The host appends rows on each call; recompute all of them.
+            shutil.rmtree(folder / META_LOGS, ignore_errors=True)
+            args = command.read_saved(self.name, resume_training="latest")
+        else:
+            if folder.exists():
+                shutil.rmtree(folder)  # ours, interrupted before its first checkpoint
+            args = Namespace(**vars(self.config))
+        command.runner.start_experiment(args, built_before=True)
+        evaluation = command.read_saved(self.name, evaluate=True, splits_to_eval=EVALUATED)
+        command.runner.start_experiment(evaluation)
+        entry["done"] = True
 
 
 def check_saves_models(stage: str, args: Any) -> None:

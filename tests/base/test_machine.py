@@ -131,13 +131,16 @@ DOORS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_every_door_decides_before_torch_is_loaded(door: str) -> None:
-    """At the moment of torch's first import the policy is set."""
+    """At the moment of torch's first import, where the process ends, the policy is set."""
     watch = (
         "import json, os, sys\n"
         "class Watch:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name in ('torch', 'numpy', 'faiss'):\n"
         "            seen.setdefault(name, os.environ.get('OMP_WAIT_POLICY'))\n"
+        "        if name == 'torch':\n"
+        "            print('\\n' + json.dumps(seen), flush=True)\n"
+        "            os._exit(0)\n"
         "seen = {}\n"
         "sys.meta_path.insert(0, Watch())\n"
         "import atexit; atexit.register(lambda: print('\\n' + json.dumps(seen)))\n"

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,6 +12,8 @@ from slade_plugin.base.settings import Range, Settings, checked_arguments
 @dataclass(frozen=True)
 class Example(Settings):
     place: ClassVar[str] = "a file"
+    title: ClassVar[str] = "example"
+    hint: ClassVar[str] = ", as below"
 
     count: Annotated[int, Range(2)] = 3
     share: Annotated[float, Range(0, 1, "[)")] = 0.5
@@ -20,6 +22,11 @@ class Example(Settings):
     switch: bool = False
     folder: str | None = None
     inner: Mapping[str, Any] | None = None
+    either: bool | str = False
+
+    def _problems(self) -> Iterable[str]:
+        if not isinstance(self.either, bool | str):
+            yield f"either is {self.either!r}; expected True, False or text."
 
 
 @pytest.mark.parametrize(
@@ -43,7 +50,7 @@ def test_right_values_are_taken_as_they_are() -> None:
     example = Example(2, 0, 1, "b", True, "x", {"y": 1})
     assert example.settings() == {
         "count": 2, "share": 0, "size": 1, "mode": "b", "switch": True, "folder": "x",
-        "inner": {"y": 1},
+        "inner": {"y": 1}, "either": False,
     }  # fmt: skip
     assert Example().size is None
 
@@ -69,13 +76,32 @@ def test_right_values_are_taken_as_they_are() -> None:
 def test_a_wrong_value_is_named_with_what_is_expected(name: str, value: Any, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Example(**{name: value})
-    text = f"Example: {name} is {value!r}; expected {expected} Set it in a file."
+    text = f"example: {name} is {value!r}; expected {expected} Set it in a file."
     assert str(caught.value) == text
 
 
 def test_everything_wrong_is_reported_at_once() -> None:
     with pytest.raises(ConfigError, match=r"count is 0; .* share is 2; .* mode is 3; "):
         Example(0, 2, None, 3)  # type: ignore[arg-type]
+
+
+def test_an_entry_of_a_config() -> None:
+    assert Example.from_config(None) == Example.from_config({}) == Example()
+    assert Example.from_config({"count": 2, "either": "x"}) == Example(2, either="x")
+    with pytest.raises(ConfigError, match=r"example is 3; expected count, .*, as below \(a file\)"):
+        Example.from_config(3)
+
+
+def test_everything_wrong_in_an_entry_is_reported_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Example.from_config({"cuont": 3, "share": 2, "mode": "aa", "either": 3})
+    for words in (
+        "example has no entry 'cuont' (did you mean 'count'?); expected count, share",
+        "share is 2; expected",
+        "mode is 'aa' (did you mean 'a'?); expected one of a, b",
+        "either is 3; expected True, False or text",
+    ):
+        assert words in str(caught.value)
 
 
 class Plain:

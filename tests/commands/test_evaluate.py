@@ -1,17 +1,9 @@
 """`slade-bench evaluate`, from the command line to the scores."""
 
 import json
-from typing import Any
-
-import pytest
 
 from slade_plugin.retrieval.embedder import load_embedder
 from slade_plugin.retrieval.evaluation import evaluate_images
-
-
-@pytest.fixture(scope="module")
-def call(bench: Any) -> Any:
-    return lambda *words: bench.run_words([str(word) for word in words])
 
 
 def test_scores_are_printed_and_written(call, finished, gallery, tmp_path) -> None:

@@ -2,14 +2,6 @@
 
 import os
 import sys
-from typing import Any
-
-import pytest
-
-
-@pytest.fixture(scope="module")
-def call(bench: Any) -> Any:
-    return lambda *words: bench.run_words([str(word) for word in words])
 
 
 def test_the_file_is_named_after_the_experiment(call, finished, tmp_path, monkeypatch) -> None:
@@ -28,7 +20,7 @@ def test_mistakes_give_exit_code_2_and_no_file(call, finished, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     mistakes = {
         ("--to", "onnx", "--out", "model.pt"): "expected a file that ends in .onnx",
-        ("--to", "onnx", "--out", "no/model.onnx"): "there is no folder no",
+        ("--to", "onnx", "--out", "no/model.onnx"): "expected a writable folder no",
         ("--to", "onnx"): "pip install 'slade-plugin[onnx]'",
     }
     for words, message in mistakes.items():

@@ -1,17 +1,9 @@
 """`slade-bench index`, from the command line to the file."""
 
 import os
-from typing import Any
-
-import pytest
 
 from slade_plugin.retrieval.embedder import Embedder
 from slade_plugin.retrieval.gallery_index import GalleryIndex
-
-
-@pytest.fixture(scope="module")
-def call(bench: Any) -> Any:
-    return lambda *words: bench.run_words([str(word) for word in words])
 
 
 def test_a_gallery_is_indexed_exactly(call, finished, gallery, tmp_path) -> None:

@@ -114,8 +114,8 @@ def test_mistakes_are_named_before_anything_is_embedded(finished, tmp_path) -> N
     mistakes = {
         ("--queries", "-1"): "--queries is -1",
         ("--top", "0"): "--top is 0",
-        ("--out", str(tmp_path / "report.pdf")): "expected a file FILE.html",
-        ("--out", str(tmp_path / "no" / "report.html")): "there is no folder",
+        ("--out", str(tmp_path / "report.pdf")): "expected a file that ends in .html",
+        ("--out", str(tmp_path / "no" / "report.html")): "expected a writable folder",
     }
     for words, message in mistakes.items():
         with pytest.raises(ConfigError, match=re.escape(message)):

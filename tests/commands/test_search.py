@@ -15,11 +15,6 @@ from tests.browser import look_at
 
 
 @pytest.fixture(scope="module")
-def call(bench: Any) -> Any:
-    return lambda *words: bench.run_words([str(word) for word in words])
-
-
-@pytest.fixture(scope="module")
 def index(call, finished, gallery, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("index") / "gallery.index"
     assert call("index", finished, gallery, "--labeled", "--out", out).code == 0

@@ -18,7 +18,7 @@ class Trained:
     Attributes:
         experiment: The folder of the experiment.
         dataset: The test split, transformed.
-        folder: The same images as PNG files, one folder a class.
+        folder: The same images as PNG files, one folder per class.
         paths: Of the files, in the order of the split.
     """
 

@@ -16,15 +16,6 @@ class Nothing(Stage):
     heading = "no stage"
     in_every_round = True
 
-    def is_wanted(self) -> bool:
-        return True
-
-    def read_config(self) -> None:
-        pass
-
-    def check(self) -> Findings:
-        return Findings()
-
     def describe(self) -> str:
         return ""
 
@@ -50,6 +41,7 @@ def test_a_stage_of_each_round() -> None:
     assert (first.title, second.title) == ("no stage, round 1", "no stage, round 2")
     assert (first.row, second.row) == ("nothing_round1", "nothing")
     assert (first.config, second.config) == ("config 1", "config 2")
+    assert (first.is_wanted(), first.read_config(), first.check()) == (True, None, Findings())
 
 
 @pytest.mark.parametrize("stage", [Nothing(command(1)), Once(command(1)), Once(command(2))])

@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from slade_plugin.stages import stages
-from slade_plugin.stages.stage import Findings, Stage
 from slade_plugin.stages.stages import STAGES, list_stages, title_of_row
-from slade_plugin.stages.training import build_experiment, describe_training, train_and_evaluate
+from slade_plugin.stages.training import TrainedStage
 
 
 def command(rounds: int = 1, **changes: Any) -> Any:
@@ -97,7 +96,7 @@ def test_titles_name_rounds_where_there_are_several() -> None:
 # ---- a stage of one's own: one file, one entry in the list, one YAML file ------------------------
 
 
-class FineTuned(Stage):
+class FineTuned(TrainedStage):
     """The teacher's settings with those of `pipeline: fine_tuned`, as a second control."""
 
     kind = "fine_tuned"
@@ -109,18 +108,6 @@ class FineTuned(Stage):
     def read_config(self) -> Any:
         settings = {**self.command.settings["teacher"], **self.command.settings[self.kind]}
         return self.command.runner.read(self.command.reader_for(self.name, settings=settings))
-
-    def check(self) -> Findings:
-        build_experiment(self.command, self.name)
-        return Findings()
-
-    def describe(self) -> str:
-        return describe_training(self.config)
-
-    def run(self, entry: dict[str, Any]) -> None:
-        if not entry.get("done"):
-            train_and_evaluate(self.command, self.name)
-            entry["done"] = True
 
 
 @pytest.mark.slow

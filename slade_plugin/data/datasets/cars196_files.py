@@ -4,7 +4,7 @@
     cars_train/00001.jpg  cars_test/00001.jpg  devkit/       two lists, the newer layout
 
 The two name their images differently, so the list of one is of no use for the images of the other.
-Copies put the .mat files of the newer layout anywhere beside or above the images.
+Copies put the .mat files of the newer layout anywhere next to or above the images.
 
 The official split by image is not used: metric learning splits by class, 98 classes of 8,054 images
 and 98 of 8,131.
@@ -43,7 +43,7 @@ class Cars196Files(ImageFiles):
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
-        """Reads the lists of whichever layout is there.
+        """Read the lists of whichever layout exists.
 
         Args:
             root: Holds ``cars196`` or ``stanford_cars``, or is one of them. Image folders may be
@@ -72,7 +72,7 @@ class Cars196Files(ImageFiles):
 
 
 def _annotations(folder: Path) -> tuple[Path, Path, Path]:
-    """The files with the class names and the annotations of train and test."""
+    """Find the files with the class names and the annotations of train and test."""
     # The devkit's own cars_test_annos.mat has no classes. One mirror adds " (1)" to the other.
     patterns = ("cars_meta*.mat", "cars_train_annos*.mat", "cars_test_annos_withlabels*.mat")
     names, train, test = (find_file(folder, pattern) for pattern in patterns)
@@ -90,7 +90,7 @@ def _annotations(folder: Path) -> tuple[Path, Path, Path]:
 
 
 def _read(folder: Path, names_file: Path, lists: Mapping[Path, tuple[str, str]]) -> ImageList:
-    """The images of one or two lists.
+    """Read the images of one or two lists.
 
     Args:
         folder: The data set's.

@@ -45,12 +45,12 @@ class CompCars(ImageFiles):
     folder_stems: ClassVar[tuple[str, ...]] = ("compcars",)
 
     def find_options(self) -> dict[str, Any]:
-        """Boxes lie in one small file an image: read only if they are wanted."""
+        """Whether to read the boxes, which lie in one small file per image."""
         return {"boxes": self.crop_to_bounding_box}
 
     @classmethod
     def find(cls, root: Path, *, boxes: bool = False, **options: Any) -> ImageList:
-        """Reads the lists of the classification task.
+        """Read the lists of the classification task.
 
         Args:
             root: Holds ``compcars/data``, or is one of these folders; ``data/data`` will do.
@@ -107,7 +107,7 @@ def _class_names(path: Path, make_of: dict[int, int]) -> list[str]:
 
 
 def _read_boxes(folder: Path, paths: list[str]) -> npt.NDArray[np.float64]:
-    """(N, 4) boxes in the pixels of the image."""
+    """Read (N, 4) boxes, in pixels."""
     boxes = []
     for path in paths:
         file = folder / Path(path).with_suffix(".txt")

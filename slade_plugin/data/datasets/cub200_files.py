@@ -28,7 +28,7 @@ class CUB200Files(ImageFiles):
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
-        """Lists all images; see `ImageFiles.find`."""
+        """List all images; see `ImageFiles.find`."""
         return read_bird_lists(
             cls.locate(root, NEEDED, "cub2011/CUB_200_2011", "CUB_200_2011", "cub2011", "")
         )

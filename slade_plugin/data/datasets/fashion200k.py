@@ -27,7 +27,7 @@ class Fashion200k(ImageFiles):
     """Fashion200k: a class is an item, which is the folder of a product.
 
     Looked for in ``fashion200k``, ``Fashion200k`` and the root: ``labels`` with the ten lists of
-    detected clothes, and ``women`` with the images. Train and test lists are taken together. Listed
+    detected clothes, and ``women`` with the images. Train and test lists are combined. Listed
     images that are missing, as some are in the published archive, are left out and counted.
 
     ``min_images_per_class: match`` comes near to the filtered version of the SLADE poster, whose
@@ -44,10 +44,10 @@ class Fashion200k(ImageFiles):
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
-        """Lists the images of all ten lists that are there.
+        """List the images of those of the ten lists that exist.
 
         Raises:
-            DataError: If a list is missing or damaged, or no image is there.
+            DataError: If a list is missing or damaged, or all images are missing.
         """
         needed: Needed = [*((f"labels/{name}", name) for name in _LISTS), "women"]
         folder = cls.locate(root, needed, "fashion200k", "Fashion200k", "")

@@ -19,16 +19,16 @@ from slade_plugin.data.files.image_tree import check_exists, read_class_folders,
 # argument `labeled` -> the flag of the command line that fills in `path`
 FLAGS = {True: "--labeled", False: "--unlabeled"}
 _EXPECTED = {
-    True: "your labeled images: a folder with one folder a class, or a CSV file of path,label",
-    False: "your unlabeled images: a folder, or a text file with one path a line",
+    True: "your labeled images: a folder with one folder per class, or a CSV file of path,label",
+    False: "your unlabeled images: a folder, or a text file with one path per line",
 }
 
 
 class FolderImages(ImageFiles):
     """Your own images: a tree of folders, or a text file that lists them.
 
-    Labeled images: one folder a class, or a CSV of path and label. Unlabeled ones: any tree of
-    images, or a text file with one path a line. See `image_tree` and `image_table`. Classes whose
+    Labeled images: one folder per class, or a CSV of path and label. Unlabeled ones: any tree of
+    images, or a text file with one path per line. See `image_tree` and `image_table`. Classes whose
     names look like spellings of one name are named in a warning.
 
     Args:
@@ -61,7 +61,7 @@ class FolderImages(ImageFiles):
         merge_spellings: bool = False,
         **options: Any,
     ) -> None:
-        """Finds the images; opens none."""
+        """Find the images without opening them."""
         if not isinstance(path, str | None):
             raise ConfigError(
                 f"FolderImages: path is {path!r}; expected a folder or a file{quoting_hint(path)} "
@@ -78,13 +78,13 @@ class FolderImages(ImageFiles):
         super().__init__(root, transform, download, **options)
 
     def find_options(self) -> dict[str, Any]:
-        """What `find` takes."""
+        """Arguments of `find`."""
         options = {"path": self.path, "labeled": self.labeled}
         return options | {"merge_spellings": self.merge_spellings}
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
-        """Lists the images of a folder or of a file, whichever is there."""
+        """List the images of a folder or of a file, whichever exists."""
         place, labeled = Path(root, options.get("path", "")), options.get("labeled", True)
         check_exists(place, FLAGS[labeled])
         if not labeled:

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.base.errors import DataError
 from slade_plugin.data.datasets.stored_images import StoredImages
 from slade_plugin.data.rendering.furniture_packages import HOW_TO_GET
 
@@ -26,23 +26,18 @@ MIN_VIEWS, MIN_SIZE = 2, 32
 
 
 def folder_of(dataset_root: str | os.PathLike[str]) -> Path:
-    """Returns where the files are."""
+    """Return the folder of the files."""
     return Path(dataset_root) / "furniture"
 
 
 def stem_of(views: int, size: int) -> str:
-    """Returns the name of the files without hash and extension.
+    """Return the name of the files without hash and extension.
 
     Raises:
         ConfigError: If a number is not an integer or too small.
     """
-    for name, value, smallest in (("views", views, MIN_VIEWS), ("size", size, MIN_SIZE)):
-        if not isinstance(value, int) or value < smallest:
-            raise ConfigError(
-                f"Furniture: {name} is {value!r}; expected an integer >= {smallest}. Change it "
-                f"under dataset: Furniture in config_dataset, or --{name} of `slade-bench build "
-                "furniture`."
-            )
+    Furniture.check_number("views", views, MIN_VIEWS)
+    Furniture.check_number("size", size, MIN_SIZE)
     return f"v{RECIPE_VERSION}_{views}_views_{size}_px"
 
 
@@ -80,7 +75,7 @@ class Furniture(StoredImages):
         views: int = VIEWS,
         size: int = SIZE,
     ) -> None:
-        """Checks the built files and reads the labels."""
+        """Check the built files and read the labels."""
         self.check_subset(subset)
         manifest_path = folder_of(root) / f"{stem_of(views, size)}.json"
         if not manifest_path.exists():

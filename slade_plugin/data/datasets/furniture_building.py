@@ -1,8 +1,8 @@
-"""Builds the ``Furniture`` data set: ``slade-bench build furniture FOLDER``.
+"""Build the ``Furniture`` data set: ``slade-bench build furniture FOLDER``.
 
 Ours, not the paper's. It takes about nine minutes on one core and writes what
 ``data.datasets.furniture`` reads. Finished classes are kept while it runs, so the same command
-resumes an interrupted build. The views of a class depend on its name and the seed only. The same
+resumes an interrupted build. The views of a class depend only on its name and the seed. The same
 packages and versions give the same bytes; another version of Mesa may change pixels slightly. The
 manifest records the versions, and for each model its author, license and source.
 """
@@ -43,9 +43,9 @@ logger = logging.getLogger(__name__)
 SEED = 20221
 LABELED = "Scopia"
 PEOPLE = "Characters"
-"""Category of models that are no class and may stand beside one."""
+"""Category of models that are not classes but may stand beside one."""
 ATTEMPTS = 10
-"""A view in which nothing can be seen is drawn again, so many times at most."""
+"""Maximum number of new draws for a view in which nothing can be seen."""
 
 _PICTURES = 60  # of each library, for walls and floors
 _MIN_PICTURE = 128
@@ -63,7 +63,7 @@ def build(
     size: int = SIZE,
     progress: bool = True,
 ) -> Path:
-    """Renders the images and stores both subsets, unless they are there.
+    """Render the images and store both subsets, unless they exist.
 
     Args:
         packages: Folder with both Debian packages.
@@ -135,7 +135,7 @@ def build(
 
 
 def split(models: Sequence[FurnitureModel]) -> dict[str, list[FurnitureModel]]:
-    """Returns the models of both subsets, each in a seeded random order, without people.
+    """Return the models of both subsets, each in a seeded random order, without people.
 
     Raises:
         DataError: If one would be empty.
@@ -157,7 +157,7 @@ def split(models: Sequence[FurnitureModel]) -> dict[str, list[FurnitureModel]]:
 def prepare(
     renderer: SceneRenderer, source: FurniturePackages, people: Sequence[FurnitureModel]
 ) -> None:
-    """Gives the renderer what a scene chooses from: pictures for walls, objects to stand beside."""
+    """Load what scenes choose from: pictures for walls, and other objects."""
     rng = np.random.default_rng(SEED)
     program = sorted(n for n in source.program.namelist() if n.startswith(_RESOURCES))
     for name in program:
@@ -184,7 +184,7 @@ def prepare(
 def render_class(
     renderer: SceneRenderer, source: FurniturePackages, model: FurnitureModel, views: int
 ) -> UInt8Array:
-    """Returns random views of a model: (views, size, size, 3)."""
+    """Return random views of a model: (views, size, size, 3)."""
     subject = _upload(renderer, source, model)
     images = [_view(renderer, subject, model.identifier, view) for view in range(views)]
     renderer.release(subject)
@@ -218,7 +218,7 @@ def _attribution(model: FurnitureModel) -> dict[str, str | None]:
 
 
 def _finished(part: Path, shape: tuple[int, ...]) -> UInt8Array | None:
-    """Returns the images of a class that an interrupted build has left; None if there are none."""
+    """Read the images of a class left by an interrupted build; None if there are none."""
     try:
         images: UInt8Array = np.load(part)
     except (OSError, ValueError, EOFError):
@@ -227,7 +227,7 @@ def _finished(part: Path, shape: tuple[int, ...]) -> UInt8Array | None:
 
 
 def _holds(manifest_path: Path, facts: dict[str, Any]) -> bool:
-    """Whether a manifest says the same of how its images were made."""
+    """Whether a manifest records the same origin of its images."""
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         return bool(facts.items() <= manifest.items())

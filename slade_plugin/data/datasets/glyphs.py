@@ -3,9 +3,9 @@
 Not in the paper. Classes are letters; the images of a class are the faces (up to 21 text faces
 that matplotlib ships) times a few seeded distortions. Labeled data are the Latin letters, the
 unlabeled pool the Greek, Cyrillic, Armenian and Georgian ones that look like no Latin letter.
-``glyph_classes`` decides what a class is, ``glyph_rendering`` how an image is made.
+``glyph_classes`` defines the classes, ``glyph_rendering`` draws the images.
 
-The images are rendered once (about ten seconds) and kept as ``stored_images`` says:
+The images are rendered once (about ten seconds) and stored as described in ``stored_images``:
 
     dataset_root/glyphs/v2_all_x3.json
     dataset_root/glyphs/v2_all_x3_<hash>.npy       (N, 32, 32) uint8
@@ -23,7 +23,6 @@ import numpy.typing as npt
 import PIL
 from PIL import Image
 
-from slade_plugin.base.errors import ConfigError
 from slade_plugin.data.datasets.stored_images import SUBSETS, StoredImages, check_writable, store
 from slade_plugin.data.rendering import glyph_classes, glyph_rendering
 
@@ -36,7 +35,7 @@ class Glyphs(StoredImages):
     Args:
         root: The host's ``dataset_root``; files go to ``root/glyphs``.
         transform: Applied to the PIL image (mode "L", 32 x 32).
-        download: Ignored, the host passes it: what is missing is rendered in either case.
+        download: Ignored but passed by the host: missing images are always rendered.
         subset: "labeled" = Latin; "unlabeled" = the pool. The pool has true labels too. They are
             there to *measure* pseudo labels and must not be trained on.
         instances_per_face: Distorted images per class and face, at least 1.
@@ -65,7 +64,7 @@ class Glyphs(StoredImages):
         instances_per_face: int = 3,
         letters_per_script: int | None = None,
     ) -> None:
-        """Renders the images if this is the first time, checks them, reads the labels."""
+        """Render the images on first use, check them and read the labels."""
         self.check_subset(subset)
         manifest_path = build(root, instances_per_face, letters_per_script)
         super().__init__(manifest_path, transform, subset)
@@ -90,9 +89,9 @@ def build(
         ConfigError: If a number is too small.
         DataError: If the folder is not writable.
     """
-    _check_number("instances_per_face", instances_per_face, smallest=1)
+    Glyphs.check_number("instances_per_face", instances_per_face, smallest=1)
     if letters_per_script is not None:
-        _check_number("letters_per_script", letters_per_script, smallest=2)
+        Glyphs.check_number("letters_per_script", letters_per_script, smallest=2)
     folder = Path(dataset_root) / "glyphs"
     amount = "all" if letters_per_script is None else f"first{letters_per_script}"
     stem = f"v{glyph_rendering.RECIPE_VERSION}_{amount}_x{instances_per_face}"
@@ -102,19 +101,10 @@ def build(
     return manifest_path
 
 
-def _check_number(name: str, value: int, smallest: int) -> None:
-    """Raises ConfigError unless ``value`` is an integer of at least ``smallest``."""
-    if not isinstance(value, int) or value < smallest:
-        raise ConfigError(
-            f"Glyphs: {name} is {value!r}; expected an integer >= {smallest}. Change it under "
-            "dataset: Glyphs in config_dataset."
-        )
-
-
 def _render(
     folder: Path, stem: str, instances_per_face: int, letters_per_script: int | None
 ) -> None:
-    """Renders both subsets and writes the array, then the manifest."""
+    """Render both subsets and write the array, then the manifest."""
     check_writable("Glyphs", folder)  # before the work, not after it
     logger.info("Glyphs: rendering the letters, once, into %s", folder)
     faces = glyph_classes.load_faces()

@@ -1,4 +1,4 @@
-"""Builds the ``Icons`` data set out of the npm package ``@iconify/json``.
+"""Build the ``Icons`` data set from the npm package ``@iconify/json``.
 
     npm pack @iconify/json@2.2.535
     tar xzf iconify-json-*.tgz package/package.json package/json
@@ -6,7 +6,7 @@
 
 Ours, not the paper's. It takes a few minutes on one core, needs ``resvg-py`` and writes what
 ``data.datasets.icons`` reads. The same package and the same versions of the libraries give
-the same bytes; the manifest records both, the icon sets with their licences, and every icon's name.
+the same bytes; the manifest records both, the icon sets with their licenses, and every icon's name.
 """
 
 import importlib.metadata
@@ -37,9 +37,9 @@ logger = logging.getLogger(__name__)
 
 SEED = 20220
 MIN_LABELED = 25
-"""A concept with at least so many images becomes a labeled class, with a chance of one half."""
+"""Minimum number of images of a labeled class. A random half of such concepts become one."""
 MIN_POOL = 10
-"""Any other concept with at least so many images becomes a class of the pool."""
+"""Minimum number of images of a class of the pool, for all other concepts."""
 
 UInt8Array = npt.NDArray[np.uint8]
 IconClass = tuple[str, list[Drawing], UInt8Array]
@@ -47,7 +47,7 @@ IconClass = tuple[str, list[Drawing], UInt8Array]
 
 
 def build(package: Path, dataset_root: Path, progress: bool = True) -> Path:
-    """Renders the icons and stores both subsets.
+    """Render the icons and store both subsets.
 
     Args:
         package: The unpacked npm package, with ``package.json`` and ``json/*.json``.
@@ -111,7 +111,7 @@ def build(package: Path, dataset_root: Path, progress: bool = True) -> Path:
 def render_concepts(
     concepts: Mapping[str, Sequence[Drawing]], progress: bool = True
 ) -> list[IconClass]:
-    """Renders every drawing; leaves out what is blank and near duplicates within a concept."""
+    """Render every drawing; leave out blank ones and near duplicates within a concept."""
     rendered = []
     total = sum(map(len, concepts.values()))
     with tqdm(total=total, desc="Rendering icons", unit="icon", disable=not progress) as bar:
@@ -129,7 +129,7 @@ def render_concepts(
 def split(
     rendered: Sequence[IconClass], min_labeled: int, min_pool: int
 ) -> tuple[list[IconClass], list[IconClass]]:
-    """Returns (labeled classes, pool classes), each in a seeded random order.
+    """Return (labeled classes, pool classes), each in a seeded random order.
 
     Labeled are half of the concepts with at least ``min_labeled`` images, at random; the pool takes
     all others with at least ``min_pool``, not counting pool images that are near duplicates of a
@@ -162,19 +162,19 @@ def split(
 
 
 def _stacked(classes: Sequence[IconClass]) -> UInt8Array:
-    """Returns the images of all classes: (N, 32, 32)."""
+    """Return the images of all classes: (N, 32, 32)."""
     return np.concatenate([images for _, _, images in classes])
 
 
 def _shuffled(purpose: str, classes: Sequence[IconClass]) -> list[IconClass]:
-    """Returns the classes ordered by a seeded hash of their names: random, yet stable."""
+    """Order the classes by a seeded hash of their names: random, yet stable."""
     return sorted(
         classes, key=lambda item: (crc32(f"{SEED} {purpose} {item[0]}".encode()), item[0])
     )
 
 
 def counts(classes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Returns the number of classes and images, and the least, median and most a class has."""
+    """Count classes and images, with the minimum, median and maximum per class."""
     images = [entry["images"] for entry in classes]
     return {
         "classes": len(images),
@@ -186,7 +186,7 @@ def counts(classes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _source(icon_set: Mapping[str, Any], used: Mapping[str, int]) -> dict[str, Any]:
-    """Returns who made a set, under which licence, and how many images are of it."""
+    """Describe a set: author, license and number of images."""
     info = icon_set["info"]
     return {
         "prefix": icon_set["prefix"],

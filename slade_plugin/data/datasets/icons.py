@@ -25,7 +25,7 @@ BUILD = "slade-bench build icons package --dataset_root {root}"
 
 
 def folder_of(dataset_root: str | os.PathLike[str]) -> Path:
-    """Returns where the files are."""
+    """Return the folder of the files."""
     return Path(dataset_root) / "icons"
 
 
@@ -58,7 +58,7 @@ class Icons(StoredImages):
         download: bool = False,
         subset: str = "labeled",
     ) -> None:
-        """Checks the built files and reads the labels."""
+        """Check the built files and read the labels."""
         self.check_subset(subset)
         manifest_path = folder_of(root) / f"{STEM}.json"
         if not manifest_path.exists():

@@ -53,7 +53,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         crop_to_bounding_box: Cuts each image to its box before the transform.
         min_images_per_class: Classes of fewer images are left out, after the excluded ones.
             "match" takes the threshold that comes nearest to the counts in ``matched``.
-        excluded_classes: Names of classes to leave out, or a file with one name a line.
+        excluded_classes: Names of classes to leave out, or a file with one name per line.
         max_unreadable: How many files may be skipped, see above.
         cache: ``{short_side: 256}``: images are decoded and shrunk once and then read from one
             file; see ``image_cache``.
@@ -76,7 +76,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
     matched: ClassVar[PublishedCounts | None] = None
     """Of a published filtered version; what ``min_images_per_class: match`` comes near to."""
     how_to_get: ClassVar[str] = ""
-    """Sentences that say where to get the files and where to put them."""
+    """Instructions for getting the files and where to put them."""
     folder_stems: ClassVar[tuple[str, ...]] = ()
     """Beginnings of folder names of other copies; see `find_folder`."""
     classes_named_by_user: ClassVar[bool] = False
@@ -95,7 +95,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         cache: Mapping[str, Any] | None = None,
         value_range: Sequence[float] | None = None,
     ) -> None:
-        """Finds and filters the images; opens none, except to build a cache."""
+        """Find and filter the images; open them only to build a cache."""
         self.transform = transform
         self.crop_to_bounding_box = crop_to_bounding_box
         self.max_unreadable = max_unreadable
@@ -133,14 +133,14 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
     @classmethod
     @abstractmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
-        """Lists all images below ``root``, before any filter.
+        """List all images below ``root``, before any filter.
 
         Args:
             root: As given to the constructor.
             **options: What `find_options` gives.
 
         Raises:
-            DataError: If files are missing; it says which and where it looked.
+            DataError: If files are missing; names them and the places searched.
         """
 
     def find_options(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
 
     @classmethod
     def locate(cls, root: str | os.PathLike[str], needed: Needed, *folders: str) -> Path:
-        """The first folder that holds all that is needed; see `find_folder`."""
+        """Find the first folder with everything needed; see `find_folder`."""
         name, how = cls.__name__, cls.how_to_get
         return find_folder(name, Path(root), needed, folders, cls.folder_stems, how)
 
@@ -165,7 +165,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
 
     @property
     def roles(self) -> npt.NDArray[np.str_] | None:
-        """(N,) train, query or gallery, where the data set fixes that; else None."""
+        """(N,) train, query or gallery if the data set fixes it, otherwise None."""
         return self.image_list.roles
 
     @property
@@ -177,11 +177,11 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         return hashlib.sha256(self.image_list.fingerprint.encode() + boxes).hexdigest()
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.image_list)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns {"data": the transformed image, "label": int}."""
+        """Return {"data": the transformed image, "label": int}."""
         label = int(self.labels[index])  # raises the IndexError that ends a loop
         image: Any = self.read(int(index) % len(self))
         if self.transform is not None:
@@ -189,7 +189,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         return {"data": image, "label": label}
 
     def keep(self, mask: npt.ArrayLike) -> Self:
-        """The same data set with only the images where ``mask`` (N,) is true.
+        """Return the same data set with only the images where ``mask`` (N,) is true.
 
         Raises:
             DataError: If none is left.
@@ -201,7 +201,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         return part
 
     def decode(self, index: int) -> Image.Image:
-        """One image as RGB, from its file, no smaller than cache or transform resize it to.
+        """Decode one image as RGB from its file, for the size cache or transform resize it to.
 
         Raises:
             DataError: If it cannot be decoded.
@@ -209,7 +209,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         return self.image_list.decode(index, self.crop_to_bounding_box, self._short_side)
 
     def read(self, index: int) -> Image.Image:
-        """One image as RGB, or the next readable one of its class; see the class.
+        """Read one image as RGB, or the next readable one of its class; see the class.
 
         Raises:
             DataError: If more files than ``max_unreadable`` cannot be decoded, or a whole class.
@@ -229,13 +229,13 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         )
 
     def count_distinct(self, limit: int) -> int:
-        """Counts different images up to a limit: by pixels if there is a cache, else by files."""
+        """Count different images up to a limit: by pixels with a cache, otherwise by files."""
         if self.cache is not None:
             return min(self.cache.count_distinct(), limit)
         return count_distinct_files(self.image_list, limit)
 
     def _check_unreadable(self, places: list[int]) -> None:
-        """Refuses more files than may be skipped where a cache knows them before any training."""
+        """Refuse too many unreadable files before training, if a cache knows them."""
         if len(places) > self.max_unreadable:
             raise DataError(
                 f"{self._name}: {len(places)} of {len(self)} images cannot be decoded, for example "
@@ -253,7 +253,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         yield from np.roll(places, -int(np.searchsorted(places, index)))[1:].tolist()
 
     def _skip(self, index: int, error: DataError) -> None:
-        """Notes an unreadable file; past the limit, raises."""
+        """Record an unreadable file; raise past the limit."""
         if len(self._unreadable) >= self.max_unreadable:
             skipped = ", ".join(str(self.image_list.paths[k]) for k in sorted(self._unreadable))
             raise DataError(
@@ -274,7 +274,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
         return type(self).__name__
 
     def _check_options(self, min_images_per_class: Any, excluded_classes: Any) -> None:
-        """Refuses options of the wrong type or range."""
+        """Reject options of the wrong type or range."""
         check_options(
             self._name,
             can_match=self.matched is not None,
@@ -288,7 +288,7 @@ class ImageFiles(Dataset[dict[str, Any]], ABC):
     def _found(
         self, root: Path, min_images_per_class: int | str, excluded_classes: Sequence[str]
     ) -> ImageList:
-        """The filtered list, whose files exist."""
+        """List the files that exist, filtered."""
         images = self.find(root, **self.find_options())
         if self.published is not None:
             self.published.compare(self._name, images)

@@ -1,4 +1,4 @@
-"""The check of the options that all data sets of image files share."""
+"""Check of the options shared by all data sets of image files."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def check_options(
     max_unreadable: Any,
     value_range: Any,
 ) -> None:
-    """Checks types and ranges; the arguments are those of `ImageFiles`.
+    """Check types and ranges; the arguments are those of `ImageFiles`.
 
     Args:
         name: Of the data set.

@@ -50,7 +50,7 @@ class InShop(ImageFiles):
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
-        """Lists all images of the partition file.
+        """List all images of the partition file.
 
         Raises:
             DataError: If files are missing, or the partition file is cut off or says something
@@ -75,7 +75,7 @@ class InShop(ImageFiles):
                 f"{', '.join(ROLES)}. Fetch the file again."
             )
         labels, names = remap_labels(items)
-        # The file says img/ wherever the images are.
+        # The file has img/ wherever the images are.
         below = [path.removeprefix("img/") for path in paths]
         prefix = prefix_of(folder, _PREFIXES, below[0])
         places = [prefix + path for path in below]

@@ -12,7 +12,7 @@ from slade_plugin.data.files.image_list import ImageList
 class NABirds(ImageFiles):
     """NABirds: 555 categories, which are species or, where they look different, sex and age.
 
-    All images, whatever its train_test_split.txt says; the categories are the leaves of
+    All images, regardless of its train_test_split.txt; the categories are the leaves of
     hierarchy.txt. As a pool, its labels only measure pseudo labels. Its species overlap those of
     CUB-200-2011, test classes included: that is the paper's protocol, and belongs beside its
     scores. Options and attributes: `ImageFiles`. Looked for in ``root/nabirds``
@@ -30,5 +30,5 @@ class NABirds(ImageFiles):
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
-        """Lists all images; see `ImageFiles.find`."""
+        """List all images; see `ImageFiles.find`."""
         return read_bird_lists(cls.locate(root, NEEDED, "nabirds", ""))

@@ -12,7 +12,7 @@ IMAGE, LABEL, POOL_INDEX = "data", "label", "pool_index"
 
 
 class PseudoLabeledDataset(Dataset[dict[str, Any]]):
-    """Images of the pool that take part in training, each with its pseudo label.
+    """Images of the pool used for training, each with its pseudo label.
 
     Args:
         pool: The unlabeled data set; items are dicts with an entry "data". Its own labels, if it
@@ -45,15 +45,15 @@ class PseudoLabeledDataset(Dataset[dict[str, Any]]):
         self.labels = pseudo_labels.astype(np.int64)
 
     def __len__(self) -> int:
-        """Number of images that take part."""
+        """Return the number of images used."""
         return len(self.pool_index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """{"data": image, "label": pseudo label, "pool_index": place in the whole pool}."""
+        """Return {"data": image, "label": pseudo label, "pool_index": place in the whole pool}."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """The items of a batch, for which torch's data loader asks together."""
+        """Return the items of a batch, which torch's data loader requests together."""
         places = self.pool_index[np.asarray(indices)].tolist()
         labels = self.labels[np.asarray(indices)].tolist()
         pool = Subset(self.pool, places).__getitems__(list(range(len(places))))

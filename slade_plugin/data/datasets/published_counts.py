@@ -1,4 +1,4 @@
-"""How large a data set is according to its authors."""
+"""Sizes of data sets according to their authors."""
 
 import logging
 from functools import cache
@@ -24,7 +24,7 @@ class PublishedCounts(NamedTuple):
     source: str
 
     def compare(self, name: str, images: ImageList) -> None:
-        """Logs, once in a process, whether a list has these counts.
+        """Log once per process whether a list has these counts.
 
         Args:
             name: Of the data set.

@@ -15,7 +15,7 @@ TRAIN, QUERY, GALLERY = ROLES = ("train", "query", "gallery")
 
 
 def roles_of(dataset: Any) -> np.ndarray | None:
-    """The role of each image of a data set, or of a subset of one.
+    """Return the role of each image of a data set, or of a subset of one.
 
     Args:
         dataset: N images; the host's splits are torch's `Subset`s.
@@ -50,7 +50,7 @@ def queries_and_gallery(dataset: Any) -> tuple[np.ndarray, np.ndarray] | None:
         as in a data set without roles or in a split of training images.
 
     Raises:
-        DataError: If the split holds training images beside others, or queries or gallery only.
+        DataError: If the split mixes training images with others, or lacks queries or gallery.
     """
     roles = roles_of(dataset)
     if roles is None or (roles == TRAIN).all():

@@ -1,4 +1,4 @@
-"""Small images that are made once and kept beside their labels; base of our data sets.
+"""Small images made once and stored with their labels; base of our data sets.
 
     folder/<stem>.json             classes, image counts, versions, hashes: the manifest
     folder/<stem>_<hash>.npy       (N, H, W) or (N, H, W, 3) uint8, both subsets, memory-mapped
@@ -67,7 +67,7 @@ class StoredImages(Dataset[dict[str, Any]]):
         transform: Callable[[Image.Image], Any] | None,
         subset: str,
     ) -> None:
-        """Checks the files and reads the labels."""
+        """Check the files and read the labels."""
         self.transform = transform
         self.subset = subset
         manifest = self._read_manifest(manifest_path)
@@ -86,11 +86,11 @@ class StoredImages(Dataset[dict[str, Any]]):
         self.class_names: list[str] = [c["name"] for c in manifest["classes"][subset]]
 
     def __len__(self) -> int:
-        """Number of images of the subset."""
+        """Return the number of images of the subset."""
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns {"data": the transformed image, "label": int}."""
+        """Return {"data": the transformed image, "label": int}."""
         label = int(self.labels[index])  # raises the IndexError that ends a loop
         place = self._start + int(index) % len(self)
         image: Any = Image.fromarray(np.asarray(self.images[place]))
@@ -99,7 +99,7 @@ class StoredImages(Dataset[dict[str, Any]]):
         return {"data": image, "label": label}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Returns the items of a batch, for which torch's data loader asks together.
+        """Return the items of a batch, which torch's data loader requests together.
 
         Where the transform only turns pixels into numbers, it is applied to the whole batch: bit
         for bit the same, in a tenth of the time.
@@ -129,20 +129,29 @@ class StoredImages(Dataset[dict[str, Any]]):
         return self._images
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leaves the map out: a pickled map is a copy of all images, in every worker."""
+        """Omit the map: a pickled map would copy all images into every worker."""
         return {**self.__dict__, "_images": None}
 
     @classmethod
     def check_subset(cls, subset: str) -> None:
-        """Raises ConfigError unless ``subset`` is one of the two."""
+        """Check that ``subset`` is one of the two."""
         if subset not in SUBSETS:
             raise ConfigError(
                 f"{cls.__name__}: subset is {subset!r}; expected one of {', '.join(SUBSETS)}. "
                 f"Change it under dataset: {cls.__name__} in config_dataset."
             )
 
+    @classmethod
+    def check_number(cls, name: str, value: Any, smallest: int) -> None:
+        """Check that the option ``name`` is an integer of at least ``smallest``."""
+        if not isinstance(value, int) or value < smallest:
+            raise ConfigError(
+                f"{cls.__name__}: {name} is {value!r}; expected an integer >= {smallest}. Change "
+                f"it under dataset: {cls.__name__} in config_dataset, or on the command line."
+            )
+
     def _read_manifest(self, path: Path) -> dict[str, Any]:
-        """Returns the checked manifest: it holds the labels; one changed digit would move them."""
+        """Read and check the manifest, which holds the labels."""
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             intact = manifest[MANIFEST_HASH] == manifest_hash(manifest)
@@ -158,7 +167,7 @@ class StoredImages(Dataset[dict[str, Any]]):
         return dict(manifest)
 
     def _verify(self, manifest_path: Path) -> None:
-        """Checks the array file against the manifest, once per process and state of the file."""
+        """Check the array file against the manifest, once per process and state of the file."""
         try:
             stat = self._path.stat()
             state = (stat.st_mtime_ns, stat.st_size, self._sha256)
@@ -174,7 +183,7 @@ class StoredImages(Dataset[dict[str, Any]]):
         _verified[self._path] = state
 
     def _damaged(self, path: Path, manifest_path: Path, reason: str) -> DataError:
-        """Returns the error that names a damaged file and the remedy."""
+        """Return the error that names a damaged file and the remedy."""
         return DataError(
             f"{type(self).__name__}: {path} is damaged or missing: {reason}. Delete "
             f"{manifest_path} {self.remedy}."
@@ -182,7 +191,7 @@ class StoredImages(Dataset[dict[str, Any]]):
 
 
 def check_writable(name: str, folder: Path) -> None:
-    """Makes the folder of the data set ``name``.
+    """Make the folder of the data set ``name``.
 
     Raises:
         DataError: If that or writing into it is not possible.
@@ -208,15 +217,15 @@ def store(
     facts: Mapping[str, Any],
     classes: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> Path:
-    """Writes the array, then the manifest.
+    """Write the array, then the manifest.
 
     Args:
         name: The data set's name, for the log.
         folder: Where to; exists.
         stem: File name without hash and extension.
         images: (N, H, W) gray or (N, H, W, 3) RGB: the labeled ones first, classes in order.
-        facts: How they were made; goes into the manifest.
-        classes: Subset -> one entry a class, with at least "name" and "images" (their number).
+        facts: How they were made, for the manifest.
+        classes: Subset -> one entry per class, with at least "name" and "images" (their number).
 
     Returns:
         The manifest's path.

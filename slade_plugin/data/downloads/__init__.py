@@ -1,1 +1,1 @@
-"""Data sets from where they are published: fetched with resuming, checked, unpacked safely."""
+"""Downloads of published data sets: resumable, checked, unpacked safely."""

@@ -1,4 +1,4 @@
-"""Unpacks one folder of a tar archive: whole or not at all, and nothing outside its place."""
+"""Unpack one folder of a tar archive: whole or not at all, and nothing outside its place."""
 
 import tarfile
 import tempfile
@@ -11,14 +11,14 @@ from slade_plugin.base.errors import DataError
 
 
 def extract(archive: Path, folder: str, root: Path, progress: bool = True) -> Path:
-    """Unpacks ``folder`` of an archive to ``root / folder``.
+    """Unpack ``folder`` of an archive to ``root / folder``.
 
-    It is unpacked beside its place and renamed, so an interrupted call leaves nothing that looks
+    It is unpacked next to its place and renamed, so an interrupted call leaves nothing that looks
     like the data. Only plain files and folders are accepted, without owners and special modes.
 
     Args:
         archive: A tar file, compressed or not.
-        folder: The folder to unpack, at the top of the archive; what lies beside it is left out.
+        folder: The folder to unpack, at the top of the archive; the rest is left out.
         root: Where to; exists.
         progress: Show a progress bar.
 
@@ -26,7 +26,7 @@ def extract(archive: Path, folder: str, root: Path, progress: bool = True) -> Pa
         ``root / folder``.
 
     Raises:
-        DataError: If it is there already, the archive is damaged, does not hold the folder or holds
+        DataError: If it already exists, the archive is damaged, does not hold the folder or holds
             links or paths that lead out of it, or the disk is full.
     """
     target = root / folder

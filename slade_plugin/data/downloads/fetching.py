@@ -1,4 +1,4 @@
-"""Fetches one archive over HTTP: resumed where it stopped, checked by its hash, whole or absent."""
+"""Download one archive over HTTP: resumable, checked by its hash, whole or absent."""
 
 import fcntl
 import http.client
@@ -24,7 +24,7 @@ _ATTEMPTS = 5  # in a row that bring nothing new
 _PAUSE_S = 2.0
 _TIMEOUT_S = 60
 _CHUNK = 1 << 18
-_TRY_AGAIN = (408, 429)  # of the 4xx, those that say so
+_TRY_AGAIN = (408, 429)  # the 4xx codes that ask for a retry
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Archive:
         size: In bytes.
         sha256: Of the whole file, in hex.
         place: The folder below ``dataset_root`` to keep and unpack it in.
-        folder: The one folder in it that is wanted; what lies beside it is left out.
+        folder: The one folder in it to unpack; the rest is left out.
     """
 
     url: str
@@ -49,7 +49,7 @@ class Archive:
 
 
 def fetch(archive: Archive, root: Path, progress: bool = True) -> Path:
-    """Downloads an archive to ``root / archive.file_name``, or checks the one that is there.
+    """Download an archive to ``root / archive.file_name``, or check the existing one.
 
     What has arrived is kept in ``<file_name>.part``, and the next call resumes there; from a source
     that cannot do so it is read from the beginning. The file gets its name after its hash was
@@ -115,7 +115,7 @@ def _receive_all(archive: Archive, handle: BinaryIO, root: Path, progress: bool)
 
 
 def _receive(archive: Archive, handle: BinaryIO, bar: Any) -> tuple[str, bool]:
-    """Appends what one request gives, as far as it gets.
+    """Append the data of one request, even if it breaks off.
 
     Returns:
         Why it ended early ("" if it did not), and whether trying again is of no use.
@@ -167,7 +167,7 @@ def _check(archive: Archive, path: Path, what_next: str) -> None:
 
 
 def _check_space(archive: Archive, root: Path, present: int) -> None:
-    """Refuses a disk that holds the rest of the archive or its content, but not both."""
+    """Check that the disk has room for the rest of the archive and its content."""
     needed = 2 * archive.size - present  # images hardly compress
     free = shutil.disk_usage(root).free
     if free < needed:

@@ -1,4 +1,4 @@
-"""Which data sets a program may download, and from where."""
+"""Data sets that a program may download, with their sources."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ ARCHIVES = {
     ),
 }
 """Name of the data set -> its archive. The other sources want a person: a form, a password, a
-licence, or an account."""
+license, or an account."""
 
 
 def download(archive: Archive, root: Path, progress: bool = True) -> Path:
-    """Fetches and unpacks an archive, to ``root / place / folder``; the archive is kept.
+    """Download and unpack an archive to ``root / place / folder``; keep the archive.
 
     Args:
         archive: What to download.
@@ -34,7 +34,7 @@ def download(archive: Archive, root: Path, progress: bool = True) -> Path:
         The unpacked folder.
 
     Raises:
-        DataError: If the folder is there already, or as `fetch` and `extract` do.
+        DataError: If the folder already exists, or for the reasons of `fetch` and `extract`.
     """
     place = root / archive.place
     folder = place / archive.folder

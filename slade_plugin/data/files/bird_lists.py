@@ -1,4 +1,4 @@
-"""Reads the list files of CUB-200-2011 and NABirds, which have one format.
+"""Read the list files of CUB-200-2011 and NABirds, which share a format.
 
 images.txt              image_id path        path is relative to images/
 image_class_labels.txt  image_id class_id
@@ -21,7 +21,7 @@ _BOXES = "bounding_boxes.txt"
 
 
 def read_bird_lists(folder: Path) -> ImageList:
-    """Reads the lists of one folder.
+    """Read the lists of one folder.
 
     Images are sorted by class id, then by path: the order of ``torchvision.datasets.ImageFolder``,
     and so of the host's CUB200. Classes without an image are left out. A folder without

@@ -26,7 +26,7 @@ class CacheSettings:
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
-        """Reads and checks the option.
+        """Read and check the option.
 
         Raises:
             ConfigError: If an entry is missing, unknown or wrong.
@@ -43,7 +43,7 @@ class CacheSettings:
         )
 
     def check_fits(self, transform: Any) -> None:
-        """Checks that no transform enlarges what the cache has shrunk.
+        """Check that no transform enlarges cached images.
 
         Args:
             transform: One transform or a torchvision `Compose`.

@@ -1,4 +1,4 @@
-"""Class names that a person would take for one name, spelled in several ways."""
+"""Different spellings of one class name."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ _SHOWN = 3
 
 
 def spelling_key(name: str) -> str:
-    """What the spellings of one name have in common.
+    """Reduce a name to what its spellings have in common.
 
     Left out are case, Unicode's forms of one character, invisible characters, and whether words are
     joined by spaces, hyphens or underscores; of a whole number also leading zeros and ".0".
@@ -27,7 +27,7 @@ def spelling_key(name: str) -> str:
 
 
 def similar_names(names: Iterable[str]) -> list[list[str]]:
-    """Groups of different names with one key, in the order of the names."""
+    """Group different names with one key, in the order of the names."""
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         groups.setdefault(spelling_key(name), []).append(name)
@@ -35,7 +35,7 @@ def similar_names(names: Iterable[str]) -> list[list[str]]:
 
 
 def merge_names(names: Sequence[str]) -> list[str]:
-    """Gives all spellings of one name the commonest of them; of equally common ones the first.
+    """Replace all spellings of a name by the most common one, the first if tied.
 
     Args:
         names: N names, one an image.
@@ -51,7 +51,7 @@ def merge_names(names: Sequence[str]) -> list[str]:
 
 
 def describe_groups(groups: Sequence[Sequence[str]]) -> str:
-    """The first groups, with quotes that show spaces at the ends."""
+    """Format the first groups, with quotes that show spaces at the ends."""
     shown = "; ".join(" = ".join(_quoted(group)) for group in groups[:_SHOWN])
     return shown + (f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else "")
 

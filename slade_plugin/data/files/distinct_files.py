@@ -1,4 +1,4 @@
-"""Which files of a list may be equal, and how many differ, byte for byte."""
+"""Count the files of a list that differ, byte for byte."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,13 +8,13 @@ from slade_plugin.data.files.image_list import ImageList
 
 
 def equal_sized(images: ImageList) -> npt.NDArray[np.int64]:
-    """Places of the images whose size in bytes another one has too: only these can be equal."""
+    """Find the images that share their size in bytes with another: only these can be equal."""
     _, index, counts = np.unique(images.sizes, return_inverse=True, return_counts=True)
     return np.flatnonzero((counts[index] > 1) & (images.sizes > 0))
 
 
 def count_distinct_files(images: ImageList, limit: int) -> int:
-    """Counts different contents, up to a limit; reads no more files than it takes.
+    """Count different contents up to a limit, reading no more files than needed.
 
     A file that cannot be read counts as different: reporting it is left to decoding.
     """

@@ -49,7 +49,7 @@ _COLUMNS = 3
 
 
 def shrink(image: Image.Image, short_side: int) -> Image.Image:
-    """An image as the cache keeps it: shrunk to a short side, or as it is if that is smaller."""
+    """Shrink an image to a short side; return a smaller one as it is."""
     if min(image.size) <= short_side:
         return image  # enlarging it is left to the transforms, which lose nothing by it
     resized: Image.Image = functional.resize(image, [short_side])
@@ -57,7 +57,7 @@ def shrink(image: Image.Image, short_side: int) -> Image.Image:
 
 
 def target_side(transform: Any) -> int | None:
-    """The short side of images after a transform whose first step is a Resize; None otherwise."""
+    """Return the short side that a transform begins by resizing to; None without such a Resize."""
     steps = getattr(transform, "transforms", [transform])
     # The host puts a change of channels in front for trunks that expect BGR.
     first = next((step for step in steps if type(step).__name__ != "ConvertToBGR"), None)
@@ -67,7 +67,7 @@ def target_side(transform: Any) -> int | None:
 
 
 class ImageCache:
-    """The resized images of one data set; built if they are not there.
+    """The resized images of one data set; built if missing.
 
     Args:
         dataset: An `ImageFiles` of N images. Its `decode` is called from several threads; its
@@ -105,17 +105,17 @@ class ImageCache:
         self._pixels: npt.NDArray[np.uint8] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leaves the map out: each process makes its own, of the same memory."""
+        """Omit the map: each process maps the same memory itself."""
         return {**self.__dict__, "_pixels": None}
 
     def keep(self, mask: npt.ArrayLike) -> Self:
-        """The same cache for a data set of only the images where ``mask`` (N,) is true."""
+        """Return the same cache for only the images where ``mask`` (N,) is true."""
         part = copy.copy(self)
         part._places = self._places[np.asarray(mask, dtype=bool)]
         return part
 
     def read(self, index: int) -> Image.Image:
-        """One image, RGB, of the short side of the settings or smaller.
+        """Read one image, RGB, with the short side of the settings or smaller.
 
         An image whose bytes are not those that were written is decoded from its file instead.
 
@@ -142,14 +142,14 @@ class ImageCache:
         return np.flatnonzero(self._rows[self._places, 0] == 0).tolist()
 
     def count_distinct(self) -> int:
-        """Number of different readable images, by size and CRC-32 of their pixels."""
+        """Count different readable images, by size and CRC-32 of their pixels."""
         rows = self._rows[self._places]
         return len(np.unique(rows[rows[:, 0] > 0], axis=0))
 
     # ---- files --------------------------------------------------------------------------------
 
     def _problem(self) -> str | None:
-        """Why the cache cannot be used as it is; None if it can, "" if there is none yet."""
+        """Explain why the cache cannot be used; None if it can, "" if there is none yet."""
         try:
             manifest = json.loads(self._manifest_path.read_text(encoding="utf-8"))
             if manifest[MANIFEST_HASH] != manifest_hash(manifest):
@@ -170,13 +170,13 @@ class ImageCache:
         return None
 
     def _read_rows(self) -> npt.NDArray[np.uint32]:
-        """(M, 3) width, height, CRC-32 of the images that are written."""
+        """Read width, height and CRC-32 of the M written images: (M, 3)."""
         rows = np.fromfile(self._rows_path, dtype=_ROW)
         return rows[: len(rows) // _COLUMNS * _COLUMNS].reshape(-1, _COLUMNS)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Lets one process at a time build."""
+        """Let one process at a time build."""
         try:
             self._lock_path.parent.mkdir(parents=True, exist_ok=True)
             lock = open(self._lock_path, "ab")
@@ -191,7 +191,7 @@ class ImageCache:
             yield
 
     def _build(self, problem: str) -> None:
-        """Writes all images, or those that are missing if building was stopped."""
+        """Write all images, or the missing ones if building was interrupted."""
         if problem:
             logger.warning("the cache %s is built again: %s", self._pixels_path, problem)
         try:
@@ -211,7 +211,7 @@ class ImageCache:
         write_manifest(self._manifest_path, manifest)
 
     def _append(self, pixels: BinaryIO, rows: BinaryIO) -> None:
-        """Writes the images behind the last whole one; both files are open for appending."""
+        """Write the images after the last complete one; both files are open for appending."""
         number, flat = self._identity["images"], 0
         written = self._read_rows()
         ends = np.cumsum([0, *_lengths(written)])
@@ -244,7 +244,7 @@ class ImageCache:
             )
 
     def _check_room(self, size: int, images: int, of_images: int) -> None:
-        """Raises if what is still to be written will not fit on the disk."""
+        """Check that the disk has room for the missing images."""
         needed = size / images * (of_images - images)
         free = shutil.disk_usage(self._pixels_path.parent).free
         if needed > free:
@@ -257,7 +257,7 @@ class ImageCache:
         return shrink(self._decode(place), self.settings.short_side)
 
     def _row(self, place: int) -> tuple[bytes, tuple[int, int, int], int]:
-        """The bytes of an image, what is written of them, and its levels; none if unreadable."""
+        """Return an image's bytes, row in the list and levels; no bytes if it is unreadable."""
         try:
             image = self._resized(place)
         except DataError as error:
@@ -276,5 +276,5 @@ class ImageCache:
 
 
 def _lengths(rows: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
-    """(M,) bytes of each image."""
+    """Return the number of bytes of each image: (M,)."""
     return rows[:, 0].astype(np.int64) * rows[:, 1] * 3

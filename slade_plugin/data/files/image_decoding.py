@@ -1,4 +1,4 @@
-"""Any image file as an upright RGB image of 8 bits a channel, at a bounded cost."""
+"""Decode any image file to an upright RGB image of 8 bits per channel, at a bounded cost."""
 
 import math
 import os
@@ -48,7 +48,7 @@ def read_rgb(
     value_range: Sequence[float] | None = None,
     short_side: int | None = None,
 ) -> Image.Image:
-    """Decodes an image file.
+    """Decode an image file.
 
     Grey, palette and CMYK images become RGB, transparent pixels white, and the EXIF orientation is
     applied. For more than 8 bits see `value_ranges`. Of an animation the first frame is read.
@@ -106,7 +106,7 @@ def read_rgb(
 
 
 def reduction(image: Image.Image, short_side: int | None = None, short: int | None = None) -> int:
-    """What a file's width and height are divided by when it is decoded, from its header alone.
+    """Tell from its header what a file's width and height are divided by when it is decoded.
 
     A JPEG is divided as long as its short side stays above `_FAIR` times the one it is resized to,
     and further until (`MAX_REDUCTION` x short_side)^2 pixels are left. Other formats cannot be
@@ -139,7 +139,7 @@ def reduction(image: Image.Image, short_side: int | None = None, short: int | No
 
 
 def _without_ends(image: Image.Image) -> Image.Image:
-    """The middle of an image that is longer than `MAX_ASPECT` times its short side."""
+    """Cut an image to its middle if it is longer than `MAX_ASPECT` times its short side."""
     longest = MAX_ASPECT * min(image.size)
     if max(image.size) <= longest:
         return image
@@ -153,7 +153,7 @@ def _without_ends(image: Image.Image) -> Image.Image:
 
 
 def _pixels(box: npt.ArrayLike, size: tuple[int, int], scale: float) -> tuple[int, int, int, int]:
-    """The box in whole pixels of the decoded image."""
+    """Convert the box to whole pixels of the decoded image."""
     x1, y1, x2, y2 = (float(v) * scale for v in np.asarray(box))
     left, top = max(math.floor(x1), 0), max(math.floor(y1), 0)
     right, bottom = min(math.ceil(x2), size[0]), min(math.ceil(y2), size[1])
@@ -163,12 +163,12 @@ def _pixels(box: npt.ArrayLike, size: tuple[int, int], scale: float) -> tuple[in
 
 
 def count_levels(image: Image.Image) -> int:
-    """The widest span of values in a channel of an RGB image, 1 to 256."""
+    """Return the widest span of values in a channel of an RGB image, 1 to 256."""
     return max(int(high) - int(low) for low, high in image.getextrema()) + 1  # type: ignore[misc]
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A copy of an image of any mode of 8 bits as RGB; what is transparent lies on white."""
+    """Convert an image of any 8-bit mode to RGB, with transparent parts on white."""
     if not image.has_transparency_data:
         # A copy even of an RGB image, since the file's own object closes with the file.
         return image.convert("RGB")

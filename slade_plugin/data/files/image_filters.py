@@ -1,4 +1,4 @@
-"""What can be left out of a list of images: missing files, classes by name or by size."""
+"""Filters of a list of images: missing files, classes by name or by size."""
 
 import logging
 import os
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 
 def drop_missing(images: ImageList) -> tuple[ImageList, list[str]]:
-    """Leaves out images whose file is not there.
+    """Leave out images whose file is missing.
 
     Returns:
         The rest, and the paths that were left out.
 
     Raises:
-        DataError: If no file is there.
+        DataError: If no file exists.
     """
     there = images.sizes >= 0
     if there.all():
@@ -37,7 +37,7 @@ def drop_missing(images: ImageList) -> tuple[ImageList, list[str]]:
 
 
 def check_files_exist(name: str, images: ImageList) -> None:
-    """Checks that every listed file is there.
+    """Check that every listed file exists.
 
     Raises:
         DataError: If one is missing, cannot be reached or is a broken link; the first is named.
@@ -58,7 +58,7 @@ def check_files_exist(name: str, images: ImageList) -> None:
 
 
 def drop_classes(images: ImageList, names: Collection[str]) -> ImageList:
-    """Leaves out whole classes by name; Unicode forms do not matter.
+    """Leave out whole classes by name; Unicode forms do not matter.
 
     Raises:
         ConfigError: If no class has a name; the nearest one is named.
@@ -78,7 +78,7 @@ def drop_classes(images: ImageList, names: Collection[str]) -> ImageList:
 
 
 def drop_small_classes(images: ImageList, min_images: int) -> ImageList:
-    """Leaves out classes of fewer than ``min_images`` images.
+    """Leave out classes of fewer than ``min_images`` images.
 
     Raises:
         DataError: If nothing is left.
@@ -88,12 +88,12 @@ def drop_small_classes(images: ImageList, min_images: int) -> ImageList:
 
 
 def drop_and_name_small_classes(name: str, images: ImageList, min_images: int) -> ImageList:
-    """Leaves out small classes and reports it, once in a process.
+    """Leave out small classes and report it once per process.
 
     Args:
         name: Of the data set.
         images: The whole list.
-        min_images: Least number of images of a class.
+        min_images: Minimum number of images of a class.
 
     Raises:
         DataError: If nothing is left.
@@ -112,9 +112,9 @@ def drop_and_name_small_classes(name: str, images: ImageList, min_images: int) -
 def drop_small_classes_to_match(
     images: ImageList, classes: int, number_of_images: int
 ) -> tuple[ImageList, int]:
-    """Leaves out small classes so that what remains comes nearest to published counts.
+    """Leave out small classes so that the rest is closest to the published counts.
 
-    Nearest is the least sum of the two relative differences; of equal thresholds the lowest.
+    Closest means the smallest sum of the two relative differences; ties take the lowest.
 
     Args:
         images: The whole list.
@@ -122,7 +122,7 @@ def drop_small_classes_to_match(
         number_of_images: Published number of images.
 
     Returns:
-        The rest, and the least number of images that a class was to have.
+        The rest, and the minimum number of images of a class.
     """
     sizes = np.sort(np.bincount(images.labels))
     # A class stays from a threshold of 1 up to its size: only sizes + 1 change anything.
@@ -151,13 +151,13 @@ def drop_small_classes_to_match(
 
 
 def names_from_file(path: str | os.PathLike[str]) -> list[str]:
-    """Reads names, one a line; empty lines are left out.
+    """Read names, one per line; empty lines are skipped.
 
     Raises:
         ConfigError: If the file cannot be read.
     """
     try:
-        text = read_text(path, "a list of names, or a text file with one name a line")
+        text = read_text(path, "a list of names, or a text file with one name per line")
     except DataError as error:
         raise ConfigError(f"excluded_classes: {error} Change it in config_dataset.") from error
     return [name for _, name in lines_of(text)]

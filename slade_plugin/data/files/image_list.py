@@ -44,7 +44,7 @@ class ImageList:
     value_range: ValueRange | None = None
 
     def __post_init__(self) -> None:
-        """Checks what every reader relies on."""
+        """Check what every reader relies on."""
         object.__setattr__(self, "root", Path(self.root))
         object.__setattr__(self, "paths", np.asarray(self.paths, dtype=np.str_))
         object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
@@ -75,17 +75,17 @@ class ImageList:
             )
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.paths)
 
     def path(self, index: int) -> Path:
-        """The file of one image."""
+        """Return the file of one image."""
         return self.root / str(self.paths[index])
 
     def decode(
         self, index: int, crop_to_box: bool = False, short_side: int | None = None
     ) -> Image.Image:
-        """One image as RGB, whole or its bounding box.
+        """Decode one image as RGB, whole or its bounding box.
 
         Args:
             index: Its place in the list.
@@ -99,7 +99,7 @@ class ImageList:
         return read_rgb(self.path(index), box, self.value_range, short_side)
 
     def keep(self, mask: npt.ArrayLike) -> "ImageList":
-        """The images where ``mask`` (N,) is true; labels are made dense again, in the same order.
+        """Return the images where ``mask`` (N,) is true; labels become dense, in the same order.
 
         Raises:
             DataError: If none is left.
@@ -130,12 +130,12 @@ class ImageList:
 
     @property
     def modified(self) -> npt.NDArray[np.int64]:
-        """(N,) times at which the files were changed, in ns; -1 likewise."""
+        """(N,) modification times of the files in ns; -1 for an unreachable file."""
         return self._stats[:, 1]
 
     @property
     def files(self) -> npt.NDArray[np.int64]:
-        """(N, 2) device and file number: equal where two paths lead to one file; -1 likewise."""
+        """(N, 2) device and inode, equal if two paths lead to one file; -1 if unreachable."""
         return self._stats[:, 2:]
 
     @cached_property
@@ -161,7 +161,7 @@ class ImageList:
 
 
 def remap_labels(ids: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-    """Makes sparse ids dense.
+    """Make sparse ids dense.
 
     Args:
         ids: (N,) numbers or names.
@@ -174,7 +174,7 @@ def remap_labels(ids: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray
 
 
 def check_one_label_a_file(images: ImageList) -> None:
-    """Checks that no two links with different labels lead to one file.
+    """Check that no two links with different labels lead to one file.
 
     Raises:
         DataError: If there are such links; the first two are named.

@@ -1,4 +1,4 @@
-"""Images named by a text file: a CSV of path and label, or one path a line.
+"""Images named by a text file: a CSV of path and label, or one path per line.
 
     path,label                  labeled; this header may be left out
     pots/one.jpg,teapot
@@ -37,7 +37,7 @@ _Row = tuple[int, list[str]]
 
 
 def read_labeled_table(file: Path, merge_spellings: bool = False) -> ImageList:
-    """Lists the images of a CSV file of path and label.
+    """List the images of a CSV file of path and label.
 
     Args:
         file: The CSV file.
@@ -76,7 +76,7 @@ def read_labeled_table(file: Path, merge_spellings: bool = False) -> ImageList:
 
 
 def read_path_list(file: Path) -> ImageList:
-    """Lists the images of a text file with one path a line, without labels.
+    """List the images of a text file with one path per line, without labels.
 
     A table whose header names a column of paths is read as well.
 
@@ -86,7 +86,7 @@ def read_path_list(file: Path) -> ImageList:
     Raises:
         DataError: If the file cannot be read, names no image, or an image is missing.
     """
-    text = read_text(file, "a text file with one path a line (--unlabeled)")
+    text = read_text(file, "a text file with one path per line (--unlabeled)")
     lines = lines_of(text)
     header = _parse(file, lines[0][1])[0][1] if lines else []
     column = _column_of(_PATH_WORDS, header)
@@ -104,7 +104,7 @@ def read_path_list(file: Path) -> ImageList:
 
 
 def _labeled_rows(file: Path) -> list[tuple[int, str, str]]:
-    """Line number, path and label of each row."""
+    """Return line number, path and label of each row."""
     table = _parse(file, read_text(file, "a folder, or a CSV of path,label (--labeled)"))
     header = table[0][1] if table else []
     path_column, label_column = _column_of(_PATH_WORDS, header), _column_of(_LABEL_WORDS, header)
@@ -130,7 +130,7 @@ def _labeled_rows(file: Path) -> list[tuple[int, str, str]]:
 
 
 def _parse(file: Path, text: str) -> list[_Row]:
-    """The rows that are not empty, by the delimiter that gives the most rows of one width."""
+    """Parse the non-empty rows with the delimiter that gives the most rows of one width."""
     first, _, rest = text.partition("\n")
     if first.strip().lower().startswith("sep=") and len(first.strip()) == len("sep=;"):
         return _parse_by(file, "\n" + rest, first.strip()[-1])  # a first line written by Excel
@@ -158,14 +158,14 @@ def _parse_by(file: Path, text: str, delimiter: str) -> list[_Row]:
 
 
 def _column_of(words: set[str], header: list[str]) -> int | None:
-    """The one column whose title is among the words; None if there is none or more."""
+    """Find the one column whose title is among the words; None if there is not exactly one."""
     titles = ["".join(c for c in cell.lower() if c.isalnum()) for cell in header]
     columns = [place for place, title in enumerate(titles) if title in words]
     return columns[0] if len(columns) == 1 else None
 
 
 def _check_files(file: Path, images: ImageList, lines: list[int], num_rows: int) -> None:
-    """Checks that every listed image exists, and reports how many rows were left out."""
+    """Check that every listed image exists, and report how many rows were left out."""
     missing = [
         f"line {lines[i]}: {images.paths[i]}{_why_not_read(images, int(i))}"
         for i in np.flatnonzero(images.sizes < 0)

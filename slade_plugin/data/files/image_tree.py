@@ -1,4 +1,4 @@
-"""Images found in a tree of folders, with or without one folder a class.
+"""Images found in a tree of folders, with or without one folder per class.
 
     photos/<class>/any/depth/image.jpg          labeled: the first folder is the class
     photos/train/<class>/any/depth/image.jpg    or the second, if the first are splits
@@ -30,7 +30,7 @@ _SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "test
 
 
 class ImageTree(NamedTuple):
-    """What is below a folder.
+    """Contents of a folder tree.
 
     Attributes:
         paths: Of the images, relative, with "/", sorted by code points.
@@ -42,7 +42,7 @@ class ImageTree(NamedTuple):
 
 
 def read_class_folders(root: Path, merge_spellings: bool = False) -> ImageList:
-    """Lists the images of a tree with one folder a class.
+    """List the images of a tree with one folder per class.
 
     Args:
         root: The folder that holds the class folders, or folders of splits that hold them.
@@ -62,7 +62,7 @@ def read_class_folders(root: Path, merge_spellings: bool = False) -> ImageList:
     names = [path.split("/")[level] for path in paths]
     labels, classes = remap_labels(merge_names(names) if merge_spellings else names)
     expected = (
-        f"expected one folder a class, such as {root / 'CLASS' / 'image.jpg'}, or a CSV file of "
+        f"expected one folder per class, such as {root / 'CLASS' / 'image.jpg'}, or a CSV file of "
         "path,label (--labeled)."
     )
     if not names:
@@ -94,7 +94,7 @@ def read_class_folders(root: Path, merge_spellings: bool = False) -> ImageList:
 
 
 def read_image_tree(root: Path) -> ImageList:
-    """Lists all images below a folder, without labels.
+    """List all images below a folder, without labels.
 
     Returns:
         Images in the order of their paths, all with label 0.
@@ -108,7 +108,7 @@ def read_image_tree(root: Path) -> ImageList:
 
 
 def without_labels(root: Path, paths: list[str], source: Path) -> ImageList:
-    """A list whose images are all of one nameless class.
+    """Return a list whose images all belong to one nameless class.
 
     Args:
         root: Where relative paths count from.
@@ -127,7 +127,7 @@ def without_labels(root: Path, paths: list[str], source: Path) -> ImageList:
 
 
 def find_images(root: Path) -> ImageTree:
-    """Finds all images below a folder.
+    """Find all images below a folder.
 
     Raises:
         DataError: If a folder cannot be read, a link is broken or a name is not UTF-8.
@@ -168,7 +168,7 @@ def find_images(root: Path) -> ImageTree:
 
 
 def check_exists(path: Path, flag: str) -> None:
-    """Checks that a path given by the user leads somewhere.
+    """Check that a path given by the user exists.
 
     Args:
         path: A folder or a file.
@@ -203,7 +203,7 @@ def check_exists(path: Path, flag: str) -> None:
 
 
 def _class_level(root: Path, paths: Sequence[str]) -> int:
-    """Which part of a path is the class: 0, or 1 below folders that are named as splits."""
+    """Find the part of a path that is the class: 0, or 1 below folders named like splits."""
     splits = {path.split("/")[0] for path in paths if "/" in path}
     if not splits or not {name.lower() for name in splits} <= _SPLIT_NAMES:
         return 0
@@ -222,7 +222,7 @@ def _class_level(root: Path, paths: Sequence[str]) -> int:
 
 
 def _check_repeats(root: Path, repeats: Sequence[tuple[str, str]], level: int) -> None:
-    """Refuses one folder that is two classes; warns of any other that is reached twice."""
+    """Refuse one folder as two classes; warn of any other that is reached twice."""
     for pair in repeats:
         classes = [name.split("/")[level : level + 1] for name in pair]
         is_circle = pair[1] == "." or pair[0].startswith(pair[1] + "/")

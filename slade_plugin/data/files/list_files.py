@@ -1,4 +1,4 @@
-"""Reads the text files in which data sets list their images: UTF-8, one row a line."""
+"""Read the text files in which data sets list their images: UTF-8, one row per line."""
 
 import os
 from collections import Counter
@@ -14,7 +14,7 @@ def read_rows(
     separator: str | None = " ",
     skip: int = 0,
 ) -> list[list[str]]:
-    r"""Reads a list file.
+    r"""Read a list file.
 
     Only the first ``len(columns) - 1`` separators of a line separate; the last column may hold
     more of them, as names do. Empty lines are left out; a byte-order mark and "\r\n" are accepted.
@@ -61,7 +61,7 @@ def read_rows(
 def read_mapping(
     path: str | os.PathLike[str], columns: str, *, separator: str | None = " ", skip: int = 0
 ) -> dict[str, str]:
-    """Reads a list file of two columns, id and value.
+    """Read a list file of two columns, id and value.
 
     Args:
         path: The file.

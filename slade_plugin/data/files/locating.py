@@ -1,4 +1,4 @@
-"""Where the files of a data set lie: copies differ in their folders, not in their files.
+"""Locate the files of a data set, since copies differ in their folders.
 
 Kaggle doubles folders (``cars_train/cars_train``) and names what it packs ``archive``; mirrors
 rename the outermost folder. A copy that cannot be read is named with the step that fixes it.
@@ -27,7 +27,7 @@ def find_folder(
     stems: Sequence[str],
     how_to_get: str,
 ) -> Path:
-    """The first folder that holds all that is needed.
+    """Find the first folder with everything needed.
 
     Args:
         name: Of the data set.
@@ -40,7 +40,7 @@ def find_folder(
         how_to_get: Sentences for the message.
 
     Raises:
-        DataError: If there is none; it names what is missing, every place it looked at, and
+        DataError: If there is none; names what is missing, every place searched, and
             archives that are not unpacked.
     """
     places = []
@@ -62,7 +62,7 @@ def find_folder(
 
 
 def find_file(folder: Path, pattern: str) -> Path | None:
-    """The first file below a folder whose name fits a pattern, the least deep one first."""
+    """Find the shallowest file below a folder whose name fits a pattern."""
     for depth in range(_DEPTH + 1):
         for path in sorted(folder.glob("*/" * depth + pattern)):
             if path.is_file():
@@ -71,7 +71,7 @@ def find_file(folder: Path, pattern: str) -> Path | None:
 
 
 def prefix_of(folder: Path, prefixes: Sequence[str], path: str) -> str:
-    """The first of several folders that holds an image; if none does, the first that exists.
+    """Return the first of several folders that holds an image, else the first that exists.
 
     Args:
         folder: The data set's.
@@ -94,7 +94,7 @@ def _missing(place: Path, needed: Needed) -> list[str]:
 
 
 def _similar(root: Path, stems: Sequence[str]) -> Iterator[Path]:
-    """Folders below the root whose name begins with a stem, and two levels below each."""
+    """List folders below the root whose name begins with a stem, and two levels below each."""
     first = _folders(root)
     first += [inner for place in first if place.name == _FROM_KAGGLE for inner in _folders(place)]
     for place in first:
@@ -115,7 +115,7 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _what_lies_there(root: Path, places: Sequence[Path], stems: Sequence[str]) -> str:
-    """A sentence on a broken link, an archive or a table that is there in place of the files."""
+    """Describe a broken link, an archive or a table found instead of the files."""
     for place in [*places, *(path for path in _entries(root) if _begins_with(path.name, stems))]:
         if os.path.islink(place) and not os.path.exists(place):
             return f"{place} is a link to {os.readlink(place)}, which is missing: restore it. "
@@ -131,7 +131,7 @@ def _what_lies_there(root: Path, places: Sequence[Path], stems: Sequence[str]) -
         if ending in _TABLES and os.path.isfile(path):
             return (
                 f"{path} is a table with images in it, as Hugging Face exports them: save them as "
-                "files, one folder a class, and read them with --config_dataset folders (docs/"
+                "files, one folder per class, and read them with --config_dataset folders (docs/"
                 "data.md, Copies in circulation). "
             )
     return ""

@@ -1,4 +1,4 @@
-"""Reads the MATLAB files of the car data sets into plain Python."""
+"""Read the MATLAB files of the car data sets into plain Python."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from slade_plugin.base.errors import DataError
 
 
 def read_texts(path: Path, name: str) -> list[str]:
-    """Reads a cell array of texts out of a ``.mat`` file (version 7 or older).
+    """Read a cell array of strings from a ``.mat`` file (version 7 or older).
 
     Args:
         path: The file.
@@ -27,7 +27,7 @@ def read_texts(path: Path, name: str) -> list[str]:
 
 
 def read_records(path: Path, name: str, fields: Sequence[str]) -> list[list[Any]]:
-    """Reads a struct array out of a ``.mat`` file (version 7 or older).
+    """Read a struct array from a ``.mat`` file (version 7 or older).
 
     Args:
         path: The file.
@@ -52,7 +52,7 @@ def read_records(path: Path, name: str, fields: Sequence[str]) -> list[list[Any]
 
 
 def _read(path: Path, name: str) -> Any:
-    """One variable as a flat array."""
+    """Read one variable as a flat array."""
     try:
         content = loadmat(path, variable_names=[name], squeeze_me=True)
     except Exception as error:  # scipy fails in many ways on a damaged file

@@ -1,4 +1,4 @@
-"""Finds the file that a path from another system means."""
+"""Find the file meant by a path from another system."""
 
 import os
 import re
@@ -11,7 +11,7 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 class PathFinder:
-    """Finds the files below one folder.
+    """Find files below one folder.
 
     Args:
         folder: Where relative paths count from.
@@ -22,7 +22,7 @@ class PathFinder:
         self._listed: dict[str, dict[str, list[str]]] = {}
 
     def find(self, path: str) -> str | None:
-        """The spelling under which a listed file exists.
+        """Return the spelling under which a listed file exists.
 
         A path that exists as written stays. Otherwise backslashes may separate folders, ~ stand
         for the home, it may be a URL of a file or hold %20, and case and Unicode forms may differ
@@ -43,7 +43,7 @@ class PathFinder:
         return None
 
     def _find_parts(self, path: str) -> str | None:
-        """The one path that differs in case or Unicode form only, folder by folder."""
+        """Find the one path that differs only in case or Unicode form, folder by folder."""
         start = "/" if path.startswith("/") else ""
         place, found = start or self._folder, []
         for part in path.removeprefix("/").split("/"):
@@ -66,7 +66,7 @@ class PathFinder:
 
 
 def why_not_found(path: str) -> str:
-    """The reason why a path cannot mean a file here; "" if none is known."""
+    """Explain why a path cannot mean a file here; "" if no reason is known."""
     if _DRIVE.match(path):
         return " (a path of a Windows drive: write it relative to the list)"
     if "://" in path:

@@ -9,7 +9,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte-order marks: Excel's "Unicode text"
 
 
 def read_text(file: str | os.PathLike[str], expected: str) -> str:
-    """Reads UTF-8, with or without a byte-order mark, or UTF-16 with one. Line ends stay.
+    """Read UTF-8, with or without a byte-order mark, or UTF-16 with one. Line ends stay.
 
     Args:
         file: The file.
@@ -37,7 +37,7 @@ def read_text(file: str | os.PathLike[str], expected: str) -> str:
 
 
 def lines_of(text: str) -> list[tuple[int, str]]:
-    """Number and content of the lines that are not empty, without blanks around them.
+    """Return number and stripped content of the non-empty lines.
 
     Lines end as on any system; U+2028 and the like are part of a line.
     """

@@ -1,6 +1,6 @@
 """8-bit gray levels from images of 12, 16 and 32 bits and of floats.
 
-What is black and what is white is known, never estimated from the pixels: one image alone cannot
+Black and white are known, never estimated from the pixels: one image alone cannot
 show whether it is dark or stored with 12 bits.
 
     16-bit PNG and TIFF, PGM    0 to 65535 (Pillow scales PGM by its header)
@@ -46,7 +46,7 @@ class Storage(NamedTuple):
 
     @classmethod
     def of(cls, image: Image.Image) -> "Storage":
-        """Reads it from an image that is open and not loaded; loading drops it."""
+        """Read it from an open image before it is loaded, which drops it."""
         tile = getattr(image, "tile", [])
         args = tile[0].args if tile else ""
         raw_mode = args[0] if isinstance(args, tuple | list) and args else args
@@ -66,14 +66,14 @@ class Storage(NamedTuple):
 
 
 def has_gray_levels(image: Image.Image) -> bool:
-    """Whether Pillow can convert the image by itself, since it has 8 bits a channel."""
+    """Whether Pillow can convert the image by itself, since it has 8 bits per channel."""
     return not image.mode.startswith(("I", "F"))
 
 
 def to_gray_levels(
     image: Image.Image, storage: Storage, value_range: Sequence[float] | None = None
 ) -> Image.Image:
-    """Converts one channel of more than 8 bits to gray levels.
+    """Convert one channel of more than 8 bits to gray levels.
 
     Args:
         image: Loaded, whole, of a mode that begins with "I" or "F".
@@ -111,10 +111,10 @@ def to_gray_levels(
 def check_deep_color(
     image: Image.Image, storage: Storage, value_range: Sequence[float] | None = None
 ) -> None:
-    """Checks a color image of which Pillow keeps the upper 8 of 16 bits.
+    """Check a color image of which Pillow keeps the upper 8 of 16 bits.
 
     Args:
-        image: Loaded, whole. One of 8 bits a channel passes.
+        image: Loaded, whole. One of 8 bits per channel passes.
         storage: Of the same file.
         value_range: That of the data set.
 
@@ -123,7 +123,7 @@ def check_deep_color(
     """
     if ";16" not in storage.raw_mode or image.mode not in ("RGB", "RGBA", "LA"):
         return
-    remedy = "Save the images with 8 bits a channel"
+    remedy = "Save the images with 8 bits per channel"
     if value_range and tuple(value_range) != _FULL_16_BIT:
         raise DataError(
             f"it has 16 bits a channel in color, where value_range is not supported. {remedy}"
@@ -138,7 +138,7 @@ def check_deep_color(
 
 
 def _parts(image: Image.Image) -> Iterator[npt.NDArray[np.generic]]:
-    """The values of some rows after the other: bounds the memory of a large image."""
+    """Yield the values row block by row block, which bounds the memory of a large image."""
     for top in range(0, image.height, _ROWS):
         box = (0, top, image.width, min(top + _ROWS, image.height))
         yield np.asarray(image.crop(box))
@@ -153,7 +153,7 @@ def _scaled(values: npt.NDArray[np.generic], known: Sequence[float]) -> npt.NDAr
 
 
 def _remedy(least: float, most: float) -> str:
-    """What to do, with the range that the values suggest."""
+    """Return the remedy, with the range that the values suggest."""
     low = 0 if least >= 0 else -(2 ** math.ceil(math.log2(-least)))
     high = 1 if most <= 1 else 2 ** math.ceil(math.log2(most + 1)) - 1
     return (

@@ -1,4 +1,4 @@
-"""Checks of the files of a data set, each with one result."""
+"""Check the files of a data set; each check has one result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ def check_all(
     probes: Sequence[FileProbe],
     decoded: bool,
 ) -> list[Check]:
-    """The checks that need no hashes.
+    """Run the checks that need no hashes.
 
     Args:
         images: N images.
@@ -54,7 +54,7 @@ def check_all(
 
 
 def check_counts(images: ImageList, published: PublishedCounts | None) -> Check:
-    """Compares the numbers of classes and images with the published ones."""
+    """Compare the numbers of classes and images with the published ones."""
     found = f"{len(images.class_names)} classes, {len(images)} images"
     if published is None:
         return Check("counts", "ok", f"{found}; nothing to compare with")
@@ -66,7 +66,7 @@ def check_counts(images: ImageList, published: PublishedCounts | None) -> Check:
 
 
 def check_class_names(images: ImageList) -> Check | None:
-    """Reports class names that look like spellings of one name; None without any."""
+    """Report class names that look like spellings of one name; None without any."""
     groups = similar_names(images.class_names)
     if not groups:
         return None
@@ -75,7 +75,7 @@ def check_class_names(images: ImageList) -> Check | None:
 
 
 def check_shapes(probes: Sequence[FileProbe], images: ImageList) -> Check | None:
-    """Names images that are cut to their middle; None without any."""
+    """List images that are cut to their middle; None without any."""
     files = [
         f"{path}: {probe.width} x {probe.height}"
         for path, probe in zip(images.paths, probes, strict=True)
@@ -86,7 +86,7 @@ def check_shapes(probes: Sequence[FileProbe], images: ImageList) -> Check | None
 
 
 def check_contrast(probes: Sequence[FileProbe], images: ImageList) -> Check | None:
-    """Names decoded images that are nearly one color; None without any."""
+    """List decoded images that are nearly one color; None without any."""
     files = [
         f"{path}: {probe.levels} of 256 levels"
         for path, probe in zip(images.paths, probes, strict=True)
@@ -97,7 +97,7 @@ def check_contrast(probes: Sequence[FileProbe], images: ImageList) -> Check | No
 
 
 def check_files(images: ImageList, probes: Sequence[FileProbe], decoded: bool) -> Check:
-    """Whether every listed file is there and can be read."""
+    """Check that every listed file exists and can be read."""
     bad = [
         f"{path}: {probe.error}"
         for path, probe in zip(images.paths, probes, strict=True)
@@ -110,7 +110,7 @@ def check_files(images: ImageList, probes: Sequence[FileProbe], decoded: bool) -
 
 
 def check_boxes(images: ImageList, probes: Sequence[FileProbe]) -> Check | None:
-    """Whether every bounding box has an area inside its image; None without boxes."""
+    """Check that every bounding box has an area inside its image; None without boxes."""
     if images.boxes is None:
         return None
     x1, y1, x2, y2 = images.boxes.T
@@ -126,7 +126,7 @@ def check_boxes(images: ImageList, probes: Sequence[FileProbe]) -> Check | None:
 
 
 def check_duplicates(groups: Sequence[Sequence[str]], images: ImageList) -> Check:
-    """Images that are the same file; a note, since published data sets hold some."""
+    """Note images that are the same file; published data sets have some."""
     if not groups:
         return Check("duplicates", "ok", "no two files are equal")
     labels = dict(zip(images.paths.tolist(), images.labels.tolist(), strict=True))
@@ -139,7 +139,7 @@ def check_duplicates(groups: Sequence[Sequence[str]], images: ImageList) -> Chec
 
 
 def check_hashes(manifest: Mapping[str, Any], found: Mapping[str, str], images: ImageList) -> Check:
-    """Compares hashes with those of a manifest.
+    """Compare hashes with those of a manifest.
 
     Args:
         manifest: As `read_hashes` gives it.

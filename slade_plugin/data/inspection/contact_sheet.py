@@ -1,4 +1,4 @@
-"""Draws a contact sheet: one row a class, to check labels, boxes and decoding by eye."""
+"""Draw a contact sheet with one row per class, to check labels, boxes and decoding by eye."""
 
 import io
 from pathlib import Path
@@ -21,15 +21,15 @@ COLUMNS = 10
 def write_contact_sheet(
     images: ImageList, path: Path, rows: int = ROWS, columns: int = COLUMNS
 ) -> None:
-    """Writes a PNG of some classes, spread evenly over their order, and some images of each.
+    """Write a PNG of some classes, spread evenly over their order, and some images of each.
 
-    Bounding boxes are drawn in red; an image that cannot be decoded is a grey field with a cross.
+    Bounding boxes are drawn in red; an image that cannot be decoded is a gray field with a cross.
 
     Args:
         images: The list.
         path: The PNG to write.
         rows: Most classes.
-        columns: Most images of a class.
+        columns: Maximum number of images per class.
 
     Raises:
         ExperimentError: If it cannot be written.
@@ -55,7 +55,7 @@ def write_contact_sheet(
 
 
 def _spread(places: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
-    """At most ``most`` of the places, at equal distances."""
+    """Choose at most ``most`` of the places, evenly spaced."""
     return places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(int)]
 
 

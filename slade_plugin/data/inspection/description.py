@@ -1,4 +1,4 @@
-"""Describes a data set in numbers, as JSON and as Markdown."""
+"""Describe a data set in numbers, as JSON and as Markdown."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _STATES = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
 def describe(
     name: str, images: ImageList, published: PublishedCounts | None, probes: Sequence[FileProbe]
 ) -> dict[str, Any]:
-    """Collects the facts.
+    """Collect the facts.
 
     Args:
         name: Of the data set.
@@ -53,7 +53,7 @@ def describe(
 
 
 def description_to_markdown(facts: Mapping[str, Any]) -> str:
-    """The facts of `describe` as a page."""
+    """Format the facts of `describe` as a page."""
     published = facts["published"] or {"classes": "", "images": "", "source": "none"}
     per_class = facts["images_per_class"]
     by_size = sorted(facts["images_of_class"].items(), key=lambda item: (-item[1], item[0]))
@@ -92,7 +92,7 @@ def description_to_markdown(facts: Mapping[str, Any]) -> str:
 
 
 def checks_to_text(checks: Sequence[Check]) -> str:
-    """A line a check, and the files it is about."""
+    """Format one line per check, with the files it is about."""
     lines = []
     for check in checks:
         lines.append(f"- {_STATES[check.state]} {check.name}: {check.text}")
@@ -103,7 +103,7 @@ def checks_to_text(checks: Sequence[Check]) -> str:
 
 
 def _roles(images: ImageList) -> dict[str, tuple[int, int]]:
-    """Role -> number of classes and of images."""
+    """Count classes and images by role."""
     if images.roles is None:
         return {}
     return {
@@ -121,7 +121,7 @@ def _spread(numbers: npt.ArrayLike) -> dict[str, Any]:
 
 
 def _histogram(sizes: npt.NDArray[np.int64]) -> list[dict[str, int]]:
-    """Classes by their number of images, in at most `_BINS` ranges of whole numbers."""
+    """Count classes by their number of images, in at most `_BINS` integer ranges."""
     low, high = int(sizes.min()), int(sizes.max())
     step = -(-(high - low + 1) // _BINS)
     edges = np.arange(low, high + step + 1, step)

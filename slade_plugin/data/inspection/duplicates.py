@@ -1,4 +1,4 @@
-"""Images of one list that are the same file, byte for byte."""
+"""Find images of one list that are the same file, byte for byte."""
 
 from slade_plugin.data.files.distinct_files import equal_sized
 from slade_plugin.data.files.image_list import ImageList
@@ -6,7 +6,7 @@ from slade_plugin.data.inspection.hash_manifest import UNREADABLE, hash_files
 
 
 def find_duplicates(images: ImageList, workers: int, progress: bool = True) -> list[list[str]]:
-    """Groups of paths with equal content, each sorted, the first of a group in order.
+    """Group paths with equal content; each group is sorted, and groups are by first path.
 
     Raises:
         DataError: If a process dies.

@@ -1,4 +1,4 @@
-"""Format and size of one image file, and whether it can be read."""
+"""Determine format and size of an image file, and whether it can be read."""
 
 import os
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class FileProbe:
 def probe(
     path: str | os.PathLike[str], decode: bool, value_range: Sequence[float] | None = None
 ) -> FileProbe:
-    """Reads the header of an image file and, if asked to, decodes all of it.
+    """Read the header of an image file and optionally decode all of it.
 
     A file that is damaged behind its header, as after a broken download, is found by decoding only.
     """
@@ -58,7 +58,7 @@ def probe(
 def probe_files(
     images: ImageList, decode: bool, workers: int, progress: bool = True
 ) -> list[FileProbe]:
-    """Probes every image of a list.
+    """Probe every image of a list.
 
     Args:
         images: N images.
@@ -79,7 +79,7 @@ def probe_files(
 
 
 def _reason(error: BaseException) -> str:
-    """The error without the path, which is named beside it."""
+    """Return the error without the path, which is printed next to it."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).partition(" '")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Writes and reads hashes of image files."""
+"""Write and read hashes of image files."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _SEED = 0
 
 
 def sample(images: ImageList, size: int) -> npt.NDArray[np.int64]:
-    """Places of ``size`` images of the list, sorted: a seeded sample, or all if there are fewer."""
+    """Draw a seeded sample of ``size`` images of the list, sorted; all if there are fewer."""
     rng = np.random.default_rng(_SEED)
     return np.sort(rng.choice(len(images), min(size, len(images)), replace=False))
 
@@ -26,7 +26,7 @@ def sample(images: ImageList, size: int) -> npt.NDArray[np.int64]:
 def hash_files(
     images: ImageList, places: npt.ArrayLike, workers: int, progress: bool = True
 ) -> dict[str, str]:
-    """Hashes some images of a list.
+    """Hash some images of a list.
 
     Args:
         images: The list.
@@ -43,7 +43,7 @@ def hash_files(
 
 
 def write_hashes(path: Path, name: str, images: ImageList, hashes: Mapping[str, str]) -> int:
-    """Writes the manifest.
+    """Write the manifest.
 
     Args:
         path: Where to.
@@ -64,7 +64,7 @@ def write_hashes(path: Path, name: str, images: ImageList, hashes: Mapping[str, 
 
 
 def read_hashes(path: Path, name: str) -> dict[str, Any]:
-    """Reads a manifest.
+    """Read a manifest.
 
     Returns:
         What `write_hashes` wrote.

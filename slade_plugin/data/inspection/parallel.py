@@ -1,4 +1,4 @@
-"""Calls one function on many files, in processes, with a progress bar."""
+"""Call one function on many files, in processes, with a progress bar."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def over_files(
     title: str,
     progress: bool = True,
 ) -> list[Any]:
-    """Calls a function with each item; the results are in the order of the items.
+    """Call a function with each item; the results are in the order of the items.
 
     Args:
         function: Of one item. Its result can be pickled.

@@ -1,4 +1,4 @@
-"""Which images of the unlabeled pool a split scheme also evaluates on, found before any training.
+"""Find images of the pool that a split scheme also evaluates on, before any training.
 
 A pool is trained on; an image of it that is a val or test image too would raise the scores. Train
 images may be in the pool. All split schemes share one pool, so what any of them evaluates on is
@@ -7,17 +7,17 @@ left out.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from PIL import Image
 from torch.utils.data import Subset
 
-from slade_plugin.base.errors import ConfigError, DataError
-from slade_plugin.base.suggestions import nearest
+from slade_plugin.base.errors import DataError
+from slade_plugin.base.settings import Range, Settings
 from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.leakage.class_names import same_names
 from slade_plugin.data.leakage.identical_files import identical_files
@@ -30,7 +30,7 @@ _found: dict[str, "LeakageReport"] = {}
 
 
 @dataclass(frozen=True)
-class LeakageSettings:
+class LeakageSettings(Settings):
     """The entry `leakage` of config_dataset.
 
     Attributes:
@@ -40,41 +40,11 @@ class LeakageSettings:
             many of 64 bits; 0 to 16, None = no such comparison. It decodes every image once.
     """
 
+    place: ClassVar[str] = "config_dataset"
+    title: ClassVar[str] = "leakage"
+
     drop_identical: bool = True
-    near_identical_bits: int | None = None
-
-    @classmethod
-    def from_config(cls, config: Any) -> "LeakageSettings":
-        """Reads and checks the entry; None stands for the defaults.
-
-        Raises:
-            ConfigError: Naming everything that is wrong.
-        """
-        known = [f.name for f in fields(cls)]
-        if not isinstance(config, Mapping | None):
-            raise ConfigError(
-                f"leakage is {config!r}; expected {', '.join(known)} (config_dataset)"
-            )
-        config = config or {}
-        problems = [
-            f"leakage has no entry {key!r}{nearest(str(key), known)}; expected {', '.join(known)}"
-            for key in config
-            if key not in known
-        ]
-        settings = cls(**{key: config[key] for key in known if key in config})
-        if not isinstance(settings.drop_identical, bool):
-            problems.append(
-                f"leakage: drop_identical is {settings.drop_identical!r}; expected True or False"
-            )
-        bits = settings.near_identical_bits
-        if bits is not None and (isinstance(bits, bool) or bits not in range(17)):
-            problems.append(
-                f"leakage: near_identical_bits is {bits!r}; expected an integer from 0 to 16, or "
-                "null"
-            )
-        if problems:
-            raise ConfigError("; ".join(problems) + " (config_dataset)")
-        return settings
+    near_identical_bits: Annotated[int | None, Range(0, 16)] = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +60,7 @@ class LeakageReport:
     content: dict[str, Any]
 
     def __str__(self) -> str:
-        """One line for the reader of a run."""
+        """Summarize the report in one line."""
         content = self.content
         if "not_checked" in content:
             return f"leakage: not checked, since {content['not_checked']}"
@@ -115,7 +85,7 @@ class _Evaluated:
 def find_leaks(
     schemes: Mapping[str, Mapping[str, Mapping[str, Any]]], pool: Any, settings: LeakageSettings
 ) -> LeakageReport | None:
-    """Compares a pool with all that is evaluated on, which is every split but train.
+    """Compare a pool with everything evaluated on, which is every split but train.
 
     Args:
         schemes: Split scheme -> transform -> split -> data set, as the host's `split_schemes`.
@@ -158,7 +128,7 @@ def find_leaks(
 def _evaluated_splits(
     schemes: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> Iterator[tuple[str, Any]]:
-    """Name and data set of every split but train; the transforms of a scheme share their images."""
+    """List name and data set of every split but train."""
     for transforms in schemes.values():
         for split, dataset in next(iter(transforms.values())).items():
             if split != TRAIN:
@@ -166,7 +136,7 @@ def _evaluated_splits(
 
 
 def _listed(dataset: Any) -> tuple[ImageList, np.ndarray] | None:
-    """The list of files that a split was cut from, and the places of its images in it."""
+    """Return the list of files that a split was cut from, and the places of its images in it."""
     if isinstance(dataset, Subset):
         whole = _listed(dataset.dataset)
         return whole and (whole[0], whole[1][np.asarray(dataset.indices, dtype=np.int64)])
@@ -205,7 +175,7 @@ def _compare(
             "differing_bits": None if bits[place] < 0 else int(bits[place]),
         })  # fmt: skip
     content = {
-        "settings": asdict(settings),
+        "settings": settings.settings(),
         "pool": {"root": str(images.root), "images": len(files), "kept": int(kept.sum())},
         "evaluated": {
             "images": len(others),
@@ -218,7 +188,7 @@ def _compare(
 
 
 def _classes_in_both(images: ImageList, evaluated: Iterable[_Evaluated]) -> list[dict[str, Any]]:
-    """Classes of the pool that are evaluated under the same name; this is allowed."""
+    """List classes of the pool that are evaluated under the same name; this is allowed."""
     splits: dict[str, set[str]] = {}
     for image in evaluated:
         splits.setdefault(image.class_name, set()).update(image.splits)

@@ -1,4 +1,4 @@
-"""Finds classes of two data sets that have the same name, however it is spelled."""
+"""Find classes of two data sets that have the same name, however it is spelled."""
 
 import re
 import unicodedata
@@ -28,7 +28,7 @@ def normalized(name: str) -> str:
 
 
 def same_names(names: Iterable[str], others: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of names that are equal once normalized.
+    """Find pairs of names that are equal once normalized.
 
     Args:
         names: Of the one data set.

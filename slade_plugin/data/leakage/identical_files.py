@@ -1,4 +1,4 @@
-"""Finds files of one list that are byte for byte in another."""
+"""Find files of one list that are also in another, byte for byte."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ _THREADS = 8  # reading and SHA-256 both let other threads run
 def identical_files(
     files: Sequence[Path], sizes: np.ndarray, others: Sequence[Path], other_sizes: np.ndarray
 ) -> np.ndarray:
-    """Finds the files that are byte for byte in `others` too.
+    """Find the files that are also in `others`, byte for byte.
 
     Equal files have equal sizes, so only those whose size is found on both sides are read.
 

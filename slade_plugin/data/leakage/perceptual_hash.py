@@ -22,7 +22,7 @@ _THREADS = 8  # decoding lets other threads run
 
 
 def perceptual_hash(image: Image.Image) -> np.ndarray | None:
-    """Hashes one image.
+    """Hash one image.
 
     Args:
         image: Any mode.
@@ -31,15 +31,15 @@ def perceptual_hash(image: Image.Image) -> np.ndarray | None:
         (8,) uint8, 64 bits; None for an image of one color.
     """
     small = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    grey = np.asarray(small, dtype=np.float64)
-    if np.ptp(grey) < _LEAST_CONTRAST:
+    gray = np.asarray(small, dtype=np.float64)
+    if np.ptp(gray) < _LEAST_CONTRAST:
         return None
-    low = dctn(grey)[:_KEPT, :_KEPT]
+    low = dctn(gray)[:_KEPT, :_KEPT]
     return np.packbits(low > np.median(low))
 
 
 def hash_images(decoders: Sequence[Callable[[], Image.Image]], what: str) -> np.ndarray:
-    """Decodes and hashes images.
+    """Decode and hash images.
 
     Args:
         decoders: N functions, each of which returns one image or raises DataError.
@@ -70,16 +70,16 @@ def _hash_or_none(decode: Callable[[], Image.Image]) -> np.ndarray | None:
 def near_identical(
     hashes: np.ndarray, others: np.ndarray, max_bits: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the images whose hashes differ in few bits from one of `others`.
+    """Find the images whose hashes differ in few bits from one of `others`.
 
     Args:
         hashes: (N, 9) uint8 as `hash_files` gives them.
-        others: (M, 9) uint8 likewise.
+        others: (M, 9) uint8, as above.
         max_bits: Largest number of differing bits, 0 to 64.
 
     Returns:
         (N,) int64, the place of the nearest in `others`, -1 where none is that near; and (N,)
-        int64, the number of bits in which it differs, -1 likewise.
+        int64, the number of bits in which it differs, or -1.
     """
     nearest, bits = (np.full(len(hashes), -1, dtype=np.int64) for _ in range(2))
     hashed, others_hashed = np.flatnonzero(hashes[:, 0]), np.flatnonzero(others[:, 0])

@@ -74,7 +74,7 @@ class FurnitureModel:
 
 @dataclass(frozen=True)
 class FurniturePackages:
-    """What both packages hold.
+    """Contents of both packages.
 
     Attributes:
         versions: Package -> version.
@@ -92,7 +92,7 @@ class FurniturePackages:
 
 
 def read_packages(folder: Path) -> FurniturePackages:
-    """Reads both packages.
+    """Read both packages.
 
     Args:
         folder: Holds one .deb file of each.
@@ -127,7 +127,7 @@ def read_packages(folder: Path) -> FurniturePackages:
 
 
 def _members(deb: Path, endings: tuple[str, ...]) -> dict[PurePosixPath, bytes]:
-    """Returns the files of a Debian package whose names end in one of ``endings``.
+    """Return the files of a Debian package whose names end in one of ``endings``.
 
     A .deb is an ar archive; its member data.tar.* holds the files.
     """
@@ -159,7 +159,7 @@ def _members(deb: Path, endings: tuple[str, ...]) -> dict[PurePosixPath, bytes]:
 
 
 def _catalog(library: str, archive: zipfile.ZipFile) -> list[FurnitureModel]:
-    """Returns the entries of a library's catalog, a file of Java properties."""
+    """Read the entries of a library's catalog, a file of Java properties."""
     sources = _sources(archive)
     entries: dict[int, dict[str, str]] = defaultdict(dict)
     for line in archive.read(_CATALOG).decode("latin-1").splitlines():
@@ -189,9 +189,9 @@ def _catalog(library: str, archive: zipfile.ZipFile) -> list[FurnitureModel]:
 
 
 def _sources(archive: zipfile.ZipFile) -> dict[PurePosixPath, str]:
-    """Returns folder -> address at Blend Swap, as the license file in it names it.
+    """Map each folder to its address at Blend Swap, from the license file in it.
 
-    The older files say where they were downloaded from, the newer ones have the number of the blend
+    The older files name the address they came from, the newer ones have the number of the blend
     in their names.
     """
     found = {}

@@ -1,6 +1,6 @@
-"""Renders the scenes of ``furniture_scenes`` with OpenGL, without a screen or a GPU.
+"""Render the scenes of ``furniture_scenes`` with OpenGL, without a screen or a GPU.
 
-moderngl makes an EGL context on Mesa, told to compute on the CPU so that images do not depend on
+moderngl makes an EGL context on Mesa, set to compute on the CPU so that images do not depend on
 the graphics card. Another version of Mesa may still change pixels slightly.
 
     apt-get install libegl1 libgl1 libgl1-mesa-dri
@@ -115,7 +115,7 @@ class Uploaded:
 
 
 class SceneRenderer:
-    """Draws scenes of uploaded meshes.
+    """Renderer of scenes of uploaded meshes.
 
     Args:
         size: Height and width of the images.
@@ -157,11 +157,11 @@ class SceneRenderer:
         self._surface["shadow"] = 1
 
     def add_texture(self, image: Image.Image) -> None:
-        """Adds a picture to `textures`."""
+        """Add a picture to `textures`."""
         self.textures.append(self._texture(image))
 
     def upload(self, mesh: Mesh) -> Uploaded:
-        """Copies a mesh into the renderer's memory."""
+        """Copy a mesh into the renderer's memory."""
         gl = self._gl
         vertices = np.hstack([mesh.positions, mesh.normals, mesh.coordinates]).astype(np.float32)
         buffer = gl.buffer(vertices.tobytes())
@@ -180,12 +180,12 @@ class SceneRenderer:
         return Uploaded(mesh.extent, surface, shadow, tuple(parts), owned)
 
     def release(self, uploaded: Uploaded) -> None:
-        """Frees the memory of a mesh."""
+        """Free the memory of a mesh."""
         for item in uploaded.owned:
             item.release()
 
     def render(self, subject: Uploaded, scene: Scene) -> npt.NDArray[np.float32]:
-        """Renders the subject at the origin in a scene.
+        """Render the subject at the origin in a scene.
 
         Returns:
             (size, size, 3), linear light, >= 0.
@@ -264,7 +264,7 @@ class SceneRenderer:
         return texture
 
     def _read(self) -> npt.NDArray[np.float32]:
-        """Returns the image that was rendered, averaged to its size; a broken normal is black."""
+        """Read the rendered image, averaged to its size; a broken normal is black."""
         size, each = self._size, _SUPERSAMPLING
         raw = np.frombuffer(self._image.read(components=3, dtype="f2"), np.float16)
         blocks = raw.reshape(size, each, size, each, 3)[::-1].astype(np.float32)
@@ -291,13 +291,13 @@ def _context() -> Any:
 
 
 def _set(program: Any, **values: npt.NDArray[np.floating[Any]]) -> None:
-    """Sets uniforms; OpenGL takes matrices column by column."""
+    """Set uniforms; OpenGL takes matrices column by column."""
     for name, value in values.items():
         program[name].write(np.ascontiguousarray(value.T, np.float32).tobytes())
 
 
 def _rectangle(corners: tuple[tuple[float, ...], ...], repeats: float) -> Mesh:
-    """Returns a rectangle: a corner and the two edges from it; textures are one unit wide."""
+    """Return a rectangle: a corner and the two edges from it; textures are one unit wide."""
     origin, right, up = (np.array(corner, np.float32) for corner in corners)
     points = np.array([origin, origin + right, origin + right + up, origin + up])
     order = [0, 1, 2, 0, 2, 3]
@@ -313,7 +313,7 @@ def _rectangle(corners: tuple[tuple[float, ...], ...], repeats: float) -> Mesh:
 
 
 def _view(camera: Camera) -> Array:
-    """Returns the matrix from the world into the image of a camera: (4, 4)."""
+    """Return the matrix from the world to the image of a camera: (4, 4)."""
     near, far = 0.1, 60.0
     focal = 1 / np.tan(camera.view_angle / 2)
     projection = np.zeros((4, 4))
@@ -325,7 +325,7 @@ def _view(camera: Camera) -> Array:
 
 
 def _shadow_view(camera: Camera, light: Light) -> Array:
-    """Returns the matrix from the world into the image the sun has of it: (4, 4)."""
+    """Return the matrix from the world to the sun's view of it: (4, 4)."""
     depth = 20.0
     scale = np.diag([1 / _SHADOW_REACH, 1 / _SHADOW_REACH, -2 / depth, 1])
     scale[2, 3] = -1
@@ -334,7 +334,7 @@ def _shadow_view(camera: Camera, light: Light) -> Array:
 
 
 def _looking(eye: Array, target: Array, up: Array) -> Array:
-    """Returns the matrix that moves ``eye`` to the origin and turns ``target`` to -z: (4, 4)."""
+    """Return the matrix that moves ``eye`` to the origin and turns ``target`` to -z: (4, 4)."""
     back = (eye - target) / np.linalg.norm(eye - target)
     right = np.cross(up, back)
     right /= np.linalg.norm(right)

@@ -1,6 +1,6 @@
 """Random photographs of one object, as numbers: place, pose, light, clutter and camera faults.
 
-Nothing here draws: ``draw_scene`` says what is to be seen and ``furniture_rendering`` renders it;
+Nothing here renders: ``draw_scene`` describes a scene and ``furniture_rendering`` renders it;
 ``develop`` makes a photograph of what the renderer returns. Units: half of the diagonal of the
 object's bounding box is 1, y points up, the floor is y = 0, and the object's front faces +z.
 """
@@ -63,7 +63,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is to be rendered; textures and other objects are numbers into the renderer's lists.
+    """A scene to render; textures and other objects are indices into the renderer's lists.
 
     Attributes:
         camera: Where it is seen from.
@@ -88,7 +88,7 @@ def draw_scene(
     textures: int,
     rng: np.random.Generator,
 ) -> Scene:
-    """Draws a scene around an object that stands at the origin.
+    """Draw a random scene around an object that stands at the origin.
 
     Args:
         extent: Of the object: (3,).
@@ -127,7 +127,7 @@ def draw_scene(
 
 
 def develop(linear: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Makes a photograph of the light that fell into a camera: exposure, contrast, noise, blur.
+    """Turn the light in a camera into a photograph: exposure, contrast, noise, blur.
 
     Args:
         linear: (H, W, 3), linear light, >= 0.
@@ -150,12 +150,12 @@ def develop(linear: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.ND
 
 
 def is_blank(image: npt.NDArray[np.uint8]) -> bool:
-    """Whether nothing can be seen: all of one color, or darkness."""
+    """Whether nothing can be seen: one color, or darkness."""
     return bool(image.mean(axis=-1).std() < MIN_CONTRAST)
 
 
 def _draw_camera(height: float, rng: np.random.Generator) -> tuple[Camera, float]:
-    """Returns the camera and the angle it stands at; three in four are rather in front."""
+    """Draw the camera and its angle; three in four are roughly in front."""
     azimuth = rng.normal(0, 0.9) if rng.random() < 0.75 else rng.uniform(-np.pi, np.pi)
     elevation = np.deg2rad(rng.uniform(4, 48))
     view_angle = np.deg2rad(rng.uniform(22, 55))
@@ -190,7 +190,7 @@ def _draw_light(rng: np.random.Generator) -> Light:
 def _draw_clutter(
     width: float, others: list[npt.NDArray[np.float32]], camera: Camera, rng: np.random.Generator
 ) -> tuple[int, Array]:
-    """Returns another object and where it stands: beside or behind, never in front."""
+    """Draw another object and its place: beside or behind, never in front."""
     number = int(rng.integers(len(others)))
     scale = rng.uniform(0.6, 1.2)
     distance = (width + scale * max(others[number][[0, 2]])) / 2 * rng.uniform(1.0, 1.5)
@@ -203,12 +203,12 @@ def _draw_clutter(
 
 
 def _wall(turn: float, distance: float, rng: np.random.Generator) -> Array:
-    """Returns the place of a wall that faces the direction ``turn``, behind the origin."""
+    """Return the matrix of a wall that faces the direction ``turn``, behind the origin."""
     return _placed(turn, rng.uniform(0.5, 1.3), -distance * _direction(turn, 0) - (0, 0.01, 0))
 
 
 def _placed(turn: float, scale: float, place: npt.ArrayLike) -> Array:
-    """Returns the matrix that scales, turns around the vertical axis and moves: (4, 4)."""
+    """Return the matrix that scales, turns around the vertical axis and moves: (4, 4)."""
     cosine, sine = np.cos(turn), np.sin(turn)
     matrix = np.eye(4)
     matrix[:3, :3] = scale * np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
@@ -217,13 +217,13 @@ def _placed(turn: float, scale: float, place: npt.ArrayLike) -> Array:
 
 
 def _direction(azimuth: float, elevation: float) -> Array:
-    """Returns (3,), unit length; azimuth 0 is the front, +z."""
+    """Return a unit vector, (3,); azimuth 0 is the front, +z."""
     flat = np.cos(elevation)
     return np.array([flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)])
 
 
 def _tint(rng: np.random.Generator, deviation: float) -> Array:
-    """Returns the color of a warm or a cold light, around (1, 1, 1)."""
+    """Return the color of a warm or a cold light, around (1, 1, 1)."""
     warmth = rng.normal(0, deviation)
     return np.clip([1 + warmth, 1 + 0.15 * warmth, 1 - warmth], 0.55, 1.5)
 

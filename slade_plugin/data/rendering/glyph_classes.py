@@ -1,4 +1,4 @@
-"""Which letters of which fonts are one class of ``Glyphs``. Writes no files.
+"""Group letters of fonts into the classes of ``Glyphs``; write no files.
 
 A class is a *shape*: two letters, of one script or two, are one class if their clean renderings
 agree up to position and size in at least half of the faces that draw both. (The same letter differs
@@ -87,7 +87,7 @@ class Face:
 
 @dataclass(frozen=True)
 class GlyphClass:
-    """One shape: the letters that are drawn alike, all of one subset.
+    """One shape: letters that are drawn alike, all of one subset.
 
     Attributes:
         name: Unicode name of the first letter.
@@ -105,7 +105,7 @@ CleanGlyphs = Mapping[tuple[str, str], Image.Image]
 
 
 def load_faces() -> tuple[Face, ...]:
-    """Returns the text faces of the installed matplotlib, always in the same order.
+    """Return the text faces of the installed matplotlib, always in the same order.
 
     Raises:
         DataError: If a font file is missing.
@@ -134,7 +134,7 @@ def load_faces() -> tuple[Face, ...]:
 
 
 def script_of(character: str) -> str | None:
-    """Returns the script of a letter ("LATIN", ...); None for everything that is not used here.
+    """Return the script of a letter ("LATIN", ...); None if it is not used here.
 
     Marks, modifier letters, digits and symbols are not letters in this sense; small capitals are
     left out because they are capitals at another size.
@@ -149,7 +149,7 @@ def script_of(character: str) -> str | None:
 def candidate_letters(
     faces: Sequence[Face], letters_per_script: int | None = None
 ) -> dict[str, list[str]]:
-    """Returns script -> letters drawn by at least ``MIN_FACES[script]`` faces, by code point.
+    """Map each script to the letters in at least ``MIN_FACES[script]`` faces, by code point.
 
     Args:
         faces: The faces to count.
@@ -164,7 +164,7 @@ def candidate_letters(
 
 
 def draw_glyph(letter: str, face: Face) -> Image.Image | None:
-    """Returns the clean letter cropped to its ink (mode "L", 255 = ink); None if it has no ink."""
+    """Draw the clean letter cropped to its ink (mode "L", 255 = ink); None without ink."""
     left, top, right, bottom = (round(edge) for edge in face.font.getbbox(letter))
     if right <= left or bottom <= top:
         return None
@@ -177,7 +177,7 @@ def draw_glyph(letter: str, face: Face) -> Image.Image | None:
 def draw_glyphs(
     letters: Sequence[str], faces: Sequence[Face]
 ) -> dict[tuple[str, str], Image.Image]:
-    """Returns the clean glyph of every letter in every face that draws it."""
+    """Draw the clean glyph of every letter in every face that has it."""
     glyphs = {}
     for face in faces:
         for letter in letters:
@@ -188,7 +188,7 @@ def draw_glyphs(
 
 
 def normalized_shape(glyph: Image.Image) -> npt.NDArray[np.float32]:
-    """Returns the glyph scaled to one size and centred: (COMPARE_SIZE,) * 2, in [0, 1]."""
+    """Scale the glyph to one size and center it: (COMPARE_SIZE,) * 2, in [0, 1]."""
     scale = (COMPARE_SIZE - 4) / max(glyph.size)
     size = (max(1, round(glyph.width * scale)), max(1, round(glyph.height * scale)))
     resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
@@ -203,7 +203,7 @@ def normalized_shape(glyph: Image.Image) -> npt.NDArray[np.float32]:
 def compare_letters(
     letters: Sequence[str], glyphs: CleanGlyphs, faces: Sequence[Face]
 ) -> tuple[BoolArray, BoolArray]:
-    """Compares every pair of letters, face by face, up to position and size.
+    """Compare every pair of letters, face by face, up to position and size.
 
     Returns:
         same: (L, L), True where the two differ by less than ``SAME_SHAPE`` of their ink in at
@@ -232,7 +232,7 @@ def compare_letters(
 
 
 def _groups(same: BoolArray) -> Iterator[list[int]]:
-    """Yields the connected groups of a symmetric relation, each sorted, by their first member."""
+    """Yield the connected groups of a symmetric relation, each sorted, by first member."""
     unseen = np.ones(len(same), dtype=np.bool_)
     for start in range(len(same)):
         if not unseen[start]:
@@ -242,16 +242,16 @@ def _groups(same: BoolArray) -> Iterator[list[int]]:
         while frontier:
             member = frontier.pop()
             group.append(member)
-            neighbours = np.flatnonzero(same[member] & unseen)
-            unseen[neighbours] = False
-            frontier.extend(int(i) for i in neighbours)
+            neighbors = np.flatnonzero(same[member] & unseen)
+            unseen[neighbors] = False
+            frontier.extend(int(i) for i in neighbors)
         yield sorted(group)
 
 
 def find_classes(
     candidates: Mapping[str, Sequence[str]], glyphs: CleanGlyphs, faces: Sequence[Face]
 ) -> tuple[list[GlyphClass], list[GlyphClass]]:
-    """Groups letters into classes and drops pool letters that look like a labeled one.
+    """Group letters into classes and drop pool letters that look like a labeled one.
 
     Args:
         candidates: Script -> letters.
@@ -277,7 +277,7 @@ def find_classes(
 
 
 def _classes(letters: Sequence[str], same: BoolArray) -> list[GlyphClass]:
-    """Returns one class per connected group of letters."""
+    """Return one class per connected group of letters."""
     classes = []
     for group in _groups(same):
         members = "".join(sorted(letters[i] for i in group))
@@ -287,5 +287,5 @@ def _classes(letters: Sequence[str], same: BoolArray) -> list[GlyphClass]:
 
 
 def _shuffled(classes: Sequence[GlyphClass]) -> list[GlyphClass]:
-    """Returns the classes ordered by a seeded hash of their letters: random, yet stable."""
+    """Order the classes by a seeded hash of their letters: random, yet stable."""
     return sorted(classes, key=lambda item: (crc32(f"{SEED} {item.letters}".encode()), item.name))

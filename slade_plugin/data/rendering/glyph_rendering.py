@@ -1,4 +1,4 @@
-"""Letters of real fonts, distorted: the pixels of the ``Glyphs`` data set. Writes no files.
+"""Render distorted letters of real fonts, the images of ``Glyphs``; write no files.
 
 Ours, not the paper's: a small retrieval problem that needs no download. The fonts are the text
 faces that matplotlib ships (DejaVu, STIX, Computer Modern); ``glyph_classes`` decides which letters
@@ -34,7 +34,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Distortion:
-    """How far one image may be from the clean letter; each value is drawn uniformly.
+    """Limits of the distortion of one image; each value is drawn uniformly.
 
     The defaults are ours, tuned so that a ``conv4`` trained for 3,000 batches of 32 from scratch
     (contrastive loss, three quarters of the first half of the labeled classes) reaches a MAP@R
@@ -46,8 +46,8 @@ class Distortion:
         shear: Largest horizontal shear, in pixels of shift per pixel of height.
         pixels_per_em: Font size range in the final image. Letters that would not fit are shrunk.
         stretch: Largest relative change of width against height.
-        contrast: Range of |ink - paper|, in grey levels; which of the two is brighter is random.
-        noise: Range of the standard deviation of the added normal noise, in grey levels.
+        contrast: Range of |ink - paper|, in gray levels; which of the two is brighter is random.
+        noise: Range of the standard deviation of the added normal noise, in gray levels.
         blur: Range of the Gaussian blur's radius, in pixels.
         margin: Pixels at each border that the letter never enters.
     """
@@ -66,14 +66,14 @@ DISTORTION = Distortion()
 
 
 def image_rng(letter: str, face_name: str, instance: int) -> np.random.Generator:
-    """Returns the generator of one image."""
+    """Return the generator of one image."""
     return np.random.default_rng([SEED, ord(letter), crc32(face_name.encode()), instance])
 
 
 def distort(
     glyph: Image.Image, rng: np.random.Generator, distortion: Distortion = DISTORTION
 ) -> UInt8Array:
-    """Returns the glyph turned, sheared, scaled, shifted, blurred and noisy: (32, 32).
+    """Rotate, shear, scale, shift and blur a glyph and add noise: (32, 32).
 
     Args:
         glyph: Clean glyph, as ``draw_glyph`` returns it.
@@ -114,14 +114,14 @@ def distort(
         ink = 1 - ink
     sigma = np.float32(rng.uniform(*d.noise))
     noise = sigma * rng.standard_normal(ink.shape, dtype=np.float32)
-    grey = np.float32(darkest) + np.float32(contrast) * ink + noise
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    gray = np.float32(darkest) + np.float32(contrast) * ink + noise
+    return np.clip(np.rint(gray), 0, 255).astype(np.uint8)
 
 
 def render_class(
     item: GlyphClass, glyphs: CleanGlyphs, faces: Sequence[Face], instances_per_face: int
 ) -> list[UInt8Array]:
-    """Returns ``instances_per_face`` images for each face that draws the class.
+    """Render ``instances_per_face`` images for each face that has the class.
 
     A class of several letters has no more images than others: its letters take turns.
     """

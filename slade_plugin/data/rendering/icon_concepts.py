@@ -1,4 +1,4 @@
-"""Which icon of which set draws which concept: the classes of the ``Icons`` data set. No images.
+"""Map icons to the concepts they draw, the classes of ``Icons``; no images.
 
 Ours, not the paper's. The npm package ``@iconify/json`` holds some 240 icon sets as JSON, one file
 a set: ``{"prefix", "info": {"license", "category", ...}, "width", "height", "icons": {name:
@@ -131,7 +131,7 @@ _WORDS = {
 
 
 def _in_one_order(name: str) -> str:
-    """Returns the name with each word in its usual form, sorted: sets differ in the order."""
+    """Return the name with each word in its usual form, sorted: sets differ in the order."""
     return "-".join(sorted({_WORDS.get(word, word) for word in name.split("-")}))
 
 
@@ -161,7 +161,7 @@ class Drawing:
 
 
 def concept_of(name: str) -> str | None:
-    """Returns the concept of an icon name; None if the name says too little."""
+    """Return the concept of an icon name; None if the name is not specific enough."""
     while not WHOLE_NAME.fullmatch(name) and STYLE.search(name):
         name = STYLE.sub("", name)
     name = _in_one_order(name)
@@ -170,7 +170,7 @@ def concept_of(name: str) -> str | None:
 
 
 def is_taken(icon_set: Mapping[str, Any]) -> bool:
-    """True for an independent set of one-coloured concept icons under a permissive licence."""
+    """Whether a set is independent, monochrome, of concepts and permissively licensed."""
     info = icon_set["info"]
     return (
         info.get("license", {}).get("spdx") in PERMISSIVE
@@ -181,7 +181,7 @@ def is_taken(icon_set: Mapping[str, Any]) -> bool:
 
 
 def drawings_of(icon_set: Mapping[str, Any]) -> dict[str, Drawing]:
-    """Returns concept -> the set's drawing of it: the plainest (shortest) name wins.
+    """Map each concept to the set's drawing of it; the plainest (shortest) name wins.
 
     Animated icons are left out (a still of them is half drawn), and so are hidden ones, which
     their set has withdrawn.
@@ -206,13 +206,13 @@ def drawings_of(icon_set: Mapping[str, Any]) -> dict[str, Drawing]:
 
 
 def read_package(folder: Path) -> tuple[str, list[dict[str, Any]]]:
-    """Reads the unpacked npm package.
+    """Read the unpacked npm package.
 
     Args:
         folder: The folder ``package``, with ``package.json`` and ``json/*.json``.
 
     Returns:
-        The package's version, and the sets that are taken, by prefix.
+        The package's version, and the sets that are used, by prefix.
 
     Raises:
         DataError: If the folder is not the package, or holds no set that can be used.
@@ -236,7 +236,7 @@ def read_package(folder: Path) -> tuple[str, list[dict[str, Any]]]:
 
 
 def find_concepts(icon_sets: list[dict[str, Any]], min_drawings: int) -> dict[str, list[Drawing]]:
-    """Returns concept -> drawings (by set), for concepts with at least ``min_drawings``."""
+    """Map each concept to its drawings (by set), if there are at least ``min_drawings``."""
     concepts: dict[str, list[Drawing]] = defaultdict(list)
     for icon_set in icon_sets:
         for concept, drawing in drawings_of(icon_set).items():

@@ -1,4 +1,4 @@
-"""Icons as pixels: the images of the ``Icons`` data set. Writes no files.
+"""Render icons, the images of ``Icons``; write no files.
 
 Ours, not the paper's. Each drawing is rendered large in black on white, cut to its ink, and scaled
 down to 32 x 32 with a margin of two pixels, its proportions kept.
@@ -27,7 +27,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 
 def render(drawing: Drawing) -> UInt8Array | None:
-    """Returns the image: (32, 32), 0 = ink, 255 = paper; None if nothing can be seen."""
+    """Render an icon: (32, 32), 0 = ink, 255 = paper; None if nothing can be seen."""
     ink = _draw(drawing, RENDER_SIZE)
     if ink is not None and max(ink.size) < MIN_INK:
         ink = _draw(drawing, -(-RENDER_SIZE * MIN_INK // max(ink.size)))
@@ -44,7 +44,7 @@ def render(drawing: Drawing) -> UInt8Array | None:
 
 
 def check_renderer() -> None:
-    """Raises DataError if resvg-py, an extra that nothing else needs, is not installed."""
+    """Check that resvg-py, an extra that nothing else needs, is installed."""
     try:
         import resvg_py  # noqa: F401
     except ImportError as error:
@@ -55,7 +55,7 @@ def check_renderer() -> None:
 
 
 def _draw(drawing: Drawing, size: int) -> Image.Image | None:
-    """Returns the icon on white cut to its ink, its view box ``size`` pixels long; None if bad."""
+    """Draw the icon on white, cut to its ink; its view box is ``size`` pixels. None if bad."""
     import resvg_py  # an extra, see check_renderer
 
     left, top, width, height = drawing.view_box
@@ -78,13 +78,13 @@ def _draw(drawing: Drawing, size: int) -> Image.Image | None:
     drawn = Image.open(io.BytesIO(png)).convert("RGBA")
     image = Image.new("RGBA", drawn.size, "white")
     image.alpha_composite(drawn)
-    grey = image.convert("L")
-    box = grey.point(lambda level: 255 - level).getbbox()
-    return grey.crop(box) if box else None
+    gray = image.convert("L")
+    box = gray.point(lambda level: 255 - level).getbbox()
+    return gray.crop(box) if box else None
 
 
 def distinct(images: UInt8Array) -> npt.NDArray[np.intp]:
-    """Returns the places of the images that are no near duplicate of an earlier one that stays.
+    """Find the images that are not near duplicates of an earlier kept one.
 
     Args:
         images: (N, 32, 32), of one concept; none is uniform.
@@ -99,7 +99,7 @@ def distinct(images: UInt8Array) -> npt.NDArray[np.intp]:
 
 
 def repeats(images: UInt8Array, others: UInt8Array) -> npt.NDArray[np.bool_]:
-    """Returns (N,), True where an image (N, 32, 32) is a near duplicate of one of the others."""
+    """Mark the images (N, 32, 32) that are near duplicates of one of the others: (N,)."""
     rows, columns = _standardized(images), _standardized(others).T
     # Piece by piece: a whole data set's correlations would fill the memory.
     pieces = (rows[i : i + 1000] @ columns for i in range(0, len(rows), 1000))
@@ -107,7 +107,7 @@ def repeats(images: UInt8Array, others: UInt8Array) -> npt.NDArray[np.bool_]:
 
 
 def _standardized(images: UInt8Array) -> npt.NDArray[np.float64]:
-    """Returns the images as rows of mean 0 and length 1, so that products are correlations."""
+    """Return the images as rows of mean 0 and length 1, so that products are correlations."""
     pixels = images.reshape(len(images), -1).astype(np.float64)
     pixels -= pixels.mean(axis=1, keepdims=True)
     pixels /= np.linalg.norm(pixels, axis=1, keepdims=True)

@@ -30,7 +30,7 @@ _ATTRIBUTES = {"Kd": "diffuse", "Ks": "specular", "Ns": "shininess", "d": "opaci
 
 @dataclass
 class Material:
-    """How a surface looks.
+    """Appearance of a surface.
 
     Attributes:
         diffuse: Color of a surface without a texture, 0 to 1.
@@ -79,7 +79,7 @@ class Mesh:
 
 
 def read_mesh(archive: zipfile.ZipFile, path: str) -> Mesh:
-    """Reads an OBJ file with its materials and textures.
+    """Read an OBJ file with its materials and textures.
 
     Missing materials are gray and missing textures left out, as Sweet Home 3D does it.
 
@@ -100,7 +100,7 @@ def read_mesh(archive: zipfile.ZipFile, path: str) -> Mesh:
 
 
 def standing(mesh: Mesh, rotation: FloatArray) -> Mesh:
-    """Returns the mesh turned, at the origin on the floor y = 0, half of its box's diagonal 1.
+    """Turn the mesh and place it on the floor y = 0, half of its box's diagonal 1.
 
     Args:
         mesh: Any.
@@ -166,13 +166,13 @@ def _read(text: str, archive: zipfile.ZipFile, folder: str) -> Mesh:
 
 
 def _table(lines: list[str], columns: int) -> FloatArray:
-    """Returns (N, columns); lines may hold more numbers, or fewer for 0."""
+    """Parse a table (N, columns); lines may hold more numbers, or fewer for 0."""
     rows = [[*line.split(), "0", "0"][:columns] for line in lines]
     return np.array(rows, np.float32).reshape(-1, columns)
 
 
 def _normals(points: FloatArray, places: npt.NDArray[np.int64]) -> FloatArray:
-    """Returns unit normals of triangles: those of round surfaces change from corner to corner.
+    """Return unit normals of triangles; those of round surfaces vary between corners.
 
     Args:
         points: (N, 3), three a triangle.
@@ -189,14 +189,14 @@ def _normals(points: FloatArray, places: npt.NDArray[np.int64]) -> FloatArray:
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
-    """Returns the vectors with length 1; those of length 0 point up."""
+    """Scale vectors to length 1; those of length 0 point up."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     up = np.array([0, 1, 0], np.float32)
     return np.where(length > 0, vectors / np.where(length > 0, length, 1), up)
 
 
 def _read_materials(archive: zipfile.ZipFile, path: str) -> dict[str, Material]:
-    """Reads an MTL file: name -> material."""
+    """Read an MTL file: name -> material."""
     materials: dict[str, Material] = {}
     material = Material()
     for line in archive.read(path).decode("latin-1").splitlines():
@@ -219,7 +219,7 @@ def _read_materials(archive: zipfile.ZipFile, path: str) -> dict[str, Material]:
 
 
 def _named(name: str) -> Material:
-    """Returns the material of a name that no file defines: Java 3D's, such as "flyellow"."""
+    """Return Java 3D's material of a name that no file defines, such as "flyellow"."""
     plain = name.removeprefix("fl").replace("dk", "dark").replace("lt", "light")
     try:
         return Material(tuple(level / 255 for level in ImageColor.getrgb(plain)[:3]))

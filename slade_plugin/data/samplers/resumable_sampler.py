@@ -27,7 +27,7 @@ class ResumableSampler(Sampler[int]):
         self._resumes = False
 
     def __len__(self) -> int:
-        """Indices of a whole pass."""
+        """Return the number of indices of a whole pass."""
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[int]:
@@ -41,7 +41,7 @@ class ResumableSampler(Sampler[int]):
             yield rest.popleft()
 
     def state_dict(self) -> dict[str, Any]:
-        """The indices that are left; None before the first pass."""
+        """Return the remaining indices; None before the first pass."""
         rest = None if self._rest is None else torch.tensor([int(i) for i in self._rest])
         return {"rest": rest}
 

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class QueryGallerySplitManager(ClassDisjointSplitManager):
-    """The host's class-disjoint folds, made of the training classes that the data set names.
+    """The host's class-disjoint folds, within the data set's own training classes.
 
     Test is every query and gallery image, in all split schemes; `QueryGalleryTester` tells them
     apart. Train and val are the folds of the other classes.
@@ -53,7 +53,7 @@ class QueryGallerySplitManager(ClassDisjointSplitManager):
         )
 
     def get_trainval_and_test(self, dataset: Any, input_list: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The classes of training images, and those of query and gallery.
+        """Return the classes of training images, and those of query and gallery.
 
         Args:
             dataset: The labeled data set, with `roles`.
@@ -96,5 +96,5 @@ class QueryGallerySplitManager(ClassDisjointSplitManager):
         return train, test
 
     def get_test_set_name(self) -> str:
-        """Part of the split schemes' names."""
+        """Return the part of the split schemes' names for test."""
         return "QueryGallery"

@@ -1,7 +1,7 @@
-"""An unlabeled pool beside the train, val and test splits of any split manager of the host.
+"""Add an unlabeled pool to the splits of any split manager of the host.
 
 The host's split manager does all the splitting; this one only stands in front of it, adds the pool
-and re-checks with real errors what the host checks by ``assert``.
+and checks with errors what the host checks with ``assert``.
 """
 
 import logging
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class UnlabeledPoolSplitManager(BaseSplitManager):
-    """Train, val and test exactly as `helper_split_manager` makes them, and a pool beside them.
+    """Train, val and test exactly as `helper_split_manager` makes them, and a pool.
 
     Args:
         helper_split_manager: Any split manager of the host. The name is the host's own for a
@@ -41,7 +41,7 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
                 setattr(self, name, getattr(helper_split_manager, name))
 
     def create_split_schemes(self, datasets: Mapping[str, Mapping[str, Any]]) -> None:
-        """Lets the host's split manager split, then re-checks that no image is in two splits.
+        """Let the host's split manager split, then check again that no image is in two splits.
 
         Raises:
             DataError: If two splits of one scheme share an image.
@@ -50,7 +50,7 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
         self.take_split_schemes()
 
     def take_split_schemes(self) -> None:
-        """Takes over the split schemes that the host's split manager has made, and checks them.
+        """Adopt and check the split schemes of the host's split manager.
 
         Raises:
             DataError: If two splits of one scheme share an image.
@@ -59,7 +59,7 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
         self.check_disjoint()
 
     def check_disjoint(self) -> None:
-        """Re-checks with an error what the host checks by ``assert``.
+        """Check with an error what the host checks with ``assert``.
 
         Splits that are whole data sets of equal content are only warned of: the host's
         `PredefinedSplitManager` makes such of any one data set.
@@ -90,7 +90,7 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
                             )
 
     def drop_leaks(self, settings: LeakageSettings) -> None:
-        """Leaves out of the pool what any split scheme evaluates on; `leakage` says what it was.
+        """Remove images from the pool that any split scheme evaluates on; see `leakage`.
 
         Args:
             settings: What to look for.
@@ -107,7 +107,7 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
             self.pools = {k: pool.keep(self.leakage.kept) for k, pool in self.pools.items()}
 
     def check_labeled_classes(self) -> None:
-        """Checks that every labeled training class can form a positive pair.
+        """Check that every labeled training class can form a positive pair.
 
         Raises:
             DataError: If a training class of any split scheme has a single image.
@@ -125,7 +125,7 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
                 )
 
     def get_unlabeled_dataset(self, transform_type: str) -> Any:
-        """The whole pool under one transform ("train" or "eval").
+        """Return the whole pool under one transform ("train" or "eval").
 
         Raises:
             ConfigError: If no pool was configured.
@@ -138,18 +138,18 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
         return self.pools[transform_type]
 
     def get_test_set_name(self) -> str:
-        """Name of the test set, the host's."""
+        """Return the host's name of the test set."""
         return self.helper_split_manager.get_test_set_name()
 
     def get_base_split_scheme_name(self) -> str:
-        """Common part of the split scheme names, the host's."""
+        """Return the host's common part of the split scheme names."""
         return self.helper_split_manager.get_base_split_scheme_name()
 
     def get_split_scheme_name(self, partition: int) -> str:
-        """Name of one split scheme, the host's."""
+        """Return the host's name of one split scheme."""
         return self.helper_split_manager.get_split_scheme_name(partition)
 
     @property
     def collate_fn(self) -> Any:
-        """How a batch is put together, the host's."""
+        """The host's function that collates a batch."""
         return self.helper_split_manager.collate_fn

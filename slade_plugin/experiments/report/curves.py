@@ -113,7 +113,7 @@ def _pair_shares(experiment: Path) -> dict[str, Series]:
     edges = np.linspace(0, 1, _PARTS + 1)
     found: dict[str, Series] = {}
     for column in COLUMNS:
-        if column.startswith("num_"):
+        if not column.endswith(("_precision", "_recall")):
             continue
         series = [
             np.array([100 * share(r, column, a, b) for a, b in itertools.pairwise(edges)])

@@ -1,4 +1,4 @@
-"""Build the HTML page of a report: one file, no network, no scripts."""
+"""Build the parts of a report's HTML page, `page.html`: pictures, grids, numbers."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from slade_plugin.base.errors import DataError
 from slade_plugin.experiments.report.retrieval import Retrieval
 from slade_plugin.experiments.report.saved_model import EmbeddedSplit
 from slade_plugin.experiments.studies.plot import save_png
-from slade_plugin.retrieval.pages import data_uri, render_page, thumbnail_uri
+from slade_plugin.retrieval.pages import data_uri, thumbnail_uri
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,3 @@ def summarize(retrievals: Mapping[str, Retrieval]) -> dict[str, Any]:
         gain = scores[1] - scores[0]
         facts |= {"better": int((gain > 0).sum()), "worse": int((gain < 0).sum())}
     return facts
-
-
-def render(**content: Any) -> str:
-    """Fill the template; every text is escaped.
-
-    Args:
-        **content: The variables of `page.html`; a missing one is an error.
-    """
-    return render_page("experiments/report/page.html", **content)

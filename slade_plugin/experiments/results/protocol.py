@@ -1,7 +1,6 @@
 """Find the differences that forbid a comparison of two methods, and all others."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from slade_plugin.base.differences import differences
@@ -39,7 +38,7 @@ def protocol(experiment: Experiment) -> dict[str, Any]:
         "trunk's self-supervised start": experiment.method.get("self_supervised"),
         "embedding": _parts(models.get("embedder")),
         "transforms": config.get("transforms"),
-        "compute": asdict(ComputeSettings.from_config(config.get("compute"))),
+        "compute": ComputeSettings.from_config(config.get("compute")).settings(),
         "evaluation": {
             "tester": _parts(config.get("tester")),
             "ensemble": _parts(config.get("ensemble")),

@@ -44,7 +44,7 @@ def tuned_experiments(search: Path) -> list[Path]:
 
 
 def describe_search(search: Path) -> str:
-    """Say which trials of a search are shown."""
+    """Describe which trials of a search are shown."""
     tuned = tuned_experiments(search)
     if not tuned:
         return f"{search} is an unfinished search and not shown"

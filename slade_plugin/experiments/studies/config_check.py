@@ -22,8 +22,11 @@ T = TypeVar("T")
 
 PLAIN = "experiment"  # the only experiment of a plain run
 
-# Entries that differ between the runs of one setting by design.
-_OF_ONE_RUN = ("seed", "teacher_experiment", "folder", "last_folder")
+# Entries that differ between the runs of one setting by design, and the names of the files that
+# were merged, since the merged values are compared.
+_IGNORED = (
+    "seed", "teacher_experiment", "folder", "last_folder", "brings", "config_foldernames",
+)  # fmt: skip
 
 
 def check_configs(runs: Iterable[Run]) -> list[str]:
@@ -126,9 +129,9 @@ def read_stages(run: Run) -> dict[str, Any]:
 
 
 def _of_setting(config: Any) -> Any:
-    """Return a config as in JSON, without the entries of a single run."""
+    """Return a config as in JSON, without the ignored entries."""
     if isinstance(config, Mapping):
-        return {str(k): _of_setting(v) for k, v in config.items() if k not in _OF_ONE_RUN}
+        return {str(k): _of_setting(v) for k, v in config.items() if k not in _IGNORED}
     if isinstance(config, list | tuple):
         return [_of_setting(value) for value in config]
     return json.loads(json.dumps(config, default=str))

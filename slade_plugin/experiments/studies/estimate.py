@@ -1,4 +1,4 @@
-"""How long runs take, from a short probe of their models on this machine.
+"""Estimate how long runs take, from a short probe of their models on this machine.
 
 The probe times training steps and forward passes of trunk and embedder on random images. What it
 leaves out: losses, miners, k-means, nearest-neighbor search, decoding of images (a GPU may wait
@@ -38,7 +38,7 @@ class Seconds:
 
 
 class Probe:
-    """Times each model once: wall time on a GPU, CPU time of one core on a CPU.
+    """Timing of each model, once: wall time on a GPU, CPU time of one core on a CPU.
 
     Args:
         getter: The runner's getter of classes.

@@ -21,6 +21,7 @@ PROGRAM = (
     "import sys; from slade_plugin import cli; from slade_plugin.experiments.studies.evaluated_run "
     "import train_and_evaluate; sys.exit(train_and_evaluate(sys.argv[1:], cli.main))",
 )
+TRIAL_PROGRAM = (*PROGRAM[:-1], PROGRAM[-1].replace("cli.main)", "cli.main, test=False)"))
 RESUME = ("--resume_training", "latest")
 
 
@@ -33,12 +34,13 @@ class EvaluatedRun(Run):
         return (self.folder / EVALUATED).is_file()
 
 
-def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int]) -> int:
+def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int], test: bool = True) -> int:
     """Train and evaluate.
 
     Args:
         argv: Words of run.py, with --root_experiment_folder and --experiment_name.
         run_py: Runs the command line in `sys.argv` and returns its exit code.
+        test: Whether to evaluate on test; a trial is judged by its best epoch on val alone.
 
     Returns:
         run.py's exit code: 0 if all went well.
@@ -63,7 +65,7 @@ def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int]) -> int:
     if is_pipeline_folder(experiment):
         stages = [stage for stage in (TEACHER, STUDENT) if (experiment / stage).is_dir()]
         found = [f"{name}/{stage}" for stage in stages]  # a given teacher is evaluated with its own
-    for one in found:
+    for one in found if test else ():
         places = [*_places(words), "--root_experiment_folder", str(root), "--experiment_name", one]
         for how, splits in (("--evaluate", "[test]"), ("--evaluate_ensemble", "[val, test]")):
             code = code or run([*places, how, "--splits_to_eval", *splits.split()])

@@ -11,6 +11,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from string import Template
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -30,11 +32,54 @@ RESERVED = (
 )  # fmt: skip
 _KEYS = (
     "datasets", "first", "settings", "controls", "plain", "reference", "poster", "flags",
-    "new_splits", "first_seed",
+    "new_splits", "first_seed", "tuning",
 )  # fmt: skip
 _AREAS = ("settings", "controls", "plain")
-_OF_SETTING = ("flags", "teacher", "baseline", "datasets")
+_OF_SETTING = ("flags", "teacher", "baseline", "datasets", "tuned_as")
+_OF_PLAIN = ("flags", "datasets", "tune", "tuned_as")
 _NAME = re.compile(r"\w[\w.+=-]*")
+
+
+# (data set, setting) -> parameter -> its value in the flags
+Values = Mapping[tuple[str, str], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The range of a parameter that is tuned.
+
+    Attributes:
+        low: Lowest value.
+        high: Highest value.
+        log: Whether the trials are spread over its logarithm.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    @classmethod
+    def read(cls, where: str, value: Any) -> "Space":
+        """Read `[low, high]` or `[low, high, log]`.
+
+        Raises:
+            ConfigError: If it is malformed or empty.
+        """
+        match value:
+            case [int() | float() as low, int() | float() as high] if low < high:
+                return cls(low, high)
+            case [int() | float() as low, int() | float() as high, "log"] if 0 < low < high:
+                return cls(low, high, log=True)
+        raise ConfigError(
+            f"{where} is {value!r}; expected [LOW, HIGH] or [LOW, HIGH, log], ascending, and "
+            "positive for log."
+        )
+
+    def at(self, share: float) -> str:
+        """Return the value at a share of the range, 0 to 1, with three digits."""
+        if self.log:
+            return f"{self.low * (self.high / self.low) ** share:.3g}"
+        return f"{self.low + (self.high - self.low) * share:.3g}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +96,8 @@ class Setting:
             for its own. The second choice is that of `first`.
         plain: Whether it is a plain experiment rather than self-training.
         of_dataset: Data set to additional flags.
+        tune: Parameter, such as `rate` for `$rate` in the flags, to its range.
+        tuned_as: The tuned setting whose values fill its flags; empty for its own.
     """
 
     name: str
@@ -61,6 +108,8 @@ class Setting:
     baseline_of: str = ""
     plain: bool = False
     of_dataset: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tune: Mapping[str, Space] = field(default_factory=dict)
+    tuned_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +129,8 @@ class Study:
             seeds share those of the data set.
         first_seed: The lowest seed. Studies that choose a setting and studies that report it have
             different seeds, so that no split serves both.
+        trials: Number of trials of each setting that is tuned; 0 if none is.
+        tuning_seed: Seed of all trials.
     """
 
     name: str
@@ -92,6 +143,8 @@ class Study:
     poster: Mapping[str, str] = field(default_factory=dict)
     new_splits: bool = False
     first_seed: int = 0
+    trials: int = 0
+    tuning_seed: int = 0
 
     @property
     def compared_with(self) -> str:
@@ -183,6 +236,7 @@ class Study:
             name=name,
             new_splits=new_splits,
             first_seed=first_seed,
+            **_tuning(content.get("tuning"), settings),
             datasets={k: _words(f"datasets: {k}", v) for k, v in datasets.items()},
             first=first,
             settings=tuple(settings),
@@ -324,6 +378,7 @@ def plan_runs(
     seeds: Iterable[int],
     extra: Sequence[str] = (),
     kind: type[Run] = Run,
+    values: Values = MappingProxyType({}),
 ) -> dict[tuple[str, int, str], Run]:
     """Plan all runs of a study in the order of their start.
 
@@ -337,6 +392,7 @@ def plan_runs(
         extra: Additional flags for every run. If study, data set, setting and `extra` have the same
             flag, mappings are merged; otherwise the last value counts.
         kind: Class of the runs.
+        values: Values of the parameters of tuned settings; without them, flags hold the names.
 
     Returns:
         (data set, seed, setting) to its run; several may share one run.
@@ -357,7 +413,13 @@ def plan_runs(
                     setting, [study.flags_of(seed), of_dataset, *of_setting, extra], teacher
                 )
                 places = tuple(w for k, ws in flags.items() if k in PLACES for w in (k, *ws))
-                own = tuple(w for k, ws in flags.items() if k not in PLACES for w in (k, *ws))
+                chosen = values.get((dataset, setting.tuned_as or setting.name), {})
+                own = tuple(
+                    Template(w).safe_substitute(chosen) if chosen else w
+                    for k, ws in flags.items()
+                    if k not in PLACES
+                    for w in (k, *ws)
+                )
                 path = folder / dataset / f"seed{seed}" / _key(own, teacher)
                 run = kind(path, dataset, seed, setting.name, own, places, teacher, setting.plain)
                 run = shared.setdefault(path, run)
@@ -505,7 +567,7 @@ def _settings(
         if not isinstance(content, dict):
             content = {"flags": content}
         plain = area == "plain"
-        content = _mapping(where, content, ("flags", "datasets") if plain else _OF_SETTING)
+        content = _mapping(where, content, _OF_PLAIN if plain else _OF_SETTING)
         own = name == first or plain
         teacher = "own" if own else content.get("teacher", "first")
         baseline = content.get("baseline", own and not plain)
@@ -523,6 +585,11 @@ def _settings(
                 control=area != "settings",
                 baseline_of=baseline if isinstance(baseline, str) else "",
                 plain=plain,
+                tune={
+                    key: Space.read(f"{where}: tune: {key}", value)
+                    for key, value in content.get("tune", {}).items()
+                },
+                tuned_as=content.get("tuned_as", ""),
                 of_dataset={
                     dataset: _words(f"{where}: datasets: {dataset}", flags)
                     for dataset, flags in _mapping(
@@ -532,6 +599,28 @@ def _settings(
             )
         )
     return settings
+
+
+def _tuning(value: Any, settings: Sequence[Setting]) -> dict[str, Any]:
+    """Read the study's `tuning`."""
+    tuned = [setting.name for setting in settings if setting.tune]
+    for setting in settings:
+        if setting.tuned_as and setting.tuned_as not in tuned:
+            raise ConfigError(
+                f"{setting.name} is tuned_as {setting.tuned_as!r}; expected a setting with tune: "
+                f"{', '.join(tuned) or 'there is none'}."
+            )
+    if value is None and not tuned:
+        return {}
+    found = _mapping("tuning", value, ("trials", "seed"))
+    trials, seed = found.get("trials"), found.get("seed")
+    if type(trials) is not int or type(seed) is not int or trials < 1 or seed < 0 or not tuned:
+        raise ConfigError(
+            f"tuning has trials {trials!r} and seed {seed!r}, for the settings "
+            f"{', '.join(tuned) or 'none'}; expected at least one trial, a seed of at least 0 and "
+            "a setting under plain with tune: {NAME: [LOW, HIGH]}."
+        )
+    return {"trials": trials, "tuning_seed": seed}
 
 
 def _poster(value: Any, rows: Sequence[str]) -> dict[str, Any]:

@@ -195,7 +195,7 @@ class _RayWorkers:
         return min(int(has.get(k, 0) / share + 1e-6) for k, share in wanted.items() if share)
 
     def start(self, run: Run, lock: IO[bytes], job: int) -> "_RayTask":
-        """Hand the run over to Ray, whose worker takes the lock once ours is closed."""
+        """Submit the run to Ray, whose worker takes the lock once ours is closed."""
         task = ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, max_retries=_RETRIES, retry_exceptions=False
         )(do_run)
@@ -214,7 +214,7 @@ class _RayWorkers:
 
 @dataclass(frozen=True)
 class _RayTask:
-    """A run handed over to Ray."""
+    """A run submitted to Ray."""
 
     run: Run
     reference: Any

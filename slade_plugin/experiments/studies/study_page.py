@@ -36,6 +36,7 @@ from slade_plugin.experiments.studies.scores import (
 )
 from slade_plugin.experiments.studies.shell import to_shell
 from slade_plugin.experiments.studies.stage_seconds import seconds_to_markdown, stage_seconds
+from slade_plugin.experiments.studies.tuning import Trial, trials_to_csv, tuning_to_markdown
 from slade_plugin.stages.table import METRICS
 
 T = TypeVar("T")
@@ -51,8 +52,11 @@ def write_page(
     out: Path,
     command: str,
     notes: Sequence[str] = (),
+    trials: Sequence[Trial] = (),
 ) -> str:
     """Write NAME.md, NAME.csv, NAME.png and NAME_pairs.png from the finished runs.
+
+    A study with tuned settings also has NAME_trials.csv.
 
     Args:
         study: The study.
@@ -60,6 +64,7 @@ def write_page(
         out: Folder of the page.
         command: The command that repeats the study, for the reader.
         notes: Remarks for the reader.
+        trials: The finished trials of the tuned settings.
 
     Returns:
         The Markdown.
@@ -92,6 +97,7 @@ def write_page(
     seconds = _by_setting(study, used, stage_seconds)
     quality = _by_setting(study, used, label_quality)
 
+    name_of_trials = f"{study.name}_trials.csv"
     out.mkdir(parents=True, exist_ok=True)
     main = {dataset: of["test"] for dataset, of in summary.items() if of["test"]}
     figures = {study.name: plot_scores(main, MAIN_METRIC)}
@@ -121,6 +127,11 @@ def write_page(
         parts.append(f"## {dataset}")
         if found.unfinished:
             parts.append(f"Not finished and left out: {', '.join(found.unfinished)}.")
+        if trials:
+            table = tuning_to_markdown(trials, dataset)
+            parts.append(
+                f"### Tuning\n\n{table}\n\nEvery trial: [{name_of_trials}]({name_of_trials})."
+            )
         for split, rows in summary[dataset].items():
             if rows:
                 table = to_markdown(rows, study)
@@ -137,7 +148,10 @@ def write_page(
         if dataset in seconds:
             parts.append(f"### Cost\n\n{seconds_to_markdown(seconds[dataset])}")
     text = "\n\n".join(parts) + "\n"
-    for name, content in ((f"{study.name}.md", text), (f"{study.name}.csv", scores_to_csv(scores))):
+    files = {f"{study.name}.md": text, f"{study.name}.csv": scores_to_csv(scores)}
+    if trials:
+        files[name_of_trials] = trials_to_csv(trials)
+    for name, content in files.items():
         with atomic_write(out / name) as file:
             file.write(content.encode())
     return text

@@ -105,7 +105,7 @@ class APISladeSelfSupervised(APIWithPool):
         trunk = self.get_trunk()
         weights = trunk_weights(trunk, name_of_weights(self))
         origin = {
-            "settings": self.settings.as_dict(),
+            "settings": self.settings.settings(),
             "seed": seed % 2**32,
             "start_sha256": state_sha256(trunk),
             "start_weights": weights and weights.as_dict(),

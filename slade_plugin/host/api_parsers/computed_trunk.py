@@ -1,4 +1,4 @@
-"""Trunks that compute as the config's entry `compute` says, for training and evaluation alike.
+"""Apply the config's entry `compute` to trunks, for training and evaluation alike.
 
 A trunk is changed in place: its class gets a subclass and its weights stay where they are, so the
 keys of a checkpoint do not depend on the entry. An attribute `forward` of the object would not do:
@@ -15,7 +15,7 @@ from slade_plugin.config.compute_settings import ComputeSettings
 
 
 class _Computed:
-    """The forward pass around that of the trunk's own class."""
+    """Forward pass around that of the trunk's own class."""
 
     compute: ComputeSettings
 
@@ -29,7 +29,7 @@ class _Computed:
 
 
 def computed(trunk: nn.Module, settings: ComputeSettings) -> nn.Module:
-    """Make a trunk compute as the settings say.
+    """Apply the settings to a trunk.
 
     Args:
         trunk: Takes images; changed in place.
@@ -54,7 +54,7 @@ def computed(trunk: nn.Module, settings: ComputeSettings) -> nn.Module:
 
 
 def compute_trunks(parser: Any) -> None:
-    """Make the parser's model factory give trunks that compute as its config says.
+    """Make the parser's model factory apply the config's settings to its trunks.
 
     Args:
         parser: An API parser of the host or ours; its factory object is changed, not the class.

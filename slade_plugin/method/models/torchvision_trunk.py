@@ -117,7 +117,7 @@ class TorchvisionTrunk(nn.Module):
 
 
 def _take_last_layer(body: nn.Module) -> nn.Linear:
-    """Replaces the layer that computes the classes by the identity, and a dropout before it.
+    """Replace the layer that computes the classes by the identity, and a dropout before it.
 
     Args:
         body: A classification network of torchvision; its last layer with weights is this one.
@@ -144,7 +144,7 @@ def _take_last_layer(body: nn.Module) -> nn.Linear:
 
 
 def _average_pooling(body: nn.Module) -> str | None:
-    """Returns the name of the module that averages each whole feature map, if there is one."""
+    """Return the name of the module that averages each whole feature map, if any."""
     for name, module in body.named_modules():
         if name.split(".")[0] in ("avgpool", "classifier") and (
             isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))

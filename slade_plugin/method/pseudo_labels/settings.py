@@ -1,12 +1,10 @@
 """The entry `pseudo_labels` of config_general."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self
 
-from slade_plugin.base.errors import ConfigError
 from slade_plugin.base.settings import Range, Settings
-from slade_plugin.base.suggestions import nearest
 
 
 @dataclass(frozen=True)
@@ -15,6 +13,10 @@ class PseudoLabelSettings(Settings):
 
     place: ClassVar[str] = "config_general"
     title: ClassVar[str] = "pseudo_labels"
+    hint: ClassVar[str] = (
+        ", with the settings of a clusterer below its class, as in {clusterer: {KMeans: "
+        "{num_clusters: 400}}}"
+    )
 
     clusterer: Mapping[str, Any]  # {ClassName: {argument: value}} of a `Clusterer`
     min_cluster_size: Annotated[int, Range(2)] = 2  # smaller clusters are dropped
@@ -22,7 +24,7 @@ class PseudoLabelSettings(Settings):
     last_folder: str | None = None  # of the last round's records; filled in by the pipeline
 
     @classmethod
-    def from_config(cls, entry: Mapping[str, Any]) -> "PseudoLabelSettings":
+    def from_config(cls, entry: Mapping[str, Any]) -> Self:
         """Read the entry.
 
         Args:
@@ -33,21 +35,11 @@ class PseudoLabelSettings(Settings):
         Raises:
             ConfigError: Naming unknown, missing or invalid entries.
         """
-        known = [f.name for f in fields(cls)]
-        problems = [
-            f"pseudo_labels has no entry {name!r}{nearest(str(name), known)}; expected "
-            f"{', '.join(known)}, with the settings of a clusterer below its class, as in "
-            "{clusterer: {KMeans: {num_clusters: 400}}} (config_general)"
-            for name in entry
-            if name not in known
-        ]
-        if problems:
-            raise ConfigError("; ".join(problems))
         clusterer = entry.get("clusterer")
         if isinstance(clusterer, Mapping) and len(clusterer) > 1:
             chosen = {k: v for k, v in clusterer.items() if not v or not _only_null(v)}
             entry = {**entry, "clusterer": chosen or clusterer}
-        return cls(**{"clusterer": None, **entry})
+        return super().from_config({"clusterer": None, **entry})
 
 
 def _only_null(settings: Any) -> bool:

@@ -105,7 +105,7 @@ class UnlabeledViews(Dataset[list[Tensor]]):
         self.labeled_getter = labeled_getter
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.labeled) + len(self.pool)
 
     def __getitem__(self, index: int) -> list[Tensor]:

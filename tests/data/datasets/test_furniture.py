@@ -51,7 +51,7 @@ def test_missing_images_are_answered_with_the_commands_that_build_them(tmp_path:
     ("wrong", "text"),
     [
         ({"subset": "pool"}, "Furniture: subset is 'pool'"),
-        ({"views": 1}, r"views is 1; expected an integer >= 2\..*--views"),
+        ({"views": 1}, r"views is 1; expected an integer >= 2"),
         ({"size": "96"}, "size is '96'; expected an integer >= 32"),
     ],
 )

@@ -129,8 +129,11 @@ def test_a_folder_that_may_not_be_read(readable_by_others: Path) -> None:
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (["notes.txt"], r"photos holds no images; expected one folder a class, such as .*CSV file"),
-        (["1.jpg", "2.jpg"], "photos holds 2 images but no folders; expected one folder a class"),
+        (
+            ["notes.txt"],
+            r"photos holds no images; expected one folder per class, such as .*CSV file",
+        ),
+        (["1.jpg", "2.jpg"], "photos holds 2 images but no folders; expected one folder per class"),
         (["in/cup/1.jpg", "in/pot/1.jpg"], r"one class only, 'in'; .*give \S*photos/in\."),
         (["train/cup/1.jpg", "Test/1.jpg"], r"are Test, train, which looks like splits .*Test/1"),
         (["train/cup/1.jpg", "test/cup/1.jpg"], "images of one class only, 'cup'"),

@@ -219,11 +219,8 @@ def test_stages_share_what_was_found(
     [
         (
             {"near_identical_bits": 17},
-            "near_identical_bits is 17; expected an integer from 0 to 16",
+            r"near_identical_bits is 17; expected an integer in \[0, 16\]",
         ),
-        ({"near_identical_bits": True}, "near_identical_bits is True"),
-        ({"near_identical_bits": "4"}, "near_identical_bits is '4'"),
-        ({"drop_identical": None}, "drop_identical is None; expected True or False"),
         ({"drop": True}, "leakage has no entry 'drop'; expected drop_identical"),
         (False, "leakage is False; expected drop_identical"),
     ],
@@ -231,8 +228,3 @@ def test_stages_share_what_was_found(
 def test_wrong_settings_are_named(config: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LeakageSettings.from_config(config)
-
-
-def test_settings_without_an_entry_are_the_defaults() -> None:
-    assert LeakageSettings.from_config(None) == LeakageSettings(True, None)
-    assert LeakageSettings.from_config({"near_identical_bits": 4}).near_identical_bits == 4

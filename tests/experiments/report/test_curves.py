@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from slade_plugin.experiments.report.curves import plot_curves, read_losses, read_series, read_val
 
@@ -11,6 +12,13 @@ from slade_plugin.experiments.report.curves import plot_curves, read_losses, rea
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     """A student of two split schemes, 300 and 200 steps; its miner starts at step 100."""
+    configs = {
+        "config_foldernames": {"config_foldernames": ["config_loss"]},
+        "config_loss": {"loss_funcs": {"basis_loss": {"FeatureBasisLoss": {}}}},
+    }
+    (tmp_path / "student" / "configs").mkdir(parents=True)
+    for name, content in configs.items():
+        (tmp_path / "student" / "configs" / f"{name}.yaml").write_text(yaml.safe_dump(content))
     for scheme, steps in (("s0", 300), ("s1", 200)):
         folder = tmp_path / "student" / scheme / "saved_csvs"
         folder.mkdir(parents=True)
@@ -72,6 +80,7 @@ def test_curves_show_the_means(recorded: Path) -> None:
     precision = lines["precision of P"]
     assert np.isnan(precision[:33]).all()
     assert precision[50:] == pytest.approx(50)
+    assert not any(name.startswith("lag") for name in lines)  # not a share
 
 
 def test_an_experiment_without_records_has_no_curves(tmp_path: Path) -> None:

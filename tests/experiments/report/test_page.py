@@ -3,11 +3,10 @@ import io
 
 import numpy as np
 import pytest
-from jinja2 import UndefinedError
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.experiments.report.page import Thumbnails, grid, render, summarize
+from slade_plugin.experiments.report.page import Thumbnails, grid, summarize
 from slade_plugin.experiments.report.retrieval import retrieve
 
 
@@ -58,8 +57,3 @@ def test_the_summary_counts_what_changed(make_split) -> None:
     assert facts["worse"] == (gain < 0).sum()
     assert facts["map_at_r"]["before"] == pytest.approx(100 * np.nanmean(before.average_precision))
     assert "better" not in summarize({"only": before})
-
-
-def test_a_template_without_its_content_is_an_error() -> None:
-    with pytest.raises(UndefinedError):
-        render(title="nothing else")

@@ -3,9 +3,12 @@
 Ax is imported by the first of these tests, which takes seconds.
 """
 
+import importlib
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,14 @@ STUDENT = (
     "--loss_funcs {metric_loss: {ContrastiveLoss: {neg_margin~BAYESIAN~: [0.5, 1.5]}}, "
     "basis_loss: {FeatureBasisLoss: {embedding_size: 16}}}"
 )
+
+
+@pytest.fixture(autouse=True)
+def coarse_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contours of 9 instead of 2,500 points, which would take most of the time."""
+    contour = importlib.import_module("ax.plot.contour")
+    coarse = partial(contour.interact_contour_plotly, density=3)
+    monkeypatch.setattr(contour, "interact_contour_plotly", coarse)
 
 
 @contextmanager
@@ -173,6 +184,8 @@ def test_one_parameter_more_trials_and_new_bounds(bench: Any, tmp_path: Path) ->
         config = "--config_loss contrastive --experiment_name one"
         return config, bench.tiny(), f"--loss_funcs {searched} --bayes_opt_iters {trials}"
 
+    assert bench(*command("[0.5, 1.5]", 5), root=tmp_path / "a").code == 0
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
     for root in (tmp_path / "a", tmp_path / "b"):
         outcome = bench(*command("[0.5, 1.5]", 6), root=root)
         assert outcome.code == 0, outcome.err

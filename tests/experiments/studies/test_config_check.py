@@ -21,7 +21,7 @@ from slade_plugin.stages.table import METRICS
 
 WHOLE = Setting("whole", ("--config_loss", "slade"), own_teacher=True, own_baseline=True)
 SHIPPED = sorted((config_root() / "studies").glob("*.yaml"))
-PLANS: dict[Path, dict[tuple[str, ...], Any]] = {}
+PLANS: dict[tuple[str, ...], Any] = {}
 
 
 def runs_of(folder: Path, *settings: Setting, seeds: int = 1) -> Any:
@@ -29,10 +29,10 @@ def runs_of(folder: Path, *settings: Setting, seeds: int = 1) -> Any:
 
 
 def read_plans(path: Path, folder: Path) -> dict[tuple[str, ...], Any]:
-    """Flags to plans of the runs of a study; read once, since it takes seconds."""
-    if path not in PLANS:
-        PLANS[path] = read_each(plan_runs(Study.load(path), folder, [0]).values(), read_plan)
-    return PLANS[path]
+    """Flags to plans of the runs of the studies; each is read once, since it takes long."""
+    runs = plan_runs(Study.load(path), folder, [0]).values()
+    PLANS.update(read_each([run for run in runs if run.flags not in PLANS], read_plan))
+    return PLANS
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

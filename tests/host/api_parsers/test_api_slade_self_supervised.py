@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -54,16 +55,16 @@ def getter() -> Any:
     return runner.pytorch_getter
 
 
-@pytest.fixture
-def stage(
-    tmp_path: Path, glyphs_root: Path, experiment_args: Callable[..., Namespace], getter: Any
+@pytest.fixture(scope="module")
+def stage_in(
+    glyphs_root: Path, experiment_args: Callable[..., Namespace], getter: Any
 ) -> Callable[..., Any]:
-    """Makes the stage's parser, writing into `tmp_path / "stage"`."""
+    """Makes the stage's parser, writing into `root / "stage"`."""
 
-    def make(settings: dict[str, Any] | None = None, **changes: Any) -> Any:
+    def make(root: Path, settings: dict[str, Any] | None = None, **changes: Any) -> Any:
         glyphs = {"letters_per_script": 6, "instances_per_face": 1}
         args = experiment_args(
-            tmp_path / "student",
+            root / "student",
             **{
                 "dataset": {"WatchedGlyphs": {"subset": "labeled", **glyphs}},
                 "unlabeled_dataset": {"WatchedGlyphs": {"subset": "unlabeled", **glyphs}},
@@ -72,16 +73,28 @@ def stage(
                     "trunk": {"conv4": {"hidden_size": 4}},
                     "embedder": {"MLP": {"layer_sizes": [8]}},
                 },
-                "self_supervised": {
-                    "folder": str(tmp_path / "stage"), **SETTINGS, **(settings or {}),
-                },
+                "self_supervised": {"folder": str(root / "stage"), **SETTINGS, **(settings or {})},
                 **changes,
             },
-        )  # fmt: skip
+        )
         return seeded(APISladeSelfSupervised)(args=args, pytorch_getter=getter)
 
-    WatchedGlyphs.seen.clear()
     return make
+
+
+@pytest.fixture
+def stage(tmp_path: Path, stage_in: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes the stage's parser, writing into `tmp_path / "stage"`."""
+    WatchedGlyphs.seen.clear()
+    return partial(stage_in, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(stage_in: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage that nobody stopped. Read only."""
+    root = tmp_path_factory.mktemp("whole")
+    stage_in(root).run()
+    return root / "stage"
 
 
 @pytest.fixture
@@ -235,13 +248,10 @@ def test_a_trunk_of_another_origin_is_refused(
 @pytest.mark.parametrize("moment", ["_train_epoch", "_save", "record"])
 @pytest.mark.parametrize("call", [1, 2, 3, 4])
 def test_stopped_and_resumed_is_bit_for_bit_the_whole_run(
-    moment: str, call: int, stage: Callable[..., Any], bench: Any, tmp_path: Path,
+    moment: str, call: int, stage: Callable[..., Any], whole: Path, bench: Any, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Two schemes of two epochs; the third call belongs to the second scheme."""
-    stage().run()
-    whole = tmp_path / "whole"
-    (tmp_path / "stage").rename(whole)
     owner: Any = SwAVTraining
     if moment == "record":
         import slade_plugin.host.api_parsers.api_slade_self_supervised as owner

@@ -9,7 +9,7 @@ from slade_plugin.method.self_supervised.settings import SwAVSettings
 def test_a_config_is_read_and_the_folder_left_alone() -> None:
     settings = SwAVSettings.from_config({"folder": None, "num_epochs": 3, "epsilon": 0.03})
     assert (settings.num_epochs, settings.epsilon, settings.num_prototypes) == (3, 0.03, 3000)
-    assert SwAVSettings(**settings.as_dict()) == settings
+    assert SwAVSettings(**settings.settings()) == settings
 
 
 def test_an_unknown_entry_is_named() -> None:

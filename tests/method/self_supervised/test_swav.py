@@ -182,7 +182,7 @@ def train(
         lambda parameters: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
         seed,
         path / "checkpoint.pth",
-        {"settings": settings(**changes).as_dict()},
+        {"settings": settings(**changes).settings()},
     )
 
 

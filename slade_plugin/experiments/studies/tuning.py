@@ -1,0 +1,137 @@
+"""Tune the settings of a study with equal effort: as many trials for each, chosen on val.
+
+A setting names its parameters, such as `$rate`, in its flags and their ranges under `tune`. Its
+trials are points of a Halton sequence, the same number for every setting, all with one seed and
+split that no reported run has. A trial is never evaluated on test.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import qmc
+
+from slade_plugin.base.errors import ExperimentError
+from slade_plugin.experiments.results.found import SEPARATED, read_saved
+from slade_plugin.experiments.studies.evaluated_run import EvaluatedRun
+from slade_plugin.experiments.studies.markdown import markdown_table
+from slade_plugin.experiments.studies.plan import Run, Space, Study, Values, plan_runs
+from slade_plugin.stages.table import METRICS
+
+METRIC = "mean_average_precision_at_r"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial of a setting.
+
+    Attributes:
+        dataset: Name of the data set.
+        setting: Name of the setting.
+        values: Parameter to its value, as in the flags.
+        run: The run.
+        score: Best MAP@R on val, percent; None while it is unfinished.
+    """
+
+    dataset: str
+    setting: str
+    values: Mapping[str, str]
+    run: Run
+    score: float | None
+
+
+def points(spaces: Mapping[str, Space], number: int) -> list[dict[str, str]]:
+    """Return the values of the trials of a setting: a Halton sequence, the same at each call.
+
+    Args:
+        spaces: Parameter to its range.
+        number: Number of trials.
+    """
+    shares = qmc.Halton(len(spaces), rng=np.random.default_rng(0)).random(number)
+    return [
+        {name: space.at(share) for (name, space), share in zip(spaces.items(), row, strict=True)}
+        for row in shares
+    ]
+
+
+def plan_trials(study: Study, folder: Path, extra: Sequence[str] = ()) -> list[Trial]:
+    """Plan the trials of all settings that are tuned, and read the scores of finished ones.
+
+    Args:
+        study: The study.
+        folder: The folder of runs.
+        extra: Additional flags for every run.
+    """
+    tuned = {setting.name: setting for setting in study.settings if setting.tune}
+    values = {
+        (setting.name, number): chosen
+        for setting in tuned.values()
+        for number, chosen in enumerate(points(setting.tune, study.trials))
+    }
+    names = {key: f"{key[0]}_trial{key[1]}" for key in values}
+    settings = [replace(tuned[name], name=names[name, n], tune={}) for name, n in values]
+    if not settings:
+        return []
+    trials = replace(study, settings=tuple(settings), first=settings[0].name)
+    of_trial = {(d, names[key]): chosen for d in study.datasets for key, chosen in values.items()}
+    runs = plan_runs(trials, folder, [study.tuning_seed], extra, EvaluatedRun, of_trial)
+    return [
+        Trial(dataset, key[0], values[key], run, _score(run) if run.finished else None)
+        for dataset in study.datasets
+        for key, run in ((k, runs[dataset, study.tuning_seed, names[k]]) for k in values)
+    ]
+
+
+def best_values(trials: Sequence[Trial]) -> Values:
+    """Map (data set, setting) to the values of its best trial.
+
+    Raises:
+        ExperimentError: If a trial is unfinished.
+    """
+    unfinished = [trial.run.title for trial in trials if trial.score is None]
+    if unfinished:
+        raise ExperimentError(
+            f"{len(unfinished)} trials are unfinished, such as {unfinished[0]}; expected all, "
+            "since each setting gets the same number. Run the study without --no-run."
+        )
+    return {key: best.values for key, best in _winners(trials)}
+
+
+def tuning_to_markdown(trials: Sequence[Trial], dataset: str) -> str:
+    """Return a table of the tuned settings of a data set: trials, best score, its values."""
+    rows = []
+    for (_, setting), best in _winners([t for t in trials if t.dataset == dataset]):
+        scores = [t.score or 0.0 for t in trials if (t.dataset, t.setting) == (dataset, setting)]
+        chosen = ", ".join(f"{name} {value}" for name, value in best.values.items())
+        median, highest = f"{np.median(scores):.2f}", f"{max(scores):.2f}"
+        rows.append([setting, str(len(scores)), median, highest, chosen])
+    title = METRICS[METRIC]
+    return markdown_table(
+        ["setting", "trials", f"median {title} on val", f"best {title} on val", "chosen"], rows
+    )
+
+
+def trials_to_csv(trials: Sequence[Trial]) -> str:
+    """Return CSV with a line for each trial: its values and its score on val, percent."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["dataset", "setting", "seed", "values", f"val {METRIC}"])
+    for trial in trials:
+        values = " ".join(f"{name}={value}" for name, value in trial.values.items())
+        score = "" if trial.score is None else round(trial.score, 6)
+        writer.writerow([trial.dataset, trial.setting, trial.run.seed, values, score])
+    return buffer.getvalue()
+
+
+def _winners(trials: Sequence[Trial]) -> Iterator[tuple[tuple[str, str], Trial]]:
+    for key in dict.fromkeys((trial.dataset, trial.setting) for trial in trials):
+        of_key = [trial for trial in trials if (trial.dataset, trial.setting) == key]
+        yield key, max(of_key, key=lambda trial: trial.score or 0.0)
+
+
+def _score(run: Run) -> float:
+    scores = read_saved(run.experiment).scores["val"][SEPARATED][METRIC]
+    return float(np.mean([*scores.values()]))
