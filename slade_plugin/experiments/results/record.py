@@ -37,15 +37,15 @@ from slade_plugin.stages.kinds import BASELINE, PLAIN, PSEUDO_LABELS, STUDENT, T
 from slade_plugin.stages.table import METRICS, read_curve
 
 FORMAT = 2
-RECORD, RESULTS, SCHEMA = "record.json", "results.csv", "record.schema.json"
-LABELS = "pseudo_labels.json"
-SCHEMA_PATH = Path(__file__).with_name(SCHEMA)
+RECORD, RESULTS, LABELS = "record.json", "results.csv", "pseudo_labels.json"
+SCHEMA_PATH = Path(__file__).with_name("record.schema.json")
 
 # What a pseudo-label manifest holds about this machine, or once per cluster.
 _NOT_KEPT = ("cluster_sizes", "teacher_experiment", "manifest_sha256")
 _BUDGET = re.compile(r"(\d+) trials?(?: on (\w+))?(?:[:,;] *(.+))?")
 # Folders before the last part of an absolute path, alone or within a word.
 _FOLDERS = re.compile(r"(?<![\w.~:/])/(?:[^/\s,:{}\[\]'\"]+/)+")
+_STATES = re.compile("_(optimizer|scheduler)_|^training_state_")
 _ROW = ("split", "embedding", "dim", "seeds", "split_schemes", "over", "metrics")
 
 
@@ -98,7 +98,6 @@ def write_record(
                 }
             )
         rows = summarize([group])
-        shutil.copyfile(SCHEMA_PATH, temporary / SCHEMA)
         with atomic_write(temporary / RESULTS) as file:
             file.write(benchmark_columns(group.title, group.first.dataset, rows).encode())
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
@@ -294,9 +293,11 @@ def _commands(experiment: Experiment, place: str, name: str) -> list[str]:
 
 
 def _weights(scheme: Path) -> dict[str, str]:
+    """Hash the files of the best model, without the states of optimizers and schedulers."""
     models = scheme / "saved_models"
     epoch = latest_epoch(models, best=True)
-    return {path.name: sha256_of_file(path) for path in sorted(models.glob(f"*_best{epoch}.pth"))}
+    files = sorted(models.glob(f"*_best{epoch}.pth"))
+    return {p.name: sha256_of_file(p) for p in files if not _STATES.search(p.name)}
 
 
 def _environment(experiment: Experiment) -> list[Any]:
