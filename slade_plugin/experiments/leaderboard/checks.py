@@ -164,7 +164,11 @@ def _between(records: Mapping[Path, Record]) -> Iterator[tuple[Path, str]]:
         hashes = {of[name] for of in files for name in of if _BEST.fullmatch(name)}
         same = sorted({trunks[digest].name for digest in hashes if digest in trunks})
         if same:
-            yield path, f"it has models of {', '.join(same)}; expected runs of its own"
+            yield (
+                path,
+                f"it has the models of {', '.join(same)}: the same runs, or settings without "
+                "effect; expected models of its own",
+            )
         trunks |= dict.fromkeys(hashes, path)
         first = titles.setdefault((protocol_key(record), record["method"]), path)
         if first != path:

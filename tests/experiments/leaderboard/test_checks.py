@@ -159,7 +159,8 @@ def test_a_record_counts_once(board: Path, change: Change) -> None:
     _, problems = read_records(board)
     assert problems == {
         board / "c": [
-            "it has models of a; expected runs of its own",
+            "it has the models of a: the same runs, or settings without effect; expected models of "
+            "its own",
             "a has the same title and protocol; expected another one (slade-bench record --name)",
         ]
     }
