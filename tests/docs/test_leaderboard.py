@@ -58,6 +58,12 @@ def test_a_result_is_added_by_three_commands(
     (record,) = read_records(Path("leaderboard"))[0].values()
     first, second = (run["classes"] for run in record["runs"])
     assert first != second
+    at = words[0].index("--")
+    flags = ["--no-run", "--records", "every", "--budget", "0 trials"]
+    outcome = bench.run_words([*words[0][:at], *flags, *words[0][at:]])
+    assert outcome.out.endswith("\nevery/glyphs_triplet: written\n"), outcome.err
+    (again,) = read_records(Path("every"))[0].values()
+    assert [run["scores"] for run in again["runs"]] == [run["scores"] for run in record["runs"]]
 
 
 def _quoted(flags: str) -> str:
