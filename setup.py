@@ -132,6 +132,7 @@ setup(
     package_data={
         "slade_plugin": [
             "py.typed",
+            "experiments/leaderboard/page.html",
             "experiments/report/page.html",
             "experiments/results/*.csv",
             "experiments/results/*.json",

@@ -42,6 +42,7 @@ COMMANDS = {
     "results": "slade_plugin.commands.results",
     "show-config": "slade_plugin.commands.show_config",
     "study": "slade_plugin.commands.study",
+    "leaderboard": "slade_plugin.commands.leaderboard",
     "verify-record": "slade_plugin.commands.verify_record",
 }
 
@@ -258,6 +259,7 @@ Other commands, each with its own --help:
   pairs EXPERIMENT...                        count which pairs of a student's pool are right
   record EXPERIMENT FOLDER                   write a leaderboard record that others can verify
   verify-record FOLDER                       check a record; compare it with a second run
+  leaderboard FOLDER                         check records and rank them, protocol by protocol
   study NAME                                 run settings x seeds x data sets, write a page
   embed EXPERIMENT IMAGES --out NAME         embed your own images with a trained model
   index EXPERIMENT GALLERY --out FILE        make a gallery searchable

@@ -20,8 +20,8 @@ _FLAGS = [
 def look_at(page: Path, look: Callable[[Any], Any], profile: Path) -> Any:
     """Opens a page and checks what holds for each of ours.
 
-    Every picture is decoded, nothing is asked for elsewhere, the browser complains of nothing, and
-    nothing sticks out.
+    Every picture is decoded or drawn, nothing is asked for elsewhere, the browser complains of
+    nothing, and nothing sticks out.
 
     Args:
         page: The file.
@@ -49,6 +49,7 @@ def look_at(page: Path, look: Callable[[Any], Any], profile: Path) -> Any:
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.goto(page.as_uri())
         widths = tab.evaluate("[...document.images].map(i => i.complete ? i.naturalWidth : 0)")
+        widths += tab.evaluate("[...document.querySelectorAll('svg')].map(s => s.clientWidth)")
         overflow = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         seen = look(tab)
         context.close()

@@ -13,7 +13,14 @@ from slade_plugin.stages.table import METRICS
 
 CONFIG: dict[str, Any] = {
     "dataset": {"Glyphs": {"subset": "labeled"}},
-    "split_manager": {"ClassDisjointSplitManager": {"test_size": 0.5, "num_training_sets": 2}},
+    "split_manager": {
+        "ClassDisjointSplitManager": {
+            "test_size": 0.5,
+            "test_start_idx": 0.5,
+            "num_training_partitions": 4,
+            "num_training_sets": 2,
+        }
+    },
     "models": {"trunk": {"conv4": {}}, "embedder": {"MLP": {"layer_sizes": [16]}}},
     "loss_funcs": {"metric_loss": {"ContrastiveLoss": {"neg_margin": 1}}},
     "ensemble": {"ConcatenateEmbeddings": {}},
@@ -70,7 +77,9 @@ def make_experiment() -> Callable[..., Path]:
             (folder / scheme / "saved_models").mkdir(parents=True)
             (folder / scheme / "saved_csvs").mkdir()
             for suffix in ("best2", "2"):
-                (folder / scheme / "saved_models" / f"trunk_{suffix}.pth").write_bytes(b"weights")
+                (folder / scheme / "saved_models" / f"trunk_{suffix}.pth").write_text(
+                    str(folder / scheme)
+                )
             for split, values in scores.items():
                 _write("", folder / scheme, split, 2, values[i])
         (folder / "meta_logs" / "saved_csvs").mkdir(parents=True)

@@ -9,6 +9,7 @@ success, 2 a mistake or a failed run.
 """
 
 import argparse
+import itertools
 import shlex
 import sys
 from collections.abc import Sequence
@@ -19,12 +20,14 @@ from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.base.locks import locked
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.config.composition import config_root
+from slade_plugin.experiments.results.record import read_budget
 from slade_plugin.experiments.studies import execution
 from slade_plugin.experiments.studies.config_check import check_configs
 from slade_plugin.experiments.studies.evaluated_run import PROGRAM, TRIAL_PROGRAM, EvaluatedRun
 from slade_plugin.experiments.studies.execution import Failure
 from slade_plugin.experiments.studies.plan import PLACES, Run, Study, plan_runs
 from slade_plugin.experiments.studies.printed_plan import print_plan
+from slade_plugin.experiments.studies.records import write_records
 from slade_plugin.experiments.studies.run_options import (
     EPILOG,
     add_run_options,
@@ -41,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
     own, extra = split_at_dashes(argv)
     args = argument_parser().parse_args(own)
     executor = read_executor(args)
+    budget = None if args.budget is None else read_budget(args.budget)
     study = Study.load(_study_path(args.study)).selected(
         names([args.datasets]), names(args.only), names(args.without)
     )
@@ -74,6 +78,11 @@ def main(argv: Sequence[str]) -> int:
     if not failures or any(run.finished for run in runs.values()):
         print(write_page(study, runs, args.out, repeating_command(args, extra), notes, trials))
     _raise(failures)
+    if args.records:
+        places = dict(itertools.pairwise(next(run.places for run in runs.values())))
+        root = Path(places.get("--dataset_root", "datasets"))
+        for path in write_records(study, runs, args.records, root, budget):
+            print(f"{path}: written")
     return 0
 
 
@@ -110,6 +119,8 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--without", action="append", default=[], help="settings to leave out, as a,b")
     add("--folder", type=Path, default=Path("studies"), help="folder of the runs of all studies")
     add("--out", type=Path, default=Path("docs/results"), help="folder of the page")
+    add("--records", type=Path, metavar="DIR", help="also write a leaderboard record of each row")
+    add("--budget", metavar="TEXT", help="as of slade-bench record, for rows not tuned here")
     add("--no-run", dest="run", action="store_false", help="only write the page of finished runs")
     return words
 

@@ -21,7 +21,8 @@ from slade_plugin.config.keys import (
 from slade_plugin.config.lookup import build, check_arguments, find_class, resolve
 from slade_plugin.data.datasets import FolderImages
 from slade_plugin.data.leakage import LeakageSettings
-from slade_plugin.host.api_parsers.api_slade_student import STUDENT_INITIALIZATIONS, APISladeStudent
+from slade_plugin.host.api_parsers.api_slade_student import STUDENT_INITIALIZATIONS
+from slade_plugin.host.api_parsers.api_with_pool import APIWithPool
 from slade_plugin.method.pseudo_labels.settings import PseudoLabelSettings
 from slade_plugin.method.self_supervised.settings import PLACE, SwAVSettings
 
@@ -148,7 +149,7 @@ def _keys_without_effect(config: Mapping[str, Any], getter: Any) -> list[str]:
     name, _ = _only_class(config, "api_parser") or (f"API{trainer}", {})
     try:
         parser: Any = find_class(getter, "api_parser", name)
-        if issubclass(parser, APISladeStudent):
+        if issubclass(parser, APIWithPool):
             return []
     except ConfigError:
         return []  # named by _classes

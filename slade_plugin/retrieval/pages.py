@@ -1,4 +1,4 @@
-"""Self-contained HTML pages with embedded pictures and without scripts."""
+"""Self-contained HTML pages with embedded pictures, without scripts but by their hash."""
 
 import base64
 import io

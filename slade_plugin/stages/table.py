@@ -6,7 +6,7 @@ Accuracies are those of the best epoch, which the host chose on the validation s
 import csv
 import io
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -83,22 +83,39 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return metric_titles(k for row in rows for k in row if not k.endswith("_interval95"))
 
 
+def read_curve(scheme: Path, split: str, metric: str) -> dict[int, float]:
+    """Read a metric of every evaluated epoch, in percent; the untrained model is epoch 0 or -1.
+
+    Args:
+        scheme: Folder of a split scheme.
+        split: Such as "val".
+        metric: The host's name.
+    """
+    tables = _accuracies(scheme / "saved_csvs" / "logs.db", split)
+    return {int(row["epoch"]): 100 * row[f"{metric}_level0"] for rows in tables for row in rows}
+
+
 def _row_of_epoch(db: Path, split: str, epoch: int) -> Mapping[str, Any] | None:
+    """Return the latest row of an epoch."""
+    for rows in _accuracies(db, split):
+        for row in reversed(rows):
+            if row["epoch"] == epoch:
+                return row
+    return None
+
+
+def _accuracies(db: Path, split: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of each of the host's tables of accuracies on a split, oldest first."""
     if not db.is_file():
-        return None
+        return
     with closing(sqlite3.connect(db)) as connection:
         connection.row_factory = sqlite3.Row
         names = connection.execute(
             "SELECT name FROM sqlite_master WHERE type='table' AND name LIKE 'accuracies%'"
         )
         for (name,) in names.fetchall():
-            if not name.endswith(f"_{split.upper()}"):
-                continue
-            query = f'SELECT * FROM "{name}" WHERE epoch=? ORDER BY id DESC LIMIT 1'
-            row = connection.execute(query, (epoch,)).fetchone()
-            if row is not None:
-                return dict(row)
-    return None
+            if name.endswith(f"_{split.upper()}"):
+                yield [dict(r) for r in connection.execute(f'SELECT * FROM "{name}" ORDER BY id')]
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:

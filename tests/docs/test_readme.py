@@ -20,7 +20,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Their configs are saved in an experiment that a reader has and this test has not.
 NEEDS_EXPERIMENT = ("--evaluate", "--evaluate_ensemble", "--reproduce_results", "--list")
 NEEDS_MODULE = "--plugins"  # run by test_extending.py
-RESULT_COMMANDS = {"compare", "pairs", "record", "results", "verify-record"}
+RESULT_COMMANDS = {"compare", "leaderboard", "pairs", "record", "results", "verify-record"}
 RESULT_COMMANDS |= {"evaluate", "export-model", "index", "search"}
 
 

@@ -34,6 +34,7 @@ NAMES = [path.relative_to(ROOT).with_suffix("").as_posix() for path in CONFIGS]
 NAMES_IN_AREAS = [name for name in NAMES if name.split("/")[0] in AREAS]
 LOSS_FILES = sorted(path.stem for path in (ROOT / "config_loss").glob("*.yaml"))
 LOSSES = [name for name in LOSS_FILES if not name.endswith("_search")]
+ADAPTING = ("config_loss/fine_tuning", "config_general/furniture_student")  # slade, for a data set
 SEARCHES = [name for name in LOSS_FILES if name not in LOSSES]  # the same losses with bounds
 
 MLRC = {
@@ -204,6 +205,9 @@ def test_config_passes_the_plugin_s_own_check(name: str, getter: Any) -> None:
     """Keys, ranges, class names and arguments, as the runner checks them before a run."""
     area, file = name.split("/")
     requested = {"config_loss": file} if file.startswith("slade") else {area: file}
+    if name in ADAPTING:
+        requested = {"config_dataset": "furniture", "config_loss": "slade"}
+        assert file in compose(ROOT, AREAS, requested)[area]
     if area == "config_optimizers" and file in (*LOSSES, *SEARCHES):
         requested["config_loss"] = file
     if "config_self_supervised" in (area, *load(name).get(BRINGS, {})):

@@ -14,7 +14,7 @@ ROOT = config_root()
 FILES = sorted(path.stem for path in (ROOT / "config_loss").glob("*.yaml"))
 LOSSES = [name for name in FILES if not name.endswith("_search")]  # run in tests/experiments/search
 STUDENTS = [name for name in LOSSES if name.startswith("slade")]
-PLAIN = [name for name in LOSSES if name not in STUDENTS]
+PLAIN = [name for name in LOSSES if name not in (*STUDENTS, "fine_tuning")]  # that adapts slade
 SMALL_TRUNK = "--models {trunk~OVERRIDE~: {conv4: {hidden_size: 8}}}"
 
 # Where a config comes from, not what it says.

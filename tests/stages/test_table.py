@@ -15,6 +15,7 @@ from slade_plugin.stages.table import (
     METRICS,
     build_rows,
     mean_and_interval,
+    read_curve,
     read_experiment,
     summarize,
     to_markdown,
@@ -91,6 +92,15 @@ def test_the_last_evaluation_of_an_epoch_counts(experiment: Path) -> None:
     write_records(experiment / SCHEMES[0], {"test": [(2, 0.4)]})
     found = read_experiment(experiment, ["test"])["test"]["mean_average_precision_at_r"]
     assert found[SCHEMES[0]] == 40.0
+
+
+def test_a_curve_has_every_epoch_in_percent(experiment: Path) -> None:
+    metric = "mean_average_precision_at_r"
+    first = experiment / SCHEMES[0]
+    assert read_curve(first, "val", metric) == pytest.approx({1: 10, 2: 25, 6: 20})
+    assert read_curve(first, "test", metric) == pytest.approx({0: 1, 2: 50})
+    assert all(type(epoch) is int for epoch in read_curve(first, "val", metric))
+    assert read_curve(experiment / "missing", "val", metric) == {}
 
 
 def test_a_split_that_was_not_evaluated_is_named_with_the_command(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from slade_plugin.base.errors import ExperimentError
 from slade_plugin.experiments.results.found import (
     CONCATENATED,
     SEPARATED,
+    SPLIT_OF_SEED,
     SPLITS,
     Experiment,
     Group,
@@ -56,7 +57,8 @@ def compare(a: Group, b: Group) -> dict[str, Any]:
     forbidding = protocol_differences(a.first, b.first)
     others = other_differences(a.first, b.first)
     if len(pairs) == 1 and a.first.seed != b.first.seed:
-        others.append(("seed", a.first.seed, b.first.seed))
+        drawn = SPLIT_OF_SEED in str(a.first.split_manager)  # so their test classes differ
+        (forbidding if drawn else others).append(("seed", a.first.seed, b.first.seed))
     return {
         "a": a.title,
         "b": b.title,
@@ -135,7 +137,7 @@ def _tests(pairs: Pairs, split: str, kind: str) -> list[dict[str, Any]]:
             over = "runs"
         if both:
             place = {"split": split, "embedding": kind, "metric": metric, "over": over}
-            tests.append(place | _test(np.array(both)))
+            tests.append(place | paired_test(np.array(both)))
     return tests
 
 
@@ -144,8 +146,16 @@ def _mean(values: Mapping[str, float], others: Mapping[str, float]) -> float:
     return float(np.mean([values[scheme] for scheme in values if scheme in others]))
 
 
-def _test(both: np.ndarray) -> dict[str, Any]:
-    """Test (n, 2) paired values."""
+def paired_test(both: np.ndarray) -> dict[str, Any]:
+    """Test paired values by Student's t.
+
+    Args:
+        both: (n, 2), percent.
+
+    Returns:
+        `n`, `a`, `b` (means), `difference` (a - b) and, for n > 1, `interval95` (half width) and
+        `standard_error`; `t`, `p_value` and `effect_size` unless all differences are equal.
+    """
     change = both[:, 0] - both[:, 1]
     mean, half = mean_and_interval(list(change))
     a, b = both.mean(axis=0)

@@ -41,6 +41,7 @@ _NO_METHOD = frozenset(
     save_figures_on_tensorboard save_lists_in_db skip_eval_if_already_done check_untrained_accuracy
     skip_ensemble_eval_if_already_done override_required_compatible_factories""".split()
 )
+SPLIT_OF_SEED = "the seed of the run"  # each seed draws its own classes
 _WITH_FOLDER = ("pseudo_labels", "self_supervised")
 _FOLDERS = ("folder", "last_folder")
 
@@ -79,6 +80,16 @@ class Experiment:
     def dataset(self) -> str:
         """Class name of its data set."""
         return first_key(self.config.get("dataset"))
+
+    @property
+    def split_manager(self) -> Mapping[str, Any]:
+        """Its entry of the config; a `random_seed` that equals the seed is `SPLIT_OF_SEED`."""
+        entry = self.config.get("split_manager") or {}
+        name = first_key(entry)
+        settings = entry.get(name) or {}
+        if self.seed is None or settings.get("random_seed") != self.seed:
+            return entry
+        return {**entry, name: {**settings, "random_seed": SPLIT_OF_SEED}}
 
     @property
     def schemes(self) -> list[Path]:
@@ -130,6 +141,8 @@ class Experiment:
     def method(self) -> dict[str, Any]:
         """Its config and its teacher's without seed and paths: equal for one method."""
         method = {key: value for key, value in self.config.items() if key not in _NO_METHOD}
+        if "split_manager" in method:
+            method["split_manager"] = self.split_manager
         for key in _WITH_FOLDER:
             if isinstance(method.get(key), Mapping):
                 method[key] = {k: v for k, v in method[key].items() if k not in _FOLDERS}
@@ -316,26 +329,31 @@ def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], l
     return groups, notes
 
 
-def read_method(pattern: str) -> Group:
+def read_method(*patterns: str) -> Group:
     """Read the runs of one method.
 
     Args:
-        pattern: The folder of an experiment, or a pattern (``*``) for its runs.
+        *patterns: Folders of experiments, or patterns (``*``) for its runs.
 
     Raises:
-        ExperimentError: If it matches nothing, several methods, or runs that do not count.
+        ExperimentError: If one matches nothing, or they match several methods or runs that do not
+            count.
     """
-    # A name may contain brackets.
-    found = [pattern] if Path(pattern).exists() else glob.glob(pattern)
-    folders = sorted(map(Path, found))
-    if not folders:
-        raise ExperimentError(f"{pattern} matches nothing; expected an experiment or a pattern.")
+    folders: list[Path] = []
+    for pattern in patterns:
+        # A name may contain brackets.
+        found = [pattern] if Path(pattern).exists() else glob.glob(pattern)
+        if not found:
+            raise ExperimentError(
+                f"{pattern} matches nothing; expected an experiment or a pattern."
+            )
+        folders += sorted(map(Path, found))
     groups, notes = group_experiments(find_experiments(folders))
     if len(groups) > 1:
         named = ", ".join(f"{group.title} ({group.first.folder})" for group in groups)
         raise ExperimentError(
-            f"{pattern} holds {len(groups)} methods: {named}; expected one. Give the folder of one "
-            "experiment, or a quoted pattern that only matches runs of one method."
+            f"{' '.join(patterns)} holds {len(groups)} methods: {named}; expected one. Give the "
+            "folder of one experiment, or a quoted pattern that only matches runs of one method."
         )
     if notes:
         raise ExperimentError(f"{'; '.join(notes)}. Expected only runs that count.")

@@ -56,6 +56,21 @@ def poster_rows() -> dict[str, dict[str, str]]:
         return {row["method"]: row for row in csv.DictReader(file)}
 
 
+def published_scores() -> dict[str, dict[str, dict[str, float]]]:
+    """Return the main table in percent: data set to row to metric, where the poster has a number.
+
+    A row is its method with trunk, weights and size of the embedding.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for dataset, column in _DATASETS.items():
+        for row in poster_rows().values():
+            name = f"{row['method']}, {row['arch']}, {row['init']}, {row['dim']}-d"
+            values = {metric: row[f"{column}_{key}"] for metric, key in _METRICS.items()}
+            numbers = {metric: float(text) for metric, text in values.items() if text}
+            found.setdefault(dataset, {})[name] = numbers
+    return found
+
+
 @cache
 def _ablations() -> dict[tuple[int, str, str], dict[str, str]]:
     """Map (ablation, setting, data set) to its row; the name of the data set omits its pool."""

@@ -31,7 +31,7 @@ def protocol(experiment: Experiment) -> dict[str, Any]:
     return {
         "data set": _parts(config.get("dataset")),
         "splits": {
-            "split_manager": _parts(config.get("split_manager")),
+            "split_manager": _parts(experiment.split_manager),
             "split_schemes": [scheme.name for scheme in experiment.schemes],
         },
         "trunk": _parts(models.get("trunk")),

@@ -6,6 +6,7 @@ in their seeds.
 
 import glob
 import json
+import re
 from pathlib import Path
 
 import yaml
@@ -41,6 +42,12 @@ def tuned_experiments(search: Path) -> list[Path]:
         given = Path(json.loads(state.read_text(encoding="utf-8"))["teacher_experiment"])
         found.append(search / given.parent.name / given.name)  # also if everything was moved
     return [folder for folder in found if folder.is_dir()]
+
+
+def count_trials(search: Path) -> int:
+    """Return the number of trials of a search; 0 for any other folder."""
+    trial = re.compile(rf"{re.escape(search.name)}\d+")
+    return sum(bool(trial.fullmatch(p.name)) for p in search.iterdir()) if is_search(search) else 0
 
 
 def describe_search(search: Path) -> str:

@@ -1,4 +1,4 @@
-"""Check a record of `experiments.results.leaderboard`, and compare it with a second run."""
+"""Check a record of `experiments.results.record`, and compare it with a second run."""
 
 import json
 from collections.abc import Mapping
@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
+from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file
-from slade_plugin.experiments.results.found import Group
-from slade_plugin.experiments.results.leaderboard import (
+from slade_plugin.experiments.results.comparison import MAIN_METRIC
+from slade_plugin.experiments.results.found import SEPARATED, Experiment, Group, read_saved
+from slade_plugin.experiments.results.protocol import protocol
+from slade_plugin.experiments.results.record import (
     RECORD,
     RESULTS,
     SCHEMA_PATH,
     benchmark_columns,
+    portable,
 )
 from slade_plugin.experiments.results.summary import numbers_of
 
@@ -132,21 +135,33 @@ def _check_numbers(record: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def read_runs(folder: Path, record: Mapping[str, Any]) -> list[Experiment]:
+    """Return the experiments of a record, with their configs and those of their teachers.
+
+    Raises:
+        ExperimentError: If a config is missing or damaged.
+    """
+    return [read_saved(folder / run["folder"]) for run in record["runs"]]
+
+
 def _check_configs(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    try:
+        experiments = read_runs(folder, record)
+    except ExperimentError as error:
+        return [str(error)]
     problems = []
-    for run in record["runs"]:
-        saved: dict[str, Any] = {}
-        for path in sorted((folder / run["folder"] / "configs").glob("*.yaml")):
-            try:
-                saved |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            except (yaml.YAMLError, TypeError) as error:
-                problems.append(f"{path.relative_to(folder)} cannot be read: {error}")
-        dataset = next(iter(saved.get("dataset") or {}), None)
-        if (dataset, saved.get("seed")) != (record["dataset"], run["seed"]):
-            problems.append(
-                f"{run['folder']}/configs say {dataset} and seed {saved.get('seed')}, the record "
-                f"{record['dataset']} and {run['seed']}"
-            )
+    for run, experiment in zip(record["runs"], experiments, strict=True):
+        measured = portable(protocol(experiment))
+        schemes = sorted(run["scores"]["test"].get(SEPARATED, {}).get(MAIN_METRIC, {}))
+        measured["splits"]["split_schemes"] = schemes
+        found = {"dataset": experiment.dataset, "seed": experiment.seed, "protocol": measured}
+        given = {key: record[key] for key in ("dataset", "protocol")} | {"seed": run["seed"]}
+        problems += [
+            f"{run['folder']}/configs: {where} is {value!r}; on record {written!r}"
+            for where, written, value in differences(given, found)
+        ]
+        if experiment.method != experiments[0].method:
+            problems.append(f"{run['folder']}/configs are of another method than those before")
     return problems
 
 

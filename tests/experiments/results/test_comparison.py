@@ -115,3 +115,18 @@ def test_the_text_holds_all_of_it(form: str, method: Callable[..., Group]) -> No
     for part in ("num_epochs_train", "transforms", "b/2", "2 runs", "95 %"):
         assert part in text
     assert ("|" in text) == (form == "github")
+
+
+def test_runs_of_other_seeds_with_classes_of_their_own_are_no_pair(
+    method: Callable[..., Group],
+) -> None:
+    """Their split schemes have the same names and other test classes."""
+    manager = {"num_training_partitions": 2, "num_training_sets": 2, "shuffle": True}
+    groups = [
+        method(name, {seed: (10, 12)},
+               split_manager={"ClassDisjointSplitManager": {**manager, "random_seed": seed}})
+        for name, seed in (("a", 3), ("b", 4))
+    ]  # fmt: skip
+    result = compare(*groups)
+    assert not result["comparable"]
+    assert result["protocol_differences"] == [{"where": "seed", "a": 3, "b": 4}]

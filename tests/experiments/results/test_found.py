@@ -13,6 +13,7 @@ from slade_plugin.experiments.results.found import (
     Group,
     find_experiments,
     group_experiments,
+    read_method,
     read_saved,
 )
 
@@ -181,3 +182,12 @@ def test_a_stage_that_is_not_done_is_left_out(finished: Path, tmp_path: Path) ->
     groups, notes = grouped(tmp_path)
     assert [g.first.stage for g in groups] == ["baseline", "teacher"]
     assert "has not finished" in notes[0]
+
+
+def test_a_method_may_be_given_as_a_list(make_experiment: Make, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 0), ("c", 2)):
+        make_experiment(tmp_path / name, SCORES, seed=seed)
+    group = read_method(str(tmp_path / "[ab]"), str(tmp_path / "c"))
+    assert [experiment.seed for experiment in group.experiments] == [0, 1, 2]
+    with pytest.raises(ExperimentError, match="nowhere matches nothing; expected"):
+        read_method(str(tmp_path / "a"), "nowhere")

@@ -10,6 +10,7 @@ from slade_plugin.experiments.results.poster import (
     poster_rows,
     published,
     published_ablation,
+    published_scores,
 )
 from slade_plugin.stages.kinds import SavedStage
 
@@ -147,3 +148,13 @@ def test_ablations_and_main_table_agree() -> None:
         for dataset, column in (("CUB200", "cub_map_at_r"), ("Cars196", "cars_map_at_r")):
             number = published_ablation(ablation, name, dataset, MAP_AT_R, 512)
             assert number in (None, float(poster_rows()[row][column]))
+
+
+def test_the_main_table_is_quoted_by_data_set() -> None:
+    scores = published_scores()
+    assert [*scores] == ["CUB200", "Cars196"]
+    assert {len(rows) for rows in scores.values()} == {len(poster_rows())}
+    assert scores["Cars196"]["SLADE (S4), ResNet-50, SwAV, 512-d"] == {
+        "mean_average_precision_at_r": 37.98, "r_precision": 46.92, "precision_at_1": 91.53,
+    }  # fmt: skip
+    assert scores["CUB200"]["ProxyNCA++, ResNet-50, ImageNet, 2048-d"] == {"precision_at_1": 72.2}

@@ -100,3 +100,18 @@ def test_other_images_under_one_name_are_a_difference(tmp_path: Path) -> None:
 def test_the_default_computation_given_or_not_is_one_method() -> None:
     assert experiment(compute={"compile": False}).method == experiment().method
     assert experiment(compute={"compile": True}).method != experiment().method
+
+
+def test_splits_drawn_by_the_seed_of_each_run_are_one_method_and_protocol() -> None:
+    """Splits drawn by one and the same seed are another protocol."""
+
+    def drawn(seed: int, random_seed: int) -> Experiment:
+        settings = {"num_training_sets": 2, "shuffle": True, "random_seed": random_seed}
+        return experiment(split_manager={"ClassDisjointSplitManager": settings}, seed=seed)
+
+    assert protocol_differences(drawn(0, 0), drawn(3, 3)) == []
+    assert drawn(0, 0).method == drawn(3, 3).method
+    ((where, own, shared),) = protocol_differences(drawn(0, 0), drawn(3, 0))
+    assert where == "splits/split_manager/ClassDisjointSplitManager/random_seed"
+    assert (own, shared) == ("the seed of the run", 0)
+    assert drawn(0, 0).config["split_manager"]["ClassDisjointSplitManager"]["random_seed"] == 0

@@ -14,7 +14,12 @@ from slade_plugin.experiments.results.found import (
     group_experiments,
     read_method,
 )
-from slade_plugin.experiments.results.searches import describe_search, is_search, tuned_experiments
+from slade_plugin.experiments.results.searches import (
+    count_trials,
+    describe_search,
+    is_search,
+    tuned_experiments,
+)
 
 Make = Callable[..., Path]
 
@@ -70,6 +75,11 @@ def test_a_search_of_the_host_s_own_is_known(search: Path) -> None:
     assert not is_search(search)
     (search / "bayes_opt_ax_logs").mkdir()
     assert is_search(search)
+
+
+def test_repetitions_are_no_trials(search: Path) -> None:
+    assert count_trials(search) == 3
+    assert count_trials(search / "tuned1") == 0
 
 
 def test_an_unfinished_search_has_nothing_to_show(search: Path, make_experiment: Make) -> None:

@@ -9,7 +9,7 @@ import pytest
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import sha256_of_file, write_manifest
 from slade_plugin.experiments.results.found import read_method
-from slade_plugin.experiments.results.leaderboard import write_record
+from slade_plugin.experiments.results.record import write_record
 from slade_plugin.experiments.results.verification import compare_runs, read_record, verify_record
 
 Make = Callable[..., Path]
@@ -101,8 +101,23 @@ def test_configs_of_another_run_are_found(record_folder: Path) -> None:
     shutil.copy(record_folder / name.replace("seed0", "seed1"), record_folder / name)
     digest = sha256_of_file(record_folder / name)
     change(record_folder, lambda record: record["files"].update({name: digest}))
-    (texts,) = problems(record_folder).values()
-    assert "say Glyphs and seed 1, the record Glyphs and 0" in texts[0]
+    ((text,),) = problems(record_folder).values()
+    assert text == "experiments/seed0/configs: seed is 1; on record 0"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("test_size: 0.5", "test_size: 0.4", "protocol/splits/split_manager"),
+        ("neg_margin: 1", "neg_margin: 2", "are of another method than those before"),
+    ],
+)
+def test_a_protocol_or_method_that_does_not_follow_is_found(
+    old: str, new: str, where: str, record_folder: Path
+) -> None:
+    path = record_folder / "experiments" / "seed1" / "configs" / "config_all.yaml"
+    path.write_text(path.read_text().replace(old, new))
+    assert any(where in text for text in problems(record_folder)["configs are those of the runs"])
 
 
 def test_another_form_is_named_by_its_place(record_folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Leaderboard of records: checks, ranking, page."""

@@ -1,0 +1,69 @@
+"""Write a leaderboard record of every row of a study."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from slade_plugin.experiments.results.found import Group, read_saved
+from slade_plugin.experiments.results.record import write_record
+from slade_plugin.experiments.studies.plan import Run, Setting, Study
+from slade_plugin.stages.kinds import BASELINE, PLAIN, STUDENT, TEACHER, students_of
+
+
+def write_records(
+    study: Study,
+    runs: Mapping[tuple[str, int, str], Run],
+    folder: Path,
+    dataset_root: Path,
+    budget: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write the records that do not exist yet; settings with unfinished runs have none.
+
+    Args:
+        study: The study.
+        runs: The result of `plan_runs`.
+        folder: The leaderboard.
+        dataset_root: Root of the data.
+        budget: The effort of tuning (`read_budget`) of the settings that the study does not tune.
+
+    Returns:
+        Their folders, `DATASET_SETTING` or `DATASET_SETTING_STAGE`.
+
+    Raises:
+        ExperimentError: If a record cannot be written.
+    """
+    own = {"trials": study.trials, "split": "val", "note": f"study {study.name}"}
+    written = []
+    for dataset in study.datasets:
+        for setting in study.settings:
+            of = [run for (d, _, name), run in runs.items() if (d, name) == (dataset, setting.name)]
+            if not all(run.finished for run in of):
+                continue
+            for stage in _stages(setting):
+                main = stage in (PLAIN, STUDENT)
+                path = folder / re.sub(
+                    r"\W+", "_", f"{dataset}_{setting.name}{'' if main else f'_{stage}'}"
+                )
+                if path.exists():
+                    continue
+                title = setting.name if main else f"{setting.name} ({stage})"
+                group = Group(title, [read_saved(_place(run, stage)) for run in of])
+                tuned = setting.tune or setting.tuned_as
+                write_record(group, path, dataset_root, own if tuned else budget)
+                written.append(path)
+    return written
+
+
+def _stages(setting: Setting) -> Iterator[str]:
+    yield PLAIN if setting.plain else STUDENT
+    if setting.own_teacher and not setting.plain:
+        yield TEACHER
+    if setting.own_baseline:
+        yield BASELINE
+
+
+def _place(run: Run, stage: str) -> Path:
+    if stage == STUDENT:
+        return students_of(run.experiment)[-1]
+    return run.experiment if stage == PLAIN else run.experiment / stage

@@ -1,0 +1,63 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slade_plugin.experiments.studies.evaluated_run import EVALUATED, EvaluatedRun
+from slade_plugin.experiments.studies.plan import Run, Setting, Space, Study, plan_runs
+from slade_plugin.experiments.studies.records import write_records
+from tests.made_experiments import make_experiment
+
+__all__ = ["make_experiment"]
+
+STUDY = Study(
+    "s",
+    {"dots": ()},
+    "slade",
+    (
+        Setting("slade", ("--config_loss", "slade"), own_teacher=True, own_baseline=True),
+        Setting("rate=x", ("--config_loss", "a"), own_teacher=True, plain=True,
+                tune={"rate": Space(1, 2)}),
+        Setting("unfinished", ("--config_loss", "b"), own_teacher=True, plain=True),
+    ),
+    trials=7,
+)  # fmt: skip
+DATASET = {"Glyphs": {"letters_per_script": 8, "instances_per_face": 1}}
+
+
+@pytest.fixture
+def runs(
+    make_experiment: Callable[..., Path], finished: Path, tmp_path: Path
+) -> dict[tuple[str, int, str], Run]:
+    """A real pipeline and a made plain experiment, in the places of their runs."""
+    planned = plan_runs(STUDY, tmp_path / "runs", [0], kind=EvaluatedRun)
+    for (_, seed, name), run in planned.items():
+        run.folder.mkdir(parents=True)
+        if name == "slade":
+            run.experiment.symlink_to(finished)
+        elif name == "rate=x":
+            make_experiment(
+                run.experiment, {"val": (1, 2), "test": (3, 4)}, seed=seed, dataset=DATASET
+            )
+        if name != "unfinished":
+            (run.folder / EVALUATED).write_text("{}")
+    return dict(planned)
+
+
+def test_every_finished_row_has_a_record(runs: Any, bench: Any, tmp_path: Path) -> None:
+    """Named after data set, setting and stage; tuned settings have the study's budget."""
+    board = tmp_path / "board"
+    given = {"trials": 0, "split": None, "note": "defaults"}
+    written = write_records(STUDY, runs, board, bench.dataset_root, given)
+    names = ["dots_slade", "dots_slade_teacher", "dots_slade_baseline", "dots_rate_x"]
+    assert written == [board / name for name in names]
+    records = [json.loads((path / "record.json").read_text()) for path in written]
+    assert [(r["method"], r["of"]) for r in records] == [
+        ("slade", "student"), ("slade (teacher)", "teacher"), ("slade (baseline)", "baseline"),
+        ("rate=x", "baseline"),
+    ]  # fmt: skip
+    own = {"trials": 7, "split": "val", "note": "study s"}
+    assert [r["budget"] for r in records] == [given, given, given, own]
+    assert write_records(STUDY, runs, board, bench.dataset_root) == []
