@@ -1,11 +1,11 @@
 """SLADE as a plugin of powerful-benchmarker 0.9.33.
 
-The stages (``self_training``): a *teacher* learns from labeled images, its embeddings cluster an
+The stages (``stages/``): a *teacher* learns from labeled images, its embeddings cluster an
 unlabeled pool into *pseudo labels*, and a *student* learns from both with a *feature basis* that
 tells trustworthy pairs from noise. ``docs/design.md`` shows the path of one batch.
 
-Read first: ``trainers/slade_student.py`` (one step of the method) and ``runner.py`` (how a command
-line becomes experiments of the host). The equations alone are in ``functional/``.
+Read first: ``method/trainers/slade_student.py`` (one step of the method) and ``runner.py`` (how a
+command line becomes experiments of the host). The equations alone are in ``method/functional/``.
 """
 
 from typing import TYPE_CHECKING, Any
