@@ -269,6 +269,7 @@ OWN_WRITERS = {
     "data/files/image_cache.py": "appends, checks what is there, and goes on behind it",
     "data/downloads/fetching.py": "appends to a .part file that the next call resumes",
     "experiments/studies/execution.py": "a lock and a log",
+    "commands/show_config.py": "a temporary file that it reads at once",
 }
 _WRITES = re.compile(
     r"""open\([^()]*,\s*"[wax+b]*[wax+][wax+b]*"|\.open\("[wax]|write_text\(|write_bytes\("""

@@ -86,7 +86,7 @@ def test_embedding(benchmark: Run) -> None:
     check_common_fields(result, "embedding", runs=2)
     assert set(result["seconds"]) == {"bare", "plugin"}
     assert result["goal"] == 1.1
-    assert result["largest_difference"] < 1e-6
+    assert result["largest_difference"] < 0.03  # for 32 pixels JPEGs are decoded at half their size
 
 
 def test_input_pipeline(benchmark: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

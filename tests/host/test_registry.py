@@ -21,6 +21,7 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.logging_presets import HookContainer
 
 import slade_plugin
+from slade_plugin.base import plugins
 from slade_plugin.base.errors import ConfigError, ShapeError
 from slade_plugin.config.lookup import find_class
 from slade_plugin.host.registry import (
@@ -209,6 +210,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / f"{name}.py").write_text(PLUGIN, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(plugins, "loaded", {})
     return name
 
 

@@ -208,7 +208,8 @@ def _copy_inputs(experiment: Experiment, place: Path) -> None:
         if changed == config:
             shutil.copyfile(path, copy)
         else:
-            copy.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
+            with atomic_write(copy) as file:
+                file.write(yaml.safe_dump(changed, sort_keys=False).encode())
     if experiment.saved_as.is_student:
         manifests = {}
         for scheme in experiment.schemes:
