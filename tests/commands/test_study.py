@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,20 @@ def study(tmp_path: Path, stub_runs: Any, monkeypatch: pytest.MonkeyPatch) -> Si
         return cli.main()
 
     return SimpleNamespace(call=call, folder=tmp_path, runs=stub_runs)
+
+
+@pytest.fixture
+def real_study(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`call(words)` runs the command in an empty folder; its runs train for real."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[2]))
+
+    def call(*words: str) -> int:
+        places = ["--", "--dataset_root", str(bench.dataset_root)]
+        monkeypatch.setattr(sys, "argv", ["slade-bench", "study", *words, *places])
+        return cli.main()
+
+    return call
 
 
 def test_a_study_ends_in_its_page(
@@ -109,11 +124,9 @@ def test_ablations_of_the_poster_are_evaluated_side_by_side(
 
 @pytest.mark.long
 def test_an_ablation_of_the_poster_from_the_command_to_its_page(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Any, tmp_path: Path, real_study: Callable[..., int]
 ) -> None:
     """Real runs, one of them of a given teacher; Glyphs have no number in the poster."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[2]))
     content = {
         "datasets": {"glyphs": None},
         "first": "k_8",
@@ -122,11 +135,7 @@ def test_an_ablation_of_the_poster_from_the_command_to_its_page(
         "flags": bench.tiny_student(schemes=2),
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    places = ["--", "--dataset_root", str(bench.dataset_root)]
-    monkeypatch.setattr(
-        sys, "argv", ["slade-bench", "study", "mine.yaml", "--seeds", "1", "--out", ".", *places]
-    )
-    assert cli.main() == 0
+    assert real_study("mine.yaml", "--seeds", "1", "--out", ".") == 0
     section = (tmp_path / "mine.md").read_text().partition("### Comparison with the poster\n\n")[2]
     rows = [line.split("|")[2].strip() for line in section.splitlines()[2:5]]
     assert {*rows} == {"teacher = k=100", "k_8 = k=400", "k_9 = k=500"}
@@ -135,14 +144,15 @@ def test_an_ablation_of_the_poster_from_the_command_to_its_page(
 
 @pytest.mark.slow
 def test_a_study_that_is_interrupted_ends_in_the_page_of_one_that_is_not(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Any,
+    tmp_path: Path,
+    real_study: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A real run: stopped after a checkpoint of the teacher, then the same command.
 
     Everything but the stopped run is done in this process, which saves seconds of imports.
     """
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[2]))
     monkeypatch.setattr(execution, "_POLL_S", 0.005)
     content = {
         "datasets": {"glyphs": None},
@@ -150,16 +160,14 @@ def test_a_study_that_is_interrupted_ends_in_the_page_of_one_that_is_not(
         "settings": {"whole": bench.tiny_student(epochs=2)},
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    places = ["--", "--dataset_root", str(bench.dataset_root)]
+    places = ["--dataset_root", str(bench.dataset_root)]
 
     def call(name: str, *words: str) -> int:
-        own = ["--seeds", "1", "--folder", name, "--out", name, *words]
-        monkeypatch.setattr(sys, "argv", ["slade-bench", "study", "mine.yaml", *own, *places])
-        return cli.main()
+        return real_study("mine.yaml", "--seeds", "1", "--folder", name, "--out", name, *words)
 
     def finish(name: str) -> None:
         study = Study.load(tmp_path / "mine.yaml")
-        (run,) = plan_runs(study, tmp_path / name / "runs", [0], places[1:]).values()
+        (run,) = plan_runs(study, tmp_path / name / "runs", [0], places).values()
         assert bench.run_words(run.command()).code == 0
         assert call(name, "--no-run") == 0
 
@@ -184,11 +192,9 @@ def test_a_study_that_is_interrupted_ends_in_the_page_of_one_that_is_not(
 
 @pytest.mark.slow
 def test_a_study_tunes_and_then_reports_the_best(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Any, tmp_path: Path, real_study: Callable[..., int]
 ) -> None:
     """Real runs: two trials on val, then the better one under another seed, evaluated on test."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(module.__file__).parents[2]))
     rate = "--optimizers {embedder_optimizer: {Adam: {lr: $rate}}}"
     content = {
         "datasets": {"glyphs": None},
@@ -202,10 +208,7 @@ def test_a_study_tunes_and_then_reports_the_best(
         "tuning": {"trials": 2, "seed": 7},
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    own = ["mine.yaml", "--seeds", "1", "--jobs", "2", "--out", "out"]
-    places = ["--dataset_root", str(bench.dataset_root)]
-    monkeypatch.setattr(sys, "argv", ["slade-bench", "study", *own, "--", *places])
-    assert cli.main() == 0
+    assert real_study("mine.yaml", "--seeds", "1", "--jobs", "2", "--out", "out") == 0
     with (tmp_path / "out" / "mine_trials.csv").open() as file:
         trials = list(csv.DictReader(file))
     assert [trial["seed"] for trial in trials] == ["7", "7"]
@@ -213,11 +216,12 @@ def test_a_study_tunes_and_then_reports_the_best(
     chosen = best["values"].partition("=")[2]
     (run,) = (tmp_path / "studies" / "runs" / "glyphs" / "seed0").iterdir()
     assert chosen in json.loads((run / "run.json").read_text())["flags"]
-    tested = {
-        p.parts[-2] for p in tmp_path.rglob("saved_csvs") if "ConcatenateEmbeddings" in str(p)
-    }
     assert f"rate {chosen}" in (tmp_path / "out" / "mine.md").read_text()
-    assert tested <= {"meta_logs"}
+    for seed, tested in ((7, False), (0, True)):  # a trial is never evaluated on test
+        runs = (tmp_path / "studies" / "runs" / "glyphs" / f"seed{seed}").iterdir()
+        tables = [name for run in runs for name in bench.records(run / "experiment")]
+        assert any(name.endswith("_VAL") for name in tables)
+        assert any(name.endswith("_TEST") for name in tables) == tested
 
 
 def test_gpus_are_the_jobs(study: SimpleNamespace) -> None:

@@ -22,19 +22,11 @@ from slade_plugin.base.seeding import seed_everything
 from slade_plugin.config.composition import config_root
 from slade_plugin.data.datasets import Glyphs
 from slade_plugin.method.models import conv4
+from tests import host_parts
 
 pytestmark = pytest.mark.host
 
-HOST_PARTS = (
-    "--factories~OVERRIDE~ {model: {ModelFactory: {}}, loss: {LossFactory: {}}, "
-    "miner: {MinerFactory: {}}, sampler: {SamplerFactory: {}}, optimizer: {OptimizerFactory: {}}, "
-    "tester: {TesterFactory: {}}, trainer: {TrainerFactory: {}}, "
-    "transform: {TransformFactory: {}}, split_manager: {SplitManagerFactory: {}}, "
-    "record_keeper: {RecordKeeperFactory: {}}, hook: {HookFactory: {}}, "
-    "aggregator: {AggregatorFactory: {}}, ensemble: {EnsembleFactory: {}}} "
-    "--hook_container~OVERRIDE~ {HookContainer: {primary_metric: mean_average_precision_at_r, "
-    "validation_split_name: val}} --api_parser {SeededLikeOurs: {}}"
-)
+HOST_PARTS = f"{host_parts.HOST_PARTS} --api_parser {{SeededLikeOurs: {{}}}}"
 UNTRAINED = "--check_untrained_accuracy True"
 OFF = "--hook_container~APPLY~2 {untrained_model_can_be_best: True}"
 # Besides the files of the host.

@@ -14,14 +14,20 @@ from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.stages.kinds import STUDENT, TEACHER
 
 EVALUATED = "evaluated.json"
-# Replaces run.py and passes the entry point on, so that this module imports nothing above it.
-PROGRAM = (
-    sys.executable,
-    "-c",
-    "import sys; from slade_plugin import cli; from slade_plugin.experiments.studies.evaluated_run "
-    "import train_and_evaluate; sys.exit(train_and_evaluate(sys.argv[1:], cli.main))",
-)
-TRIAL_PROGRAM = (*PROGRAM[:-1], PROGRAM[-1].replace("cli.main)", "cli.main, test=False)"))
+
+
+def _program(arguments: str) -> tuple[str, ...]:
+    """Return what replaces run.py; it passes the entry point on, so nothing above is imported."""
+    code = (
+        "import sys; from slade_plugin import cli; "
+        "from slade_plugin.experiments.studies.evaluated_run import train_and_evaluate; "
+        f"sys.exit(train_and_evaluate({arguments}))"
+    )
+    return sys.executable, "-c", code
+
+
+PROGRAM = _program("sys.argv[1:], cli.main")
+TRIAL_PROGRAM = _program("sys.argv[1:], cli.main, test=False")
 RESUME = ("--resume_training", "latest")
 
 

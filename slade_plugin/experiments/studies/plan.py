@@ -215,11 +215,10 @@ class Study:
             raise ConfigError(f"first is {first!r}; expected one of settings: {', '.join(rungs)}.")
         with_baseline = [setting.name for setting in settings if setting.own_baseline]
         for setting in settings:
-            if setting.baseline_of and setting.baseline_of not in with_baseline:
-                raise ConfigError(
-                    f"{setting.name} has baseline {setting.baseline_of!r}; expected true, false or "
-                    f"a setting that trains one: {', '.join(with_baseline) or 'there is none'}."
-                )
+            expected = "true, false or a setting that trains one"
+            _check_known(
+                f"{setting.name} has baseline", setting.baseline_of, expected, with_baseline
+            )
         reference = content.get("reference", "")
         if "reference" in content and reference not in names:
             raise ConfigError(
@@ -253,7 +252,8 @@ class Study:
     ) -> "Study":
         """Return the study with some data sets and settings.
 
-        `first` is kept if another setting uses its teacher.
+        `first` is kept if another setting uses its teacher, and a tuned setting if another one
+        uses its values.
 
         Args:
             datasets: Names; empty for all.
@@ -278,6 +278,7 @@ class Study:
         kept = {*(only or names)} - {*without}
         if not kept:
             raise ConfigError(f"--without {', '.join(without)} leaves no setting; expected some.")
+        kept |= {s.tuned_as for s in self.settings if s.name in kept and s.tuned_as}
         if any(not s.own_teacher for s in self.settings if s.name in kept):
             kept |= {self.first}
         return replace(
@@ -601,15 +602,18 @@ def _settings(
     return settings
 
 
+def _check_known(what: str, name: str, expected: str, known: Sequence[str]) -> None:
+    """Refuse the name of another setting that is not one of `known`; empty names none."""
+    if name and name not in known:
+        names = ", ".join(known) or "there is none"
+        raise ConfigError(f"{what} {name!r}; expected {expected}: {names}.")
+
+
 def _tuning(value: Any, settings: Sequence[Setting]) -> dict[str, Any]:
     """Read the study's `tuning`."""
     tuned = [setting.name for setting in settings if setting.tune]
     for setting in settings:
-        if setting.tuned_as and setting.tuned_as not in tuned:
-            raise ConfigError(
-                f"{setting.name} is tuned_as {setting.tuned_as!r}; expected a setting with tune: "
-                f"{', '.join(tuned) or 'there is none'}."
-            )
+        _check_known(f"{setting.name} is tuned_as", setting.tuned_as, "a setting with tune", tuned)
     if value is None and not tuned:
         return {}
     found = _mapping("tuning", value, ("trials", "seed"))

@@ -110,6 +110,10 @@ def test_every_trial_is_on_record(study: Study, tmp_path: Path) -> None:
     assert [float(row["val mean_average_precision_at_r"]) for row in rows[:4]] == SCORES["a"]
 
 
+def test_a_part_of_a_study_keeps_the_setting_whose_values_it_needs(study: Study) -> None:
+    assert {setting.name for setting in study.selected(only=["on_a"]).settings} == {"a", "on_a"}
+
+
 def test_a_study_without_tuning_has_no_trials(tmp_path: Path) -> None:
     assert plan_trials(load(tmp_path), tmp_path) == []
     assert best_values([]) == {}
