@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from slade_plugin.experiments.studies.plan import Run, Setting, Study, plan_runs
+from slade_plugin.experiments.studies.plan import Run, plan_runs
+from slade_plugin.experiments.studies.study import Setting, Study
 
 STUDY = Study(
     "s",

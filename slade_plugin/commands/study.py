@@ -25,7 +25,7 @@ from slade_plugin.experiments.studies import execution
 from slade_plugin.experiments.studies.config_check import check_configs
 from slade_plugin.experiments.studies.evaluated_run import PROGRAM, TRIAL_PROGRAM, EvaluatedRun
 from slade_plugin.experiments.studies.execution import Failure
-from slade_plugin.experiments.studies.plan import PLACES, Run, Study, plan_runs
+from slade_plugin.experiments.studies.plan import PLACES, Run, plan_runs
 from slade_plugin.experiments.studies.printed_plan import print_plan
 from slade_plugin.experiments.studies.records import write_records
 from slade_plugin.experiments.studies.run_options import (
@@ -35,6 +35,7 @@ from slade_plugin.experiments.studies.run_options import (
     read_executor,
     split_at_dashes,
 )
+from slade_plugin.experiments.studies.study_file import read_study
 from slade_plugin.experiments.studies.study_page import write_page
 from slade_plugin.experiments.studies.tuning import best_values, plan_trials
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     args = argument_parser().parse_args(own)
     executor = read_executor(args)
     budget = None if args.budget is None else read_budget(args.budget)
-    study = Study.load(_study_path(args.study)).selected(
+    study = read_study(_study_path(args.study)).selected(
         names([args.datasets]), names(args.only), names(args.without)
     )
     kind, program = (EvaluatedRun, PROGRAM) if study.evaluated else (Run, execution.RUN_PY)

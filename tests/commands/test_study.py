@@ -18,7 +18,8 @@ from slade_plugin.base.errors import ConfigError
 from slade_plugin.commands import study as module
 from slade_plugin.experiments.studies import execution
 from slade_plugin.experiments.studies.evaluated_run import EVALUATED
-from slade_plugin.experiments.studies.plan import Study, plan_runs
+from slade_plugin.experiments.studies.plan import plan_runs
+from slade_plugin.experiments.studies.study_file import read_study
 from tests.study_runs import meanwhile, wait_for
 
 STUDY = """
@@ -166,7 +167,7 @@ def test_a_study_that_is_interrupted_ends_in_the_page_of_one_that_is_not(
         return real_study("mine.yaml", "--seeds", "1", "--folder", name, "--out", name, *words)
 
     def finish(name: str) -> None:
-        study = Study.load(tmp_path / "mine.yaml")
+        study = read_study(tmp_path / "mine.yaml")
         (run,) = plan_runs(study, tmp_path / name / "runs", [0], places).values()
         assert bench.run_words(run.command()).code == 0
         assert call(name, "--no-run") == 0

@@ -18,7 +18,7 @@ from slade_plugin import compat
 from slade_plugin.config.composition import BRINGS, compose, read_areas
 from slade_plugin.config.lookup import resolve
 from slade_plugin.experiments.search.space import fill, find_space
-from slade_plugin.experiments.studies.plan import Study
+from slade_plugin.experiments.studies.study_file import read_study
 from slade_plugin.host.registry import register_all
 from slade_plugin.host.validation import check_args
 from slade_plugin.method.self_supervised.settings import SwAVSettings
@@ -241,7 +241,7 @@ def test_every_method_of_the_benchmark_has_a_search() -> None:
 
 
 def test_every_row_of_the_main_table_has_a_search() -> None:
-    study = Study.load(ROOT / "studies" / "main_table.yaml")
+    study = read_study(ROOT / "studies" / "main_table.yaml")
     losses = {setting.flags[setting.flags.index("--config_loss") + 1] for setting in study.settings}
     assert {f"{loss}_search" for loss in losses} == set(SEARCHES)
 
@@ -249,7 +249,7 @@ def test_every_row_of_the_main_table_has_a_search() -> None:
 @pytest.mark.parametrize("row", ["proxy_nca_plus_plus", "mutual_info"])
 def test_a_row_s_models_and_optimizers_keep_the_bounds(row: str) -> None:
     """The row's own command is searched by another --config_loss."""
-    flags = " ".join(Study.load(ROOT / "studies" / "main_table.yaml").setting(row).flags)
+    flags = " ".join(read_study(ROOT / "studies" / "main_table.yaml").setting(row).flags)
     words = flags.split("--")
     requested = dict(word.split() for word in words if word.startswith("config_"))
     requested["config_loss"] += "_search"

@@ -15,7 +15,8 @@ import yaml
 from PIL import Image
 
 from slade_plugin.experiments.studies.execution import execute_on
-from slade_plugin.experiments.studies.plan import Run, Setting, Study, plan_runs
+from slade_plugin.experiments.studies.plan import Run, plan_runs
+from slade_plugin.experiments.studies.study import Setting, Study
 from tests.pipeline_runs import (
     RESUME,
     SCHEMES,

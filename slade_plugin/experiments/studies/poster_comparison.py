@@ -7,7 +7,8 @@ from typing import Any
 from slade_plugin.experiments.results.found import CONCATENATED, Group, read_saved
 from slade_plugin.experiments.results.poster import published_ablation
 from slade_plugin.experiments.results.summary import add_published, summarize
-from slade_plugin.experiments.studies.plan import Run, Study
+from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.experiments.studies.study import Study
 from slade_plugin.stages.kinds import STUDENT, TEACHER
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from slade_plugin.experiments.results.found import Group, read_saved
 from slade_plugin.experiments.results.record import write_record
-from slade_plugin.experiments.studies.plan import Run, Setting, Study
+from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.experiments.studies.study import Setting, Study
 from slade_plugin.stages.kinds import BASELINE, PLAIN, STUDENT, TEACHER, students_of
 
 

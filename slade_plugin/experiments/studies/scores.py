@@ -9,7 +9,8 @@ import numpy as np
 
 from slade_plugin.experiments.results.found import SEPARATED, read_saved
 from slade_plugin.experiments.studies.lengths import row_lengths
-from slade_plugin.experiments.studies.plan import Run, Study
+from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.experiments.studies.study import Study
 from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
 from slade_plugin.stages.table import METRICS, mean_and_interval
 

@@ -24,7 +24,7 @@ from slade_plugin.experiments.studies.mined_pairs import (
     has_rounds,
     pair_parts,
 )
-from slade_plugin.experiments.studies.plan import Run, Study
+from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.experiments.studies.plot import plot_pairs, plot_scores, save_png
 from slade_plugin.experiments.studies.poster_comparison import compare_with_poster
 from slade_plugin.experiments.studies.pseudo_label_quality import label_quality, quality_to_markdown
@@ -36,6 +36,7 @@ from slade_plugin.experiments.studies.scores import (
 )
 from slade_plugin.experiments.studies.shell import to_shell
 from slade_plugin.experiments.studies.stage_seconds import seconds_to_markdown, stage_seconds
+from slade_plugin.experiments.studies.study import Study
 from slade_plugin.experiments.studies.tuning import Trial, trials_to_csv, tuning_to_markdown
 from slade_plugin.stages.table import METRICS
 

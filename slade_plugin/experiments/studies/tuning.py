@@ -18,7 +18,8 @@ from slade_plugin.base.errors import ExperimentError
 from slade_plugin.experiments.results.found import SEPARATED, read_saved
 from slade_plugin.experiments.studies.evaluated_run import EvaluatedRun
 from slade_plugin.experiments.studies.markdown import markdown_table
-from slade_plugin.experiments.studies.plan import Run, Space, Study, Values, plan_runs
+from slade_plugin.experiments.studies.plan import Run, Values, plan_runs
+from slade_plugin.experiments.studies.study import Space, Study
 from slade_plugin.stages.table import METRICS
 
 METRIC = "mean_average_precision_at_r"

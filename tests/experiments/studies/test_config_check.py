@@ -14,8 +14,10 @@ from slade_plugin.experiments.studies.config_check import (
     read_plan,
 )
 from slade_plugin.experiments.studies.lengths import row_lengths
-from slade_plugin.experiments.studies.plan import Setting, Study, plan_runs
+from slade_plugin.experiments.studies.plan import plan_runs
 from slade_plugin.experiments.studies.scores import read_scores
+from slade_plugin.experiments.studies.study import Setting, Study
+from slade_plugin.experiments.studies.study_file import read_study
 from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
 from slade_plugin.stages.table import METRICS
 
@@ -30,14 +32,14 @@ def runs_of(folder: Path, *settings: Setting, seeds: int = 1) -> Any:
 
 def read_plans(path: Path, folder: Path) -> dict[tuple[str, ...], Any]:
     """Flags to plans of the runs of the studies; each is read once, since it takes long."""
-    runs = plan_runs(Study.load(path), folder, [0]).values()
+    runs = plan_runs(read_study(path), folder, [0]).values()
     PLANS.update(read_each([run for run in runs if run.flags not in PLANS], read_plan))
     return PLANS
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_run_py_takes_every_setting_of_the_shipped_studies(path: Path, tmp_path: Path) -> None:
-    for run in plan_runs(Study.load(path), tmp_path, [0]).values():
+    for run in plan_runs(read_study(path), tmp_path, [0]).values():
         plan = read_plans(path, tmp_path)[run.flags]
         assert (PLAIN if run.plain else STUDENT) in plan
     assert list(tmp_path.iterdir()) == []
@@ -51,7 +53,7 @@ def test_students_of_the_shipped_studies_have_an_equally_long_baseline(
 
     Nothing is trained for it.
     """
-    study = Study.load(path)
+    study = read_study(path)
     runs = plan_runs(study, tmp_path, [0])
     for run in (run for run in runs.values() if not run.plain):
         plan = dict(read_plans(path, tmp_path)[run.flags])
@@ -75,7 +77,7 @@ def test_students_of_the_shipped_studies_have_an_equally_long_baseline(
 
 def test_the_names_of_clusters_are_their_number(tmp_path: Path) -> None:
     """k_400 is the default without a flag, so that it is the run of other studies."""
-    study = Study.load(config_root() / "studies" / "clusters.yaml")
+    study = read_study(config_root() / "studies" / "clusters.yaml")
     for (_, _, name), run in plan_runs(study.selected(["glyphs"]), tmp_path, [0]).items():
         labels = read_plan(run)["student"]["config_general"]["pseudo_labels"]
         assert name == f"k_{labels['clusterer']['KMeans']['num_clusters']}"

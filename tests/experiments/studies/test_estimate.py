@@ -14,13 +14,14 @@ from slade_plugin.experiments.studies.estimate import (
     image_size,
     run_hours,
 )
-from slade_plugin.experiments.studies.plan import Run, Study, plan_runs
+from slade_plugin.experiments.studies.plan import Run, plan_runs
+from slade_plugin.experiments.studies.study_file import read_study
 
 
 def runs_of(dataset: str, folder: Path) -> dict[str, Run]:
     """The runs of the main table by their settings."""
     name = "main_table_glyphs" if dataset == "glyphs" else "main_table"
-    study = Study.load(config_root() / "studies" / f"{name}.yaml").selected([dataset])
+    study = read_study(config_root() / "studies" / f"{name}.yaml").selected([dataset])
     return {setting: run for (_, _, setting), run in plan_runs(study, folder, [0]).items()}
 
 

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from slade_plugin.config.composition import config_root
-from slade_plugin.experiments.studies.plan import Run, Study, plan_runs
+from slade_plugin.experiments.studies.plan import Run, plan_runs
 from slade_plugin.experiments.studies.poster_comparison import compare_with_poster
+from slade_plugin.experiments.studies.study import Study
+from slade_plugin.experiments.studies.study_file import read_study
 
 Make = Callable[..., Path]
 MAP_AT_R = "mean_average_precision_at_r"
@@ -20,7 +22,7 @@ def made(make_experiment: Make, tmp_path: Path) -> Callable[..., tuple[Study, An
 
     def make(dataset: str, class_name: str, size: int = 256) -> tuple[Study, dict[Any, Run]]:
         path = config_root() / "studies" / f"{LADDER}.yaml"
-        study = Study.load(path).selected([dataset])
+        study = read_study(path).selected([dataset])
         runs = plan_runs(study, tmp_path / "runs", [0, 1])
         for (_, seed, name), run in runs.items():
             stages = {"student": 30 + seed}

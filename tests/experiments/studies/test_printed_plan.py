@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.experiments.studies.plan import Run, Setting, Study, plan_runs
+from slade_plugin.experiments.studies.plan import Run, plan_runs
 from slade_plugin.experiments.studies.printed_plan import print_plan
+from slade_plugin.experiments.studies.study import Setting, Study
 
 STUDY = Study(
     "s",

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from slade_plugin.experiments.studies.evaluated_run import EVALUATED, EvaluatedRun
-from slade_plugin.experiments.studies.plan import Run, Setting, Space, Study, plan_runs
+from slade_plugin.experiments.studies.plan import Run, plan_runs
 from slade_plugin.experiments.studies.records import write_records
+from slade_plugin.experiments.studies.study import Setting, Space, Study
 from tests.made_experiments import make_experiment
 
 __all__ = ["make_experiment"]

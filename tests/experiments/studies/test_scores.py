@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from slade_plugin.experiments.studies.plan import Run, Setting, Study, plan_runs
+from slade_plugin.experiments.studies.plan import Run, plan_runs
 from slade_plugin.experiments.studies.scores import DatasetScores, read_scores, summarize
+from slade_plugin.experiments.studies.study import Setting, Study
 from slade_plugin.stages.table import METRICS
 
 MAP = "mean_average_precision_at_r"

@@ -12,8 +12,9 @@ from PIL import Image
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.experiments.studies import execution
 from slade_plugin.experiments.studies.execution import execute
-from slade_plugin.experiments.studies.plan import Setting, Study, plan_runs
+from slade_plugin.experiments.studies.plan import plan_runs
 from slade_plugin.experiments.studies.scores import read_scores, summarize
+from slade_plugin.experiments.studies.study import Setting, Study
 from slade_plugin.experiments.studies.study_page import to_markdown, write_page
 from slade_plugin.stages.table import METRICS
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from slade_plugin.base.errors import ConfigError, ExperimentError
-from slade_plugin.experiments.studies.plan import Run, Space, Study, plan_runs
+from slade_plugin.experiments.studies.plan import Run, plan_runs
+from slade_plugin.experiments.studies.study import Space, Study
 from slade_plugin.experiments.studies.tuning import (
     Trial,
     best_values,
@@ -15,7 +16,7 @@ from slade_plugin.experiments.studies.tuning import (
     trials_to_csv,
     tuning_to_markdown,
 )
-from tests.experiments.studies.test_plan import load, value_of
+from tests.study_files import load_study, value_of
 
 TUNED: dict[str, Any] = {
     "flags": "--config_loss a --optimizers {trunk_optimizer: {Adam: {lr: $rate}}}",
@@ -37,7 +38,7 @@ CHANGES: dict[str, Any] = {
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    return load(tmp_path, **CHANGES)
+    return load_study(tmp_path, **CHANGES)
 
 
 def scored(trials: list[Trial], scores: dict[str, list[float]]) -> list[Trial]:
@@ -115,7 +116,7 @@ def test_a_part_of_a_study_keeps_the_setting_whose_values_it_needs(study: Study)
 
 
 def test_a_study_without_tuning_has_no_trials(tmp_path: Path) -> None:
-    assert plan_trials(load(tmp_path), tmp_path) == []
+    assert plan_trials(load_study(tmp_path), tmp_path) == []
     assert best_values([]) == {}
 
 
@@ -140,7 +141,7 @@ def test_a_malformed_tuning_is_refused(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=rf"mine\.yaml: .*{message}"):
-        load(tmp_path, **{**CHANGES, **changes})
+        load_study(tmp_path, **{**CHANGES, **changes})
 
 
 def test_a_run_of_a_trial_is_one_of_a_plain_experiment(study: Study, tmp_path: Path) -> None:
