@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     if args.records:
         places = dict(itertools.pairwise(next(run.places for run in runs.values())))
         root = Path(places.get("--dataset_root", "datasets"))
-        for path in write_records(study, runs, args.records, root, budget):
+        for path in write_records(study, runs, args.records, root, budget, trials):
             print(f"{path}: written")
     return 0
 

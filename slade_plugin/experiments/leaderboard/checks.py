@@ -1,7 +1,7 @@
 """Check the records of a leaderboard beyond their form: protocol, choice of models, effort."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def check_record(folder: Path, record: Record) -> Iterator[str]:
         yield f"it has {len(record['runs'])} run; expected {LEAST_RUNS} or more, for an interval"
     if len(set(seeds)) < len(seeds):
         yield f"its seeds are {seeds}; expected each once"
-    yield from _budget(record["budget"])
+    yield from _budget(record["budget"], seeds)
     yield from _protocol(record)
     for run, experiment in zip(record["runs"], read_runs(folder, record), strict=True):
         texts = [*_choice(experiment), *_best_epochs(run), *_scores(run)]
@@ -83,7 +83,7 @@ def _form(folder: Path) -> list[str]:
     return [f"{name}: {text}" for name, texts in checks for text in texts]
 
 
-def _budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
+def _budget(budget: Mapping[str, Any] | None, seeds: Collection[int]) -> Iterator[str]:
     if budget is None:
         yield (
             "the effort of tuning is not stated; expected slade-bench record --budget, such as "
@@ -91,6 +91,11 @@ def _budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
         )
     elif budget["trials"] and budget["split"] != "val":
         yield f"its best trial was chosen on {budget['split']}; expected val"
+    tried = (budget or {}).get("tried")
+    if budget and tried is not None and len(tried) != budget["trials"]:
+        yield f"it lists {len(tried)} trials and states {budget['trials']}; expected all of them"
+    if both := sorted({trial["seed"] for trial in tried or ()} & {*seeds}):
+        yield f"trials and runs share the seeds {both}; expected trials with seeds of their own"
 
 
 def _protocol(record: Record) -> Iterator[str]:

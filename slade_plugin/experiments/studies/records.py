@@ -1,7 +1,7 @@
 """Write a leaderboard record of every row of a study."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from slade_plugin.experiments.results.found import Group, read_saved
 from slade_plugin.experiments.results.record import write_record
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.experiments.studies.study import Setting, Study
+from slade_plugin.experiments.studies.tuning import Trial
 from slade_plugin.stages.kinds import BASELINE, PLAIN, STUDENT, TEACHER, students_of
 
 
@@ -18,6 +19,7 @@ def write_records(
     folder: Path,
     dataset_root: Path,
     budget: Mapping[str, Any] | None = None,
+    trials: Sequence[Trial] = (),
 ) -> list[Path]:
     """Write the records that do not exist yet; settings with unfinished runs have none.
 
@@ -27,6 +29,7 @@ def write_records(
         folder: The leaderboard.
         dataset_root: Root of the data.
         budget: The effort of tuning (`read_budget`) of the settings that the study does not tune.
+        trials: The finished trials of those it tunes.
 
     Returns:
         Their folders, `DATASET_SETTING` or `DATASET_SETTING_STAGE`.
@@ -34,7 +37,6 @@ def write_records(
     Raises:
         ExperimentError: If a record cannot be written.
     """
-    own = {"trials": study.trials, "split": "val", "note": f"study {study.name}"}
     written = []
     for dataset in study.datasets:
         for setting in study.settings:
@@ -50,10 +52,18 @@ def write_records(
                     continue
                 title = setting.name if main else f"{setting.name} ({stage})"
                 group = Group(title, [read_saved(_place(run, stage)) for run in of])
-                tuned = setting.tune or setting.tuned_as
+                tuned = setting.tuned_as or (setting.name if setting.tune else "")
+                own = _tuning(
+                    study, [t for t in trials if (t.dataset, t.setting) == (dataset, tuned)]
+                )
                 write_record(group, path, dataset_root, own if tuned else budget)
                 written.append(path)
     return written
+
+
+def _tuning(study: Study, trials: Sequence[Trial]) -> dict[str, Any]:
+    tried = [{"values": dict(t.values), "seed": t.run.seed, "score": t.score} for t in trials]
+    return {"trials": len(tried), "split": "val", "note": f"study {study.name}", "tried": tried}
 
 
 def _stages(setting: Setting) -> Iterator[str]:

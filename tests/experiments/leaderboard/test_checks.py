@@ -49,6 +49,7 @@ def first(record: dict[str, Any]) -> dict[str, Any]:
     return run
 
 
+TRIAL = {"values": {"rate": "0.1"}, "seed": 100, "score": 30.0}
 SCHEME = "Test50_50_Partitions4_0"
 
 
@@ -57,6 +58,11 @@ SCHEME = "Test50_50_Partitions4_0"
     [
         (lambda r: r.update(budget=None), "effort of tuning is not stated"),
         (lambda r: r["budget"].update(split="test"), "was chosen on test; expected val"),
+        (lambda r: r["budget"].update(tried=[TRIAL]), "lists 1 trials and states 12"),
+        (
+            lambda r: r["budget"].update(trials=1, tried=[TRIAL | {"seed": 1}]),
+            r"trials and runs share the seeds \[1\]",
+        ),
         (lambda r: r["runs"].pop(), "it has 1 run; expected 2 or more"),
         (lambda r: r["runs"][1].update(seed=0), r"seeds are \[0, 0\]; expected each once"),
         (lambda r: r["protocol"].update(trunk=None), "its protocol lacks trunk"),

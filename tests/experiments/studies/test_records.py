@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from slade_plugin.experiments.results.verification import verify_record
 from slade_plugin.experiments.studies.evaluated_run import EVALUATED, EvaluatedRun
 from slade_plugin.experiments.studies.plan import Run, plan_runs
 from slade_plugin.experiments.studies.records import write_records
 from slade_plugin.experiments.studies.study import Setting, Space, Study
+from slade_plugin.experiments.studies.tuning import Trial
 from tests.made_experiments import make_experiment
 
 __all__ = ["make_experiment"]
@@ -22,8 +24,9 @@ STUDY = Study(
         Setting("rate=x", ("--config_loss", "a"), own_teacher=True, plain=True,
                 tune={"rate": Space(1, 2)}),
         Setting("unfinished", ("--config_loss", "b"), own_teacher=True, plain=True),
+        Setting("on_rate", ("--config_loss", "c"), own_teacher=True, plain=True, tuned_as="rate=x"),
     ),
-    trials=7,
+    trials=2,
 )  # fmt: skip
 DATASET = {"Glyphs": {"letters_per_script": 8, "instances_per_face": 1}}
 
@@ -38,7 +41,7 @@ def runs(
         run.folder.mkdir(parents=True)
         if name == "slade":
             run.experiment.symlink_to(finished)
-        elif name == "rate=x":
+        elif name != "unfinished":
             make_experiment(
                 run.experiment, {"val": (1, 2), "test": (3, 4)}, seed=seed, dataset=DATASET
             )
@@ -48,17 +51,34 @@ def runs(
 
 
 def test_every_finished_row_has_a_record(runs: Any, bench: Any, tmp_path: Path) -> None:
-    """Named after data set, setting and stage; tuned settings have the study's budget."""
+    """Named after data set, setting and stage; tuned settings and those on top list the trials."""
     board = tmp_path / "board"
     given = {"trials": 0, "split": None, "note": "defaults"}
-    written = write_records(STUDY, runs, board, bench.dataset_root, given)
-    names = ["dots_slade", "dots_slade_teacher", "dots_slade_baseline", "dots_rate_x"]
+    trial_run = Run(tmp_path, "dots", 100, "rate=x_trial0", ())
+    trials = [
+        Trial("dots", "rate=x", {"rate": "1.5"}, trial_run, 3.0),
+        Trial("dots", "rate=x", {"rate": "1.2"}, trial_run, 5.5),
+        Trial("dots", "other", {"rate": "1.2"}, trial_run, 9.0),
+    ]
+    written = write_records(STUDY, runs, board, bench.dataset_root, given, trials)
+    names = [
+        "dots_slade",
+        "dots_slade_teacher",
+        "dots_slade_baseline",
+        "dots_rate_x",
+        "dots_on_rate",
+    ]
     assert written == [board / name for name in names]
     records = [json.loads((path / "record.json").read_text()) for path in written]
     assert [(r["method"], r["of"]) for r in records] == [
         ("slade", "student"), ("slade (teacher)", "teacher"), ("slade (baseline)", "baseline"),
-        ("rate=x", "baseline"),
+        ("rate=x", "baseline"), ("on_rate", "baseline"),
     ]  # fmt: skip
-    own = {"trials": 7, "split": "val", "note": "study s"}
-    assert [r["budget"] for r in records] == [given, given, given, own]
+    tried = [
+        {"values": {"rate": "1.5"}, "seed": 100, "score": 3.0},
+        {"values": {"rate": "1.2"}, "seed": 100, "score": 5.5},
+    ]
+    own = {"trials": 2, "split": "val", "note": "study s", "tried": tried}
+    assert [r["budget"] for r in records] == [given, given, given, own, own]
+    assert not any(problems for _, problems in verify_record(board / "dots_rate_x"))
     assert write_records(STUDY, runs, board, bench.dataset_root) == []
