@@ -629,7 +629,7 @@ variables = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VI
 call = {"loss": loss, "seed": seed, "flags": words, "pid": os.getpid(), **variables}
 with open(here / "calls.jsonl", "a") as file:
     file.write(json.dumps(call) + chr(10))
-print("log of", loss)
+print("log of", loss, flush=True)  # it may be killed
 folder.mkdir(parents=True, exist_ok=True)
 machine = {"cores": 2, "processor": "abacus", "torch_threads": 1, "gpu": None}
 environment = {"slade_plugin": "9.9", "git_commit": f"commit{seed}", "python": "3.1",
