@@ -34,7 +34,12 @@ NAMES = [path.relative_to(ROOT).with_suffix("").as_posix() for path in CONFIGS]
 NAMES_IN_AREAS = [name for name in NAMES if name.split("/")[0] in AREAS]
 LOSS_FILES = sorted(path.stem for path in (ROOT / "config_loss").glob("*.yaml"))
 LOSSES = [name for name in LOSS_FILES if not name.endswith("_search")]
-ADAPTING = ("config_loss/fine_tuning", "config_general/furniture_student")  # slade, for a data set
+FURNITURE = {"config_dataset": "furniture", "config_loss": "slade"}
+ADAPTING = {  # what changes a method needs it: config -> a run that brings it
+    "config_loss/fine_tuning": FURNITURE,
+    "config_general/furniture_student": FURNITURE,
+    "config_optimizers/slade_proxies": {"config_loss": "slade_proxy_anchor"},
+}
 SEARCHES = [name for name in LOSS_FILES if name not in LOSSES]  # the same losses with bounds
 
 MLRC = {
@@ -206,7 +211,7 @@ def test_config_passes_the_plugin_s_own_check(name: str, getter: Any) -> None:
     area, file = name.split("/")
     requested = {"config_loss": file} if file.startswith("slade") else {area: file}
     if name in ADAPTING:
-        requested = {"config_dataset": "furniture", "config_loss": "slade"}
+        requested = ADAPTING[name]
         assert file in compose(ROOT, AREAS, requested)[area]
     if area == "config_optimizers" and file in (*LOSSES, *SEARCHES):
         requested["config_loss"] = file
@@ -468,6 +473,9 @@ def test_comments_name_the_values_for_cars(published: dict[tuple[str, str, str],
             assert named[-1] == published["Cars196", loss, parameter], f"{name}: {key}"
 
 
+SLADE_ON_PROXIES = ("normalized_softmax", "proxy_anchor")
+
+
 def test_losses_with_class_weights_bring_their_optimizer() -> None:
     """Read from the files alone: what takes an embedding_size has weights for each class."""
     brings = {}
@@ -482,7 +490,8 @@ def test_losses_with_class_weights_bring_their_optimizer() -> None:
         "cosface", "cross_entropy", "normalized_softmax", "proxy_anchor", "proxy_nca",
         "proxy_nca_plus_plus",
     )  # fmt: skip
-    assert brings == {name: [name] for name in (*expected, "slade_proxy_anchor")}
+    students = {f"slade_{name}": [name, "slade_proxies"] for name in SLADE_ON_PROXIES}
+    assert brings == {name: [name] for name in expected} | students
 
 
 def test_a_key_belongs_to_one_area() -> None:

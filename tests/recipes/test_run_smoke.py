@@ -40,6 +40,7 @@ def pairwise(choice: str) -> dict[str, str]:
 # Students with another ranking loss, and so with another teacher: D^l, D^u.
 RANKING_LOSSES = {
     "slade_ms": ("MultiSimilarityLoss", "MultiSimilarityLoss"),
+    "slade_normalized_softmax": ("NormalizedSoftmaxLoss", "ContrastiveLoss"),
     "slade_proxy_anchor": ("ProxyAnchorLoss", "ContrastiveLoss"),
 }
 MINER = {

@@ -4,9 +4,11 @@ import json
 import math
 
 from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.experiments.results.found import read_saved
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.stages.kinds import (
     BASELINE,
+    PLAIN,
     STUDENT,
     TEACHER,
     parse_stage_name,
@@ -18,7 +20,8 @@ def row_lengths(run: Run) -> dict[str, int]:
     """Return the length of each row of a run's table in epochs of the teacher.
 
     A student's length includes its teacher and all students up to its round. Epochs with another
-    number of steps are converted and rounded up, as the pipeline does for the baseline.
+    number of steps are converted and rounded up, as the pipeline does for the baseline. A plain
+    experiment's length is its own number of epochs, under `PLAIN`.
 
     Args:
         run: A started run; the length of a given teacher is read from the run that trained it.
@@ -27,6 +30,8 @@ def row_lengths(run: Run) -> dict[str, int]:
         `teacher`, `student`, `baseline`, `student_round1`, ... to 1 or more; empty if the plans of
         the runs do not give it.
     """
+    if run.plain:
+        return {PLAIN: read_saved(run.experiment).config["num_epochs_train"]}
     try:
         steps = _planned_steps(run)
         if run.teacher:

@@ -11,7 +11,7 @@ from slade_plugin.experiments.results.found import SEPARATED, read_saved
 from slade_plugin.experiments.studies.lengths import row_lengths
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.experiments.studies.study import Study
-from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
+from slade_plugin.stages.kinds import BASELINE, PLAIN, STUDENT, TEACHER
 from slade_plugin.stages.table import METRICS, mean_and_interval
 
 ORACLE = "_oracle"  # suffix of a student trained with the pool's true labels
@@ -28,8 +28,9 @@ class DatasetScores:
         rungs: Rows in order: baselines, teachers, students.
         controls: Rows of the settings that are not rungs.
         lengths: Row to seed to epochs (`lengths.row_lengths`), if known.
-        baselines: Row to the baseline that it is compared with: for a student its setting's or that
-            of `first`, whichever is equally long; for a teacher regardless of length.
+        baselines: Row to the baseline that it is compared with: for a student the plain experiment
+            that it is tuned as, its setting's or that of `first`, the first that is equally long;
+            for a teacher regardless of length.
         unfinished: Setting to its missing seeds; such a setting has no row.
     """
 
@@ -62,6 +63,7 @@ def read_scores(
         for seed, run in of_setting.items():
             if run.plain:
                 found.controls.setdefault(setting.name, {})[seed] = _plain_scores(run)
+                found.lengths.setdefault(setting.name, {})[seed] = row_lengths(run)[PLAIN]
                 continue
             lengths = row_lengths(run)
             for row in json.loads(run.table.read_text(encoding="utf-8"))["rows"]:
@@ -77,7 +79,7 @@ def read_scores(
                     found.lengths.setdefault(name, {})[seed] = lengths[stage]
                 if stage != BASELINE:
                     own = study.row(setting.baseline_of or setting.name, BASELINE)
-                    candidates[name] = [own, BASELINE]
+                    candidates[name] = [setting.tuned_as, own, BASELINE]
     found.rungs = {**blocks[BASELINE], **blocks[TEACHER], **blocks[STUDENT]}
     for name, both in candidates.items():
         for baseline in (row for row in both if row in found.rungs or row in found.controls):
@@ -142,7 +144,9 @@ def summarize(
             row |= _with_interval("to_baseline", gain)
             if values[baseline].all():
                 row |= _with_interval("gain", 100 * gain / values[baseline])
-            oracles = (o for o in values if o.endswith(ORACLE))
+            oracles = (
+                o for o in values if o.endswith(ORACLE) and scores.baselines.get(o) == baseline
+            )
             oracle = next((o for o in oracles if _equally_long(scores, name, baseline, o)), None)
             if oracle:
                 gap = values[oracle] - values[baseline]

@@ -18,16 +18,16 @@ class Space:
     Attributes:
         low: Lowest value.
         high: Highest value.
-        log: Whether the trials are spread over its logarithm.
+        scale: "log" spreads the trials over the logarithm, "int" takes integers.
     """
 
     low: float
     high: float
-    log: bool = False
+    scale: str = ""
 
     @classmethod
     def read(cls, where: str, value: Any) -> "Space":
-        """Read `[low, high]` or `[low, high, log]`.
+        """Read `[low, high]`, `[low, high, log]` or `[low, high, int]`.
 
         Raises:
             ConfigError: If it is malformed or empty.
@@ -36,17 +36,20 @@ class Space:
             case [int() | float() as low, int() | float() as high] if low < high:
                 return cls(low, high)
             case [int() | float() as low, int() | float() as high, "log"] if 0 < low < high:
-                return cls(low, high, log=True)
+                return cls(low, high, "log")
+            case [int() as low, int() as high, "int"] if low < high:
+                return cls(low, high, "int")
         raise ConfigError(
-            f"{where} is {value!r}; expected [LOW, HIGH] or [LOW, HIGH, log], ascending, and "
-            "positive for log."
+            f"{where} is {value!r}; expected [LOW, HIGH], [LOW, HIGH, log] or [LOW, HIGH, int], "
+            "ascending, positive for log and whole for int."
         )
 
     def at(self, share: float) -> str:
-        """Return the value at a share of the range, 0 to 1, with three digits."""
-        if self.log:
+        """Return the value at a share of the range, 0 to 1: three digits, or an integer."""
+        if self.scale == "log":
             return f"{self.low * (self.high / self.low) ** share:.3g}"
-        return f"{self.low + (self.high - self.low) * share:.3g}"
+        value = self.low + (self.high - self.low) * share
+        return str(round(value)) if self.scale == "int" else f"{value:.3g}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Setting:
             for its own. The second choice is that of `first`.
         plain: Whether it is a plain experiment rather than self-training.
         of_dataset: Data set to additional flags.
-        tune: Parameter, such as `rate` for `$rate` in the flags, to its range.
+        tune: Data set to parameter, such as `rate` for `$rate` in the flags, to its range.
         tuned_as: The tuned setting whose values fill its flags; empty for its own.
     """
 
@@ -75,7 +78,7 @@ class Setting:
     baseline_of: str = ""
     plain: bool = False
     of_dataset: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    tune: Mapping[str, Space] = field(default_factory=dict)
+    tune: Mapping[str, Mapping[str, Space]] = field(default_factory=dict)
     tuned_as: str = ""
 
 

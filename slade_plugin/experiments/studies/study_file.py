@@ -120,10 +120,7 @@ def _settings(
                 control=area != "settings",
                 baseline_of=baseline if isinstance(baseline, str) else "",
                 plain=plain,
-                tune={
-                    key: Space.read(f"{where}: tune: {key}", value)
-                    for key, value in content.get("tune", {}).items()
-                },
+                tune=_spaces(f"{where}: tune", content.get("tune"), datasets),
                 tuned_as=content.get("tuned_as", ""),
                 of_dataset={
                     dataset: flag_words(f"{where}: datasets: {dataset}", flags)
@@ -134,6 +131,23 @@ def _settings(
             )
         )
     return settings
+
+
+def _spaces(where: str, value: Any, datasets: Mapping[str, Any]) -> dict[str, dict[str, Space]]:
+    """Read ranges: one for all data sets, or one for each by name."""
+    if not value:
+        return {}
+    found: dict[str, dict[str, Space]] = {name: {} for name in datasets}
+    for key, ranges in _named(where, value).items():
+        of = ranges if isinstance(ranges, dict) else dict.fromkeys(datasets, ranges)
+        if {*of} != {*datasets}:
+            raise ConfigError(
+                f"{where}: {key} has ranges for {', '.join(map(str, of))}; expected one range, or "
+                f"one for each of {', '.join(datasets)}."
+            )
+        for name in datasets:
+            found[name][key] = Space.read(f"{where}: {key}", of[name])
+    return found
 
 
 def _tuning(value: Any, settings: Sequence[Setting]) -> dict[str, Any]:

@@ -66,24 +66,32 @@ def plan_trials(study: Study, folder: Path, extra: Sequence[str] = ()) -> list[T
         folder: The folder of runs.
         extra: Additional flags for every run.
     """
-    tuned = {setting.name: setting for setting in study.settings if setting.tune}
-    values = {
-        (setting.name, number): chosen
-        for setting in tuned.values()
-        for number, chosen in enumerate(points(setting.tune, study.trials))
-    }
-    names = {key: f"{key[0]}_trial{key[1]}" for key in values}
-    settings = [replace(tuned[name], name=names[name, n], tune={}) for name, n in values]
+    tuned = [setting for setting in study.settings if setting.tune]
+    settings = [
+        replace(setting, name=_name(setting.name, number), tune={})
+        for setting in tuned
+        for number in range(study.trials)
+    ]
     if not settings:
         return []
+    values = {
+        (dataset, setting.name, number): chosen
+        for dataset in study.datasets
+        for setting in tuned
+        for number, chosen in enumerate(points(setting.tune[dataset], study.trials))
+    }
     trials = replace(study, settings=tuple(settings), first=settings[0].name)
-    of_trial = {(d, names[key]): chosen for d in study.datasets for key, chosen in values.items()}
+    of_trial = {(d, _name(setting, n)): chosen for (d, setting, n), chosen in values.items()}
     runs = plan_runs(trials, folder, [study.tuning_seed], extra, EvaluatedRun, of_trial)
     return [
-        Trial(dataset, key[0], values[key], run, _score(run) if run.finished else None)
-        for dataset in study.datasets
-        for key, run in ((k, runs[dataset, study.tuning_seed, names[k]]) for k in values)
+        Trial(dataset, setting, chosen, run, _score(run) if run.finished else None)
+        for (dataset, setting, number), chosen in values.items()
+        for run in [runs[dataset, study.tuning_seed, _name(setting, number)]]
     ]
+
+
+def _name(setting: str, number: int) -> str:
+    return f"{setting}_trial{number}"
 
 
 def best_values(trials: Sequence[Trial]) -> Values:

@@ -6,6 +6,7 @@ import pytest
 
 from slade_plugin.experiments.studies.lengths import row_lengths
 from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.stages.kinds import PLAIN
 
 
 def run_in(folder: Path, teacher: Run | None = None) -> Run:
@@ -44,6 +45,14 @@ def test_epochs_of_other_steps_are_converted_as_for_the_baseline(
     run = run_in(tmp_path)
     write_plan(run, {"teacher": 20, "student": 3, "baseline": 22}, {"student": 50})
     assert row_lengths(run) == {"teacher": 20, "student": 22, "baseline": 22}
+
+
+def test_a_plain_experiment_has_its_own_length(
+    tmp_path: Path, make_experiment: Callable[..., Path]
+) -> None:
+    run = Run(tmp_path, "dots", 0, "a", (), plain=True)
+    make_experiment(run.experiment, {"val": (1, 2)}, num_epochs_train=60)
+    assert row_lengths(run) == {PLAIN: 60}
 
 
 def test_the_lengths_of_a_real_run(finished: Path, tmp_path: Path) -> None:

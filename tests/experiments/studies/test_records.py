@@ -22,7 +22,7 @@ STUDY = Study(
     (
         Setting("slade", ("--config_loss", "slade"), own_teacher=True, own_baseline=True),
         Setting("rate=x", ("--config_loss", "a"), own_teacher=True, plain=True,
-                tune={"rate": Space(1, 2)}),
+                tune={"dots": {"rate": Space(1, 2)}}),
         Setting("unfinished", ("--config_loss", "b"), own_teacher=True, plain=True),
         Setting("on_rate", ("--config_loss", "c"), own_teacher=True, plain=True, tuned_as="rate=x"),
     ),

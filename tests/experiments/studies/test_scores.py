@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from slade_plugin.experiments.studies.evaluated_run import EVALUATED, EvaluatedRun
 from slade_plugin.experiments.studies.plan import Run, plan_runs
 from slade_plugin.experiments.studies.scores import DatasetScores, read_scores, summarize
 from slade_plugin.experiments.studies.study import Setting, Study
@@ -126,6 +127,34 @@ def test_students_are_compared_with_equally_long_baselines(
     assert "named" not in read_scores(study, runs, "dots").baselines
 
 
+def test_a_student_on_a_tuned_loss_is_compared_with_that_loss(
+    tmp_path: Path, write_plan: Callable[..., None], make_experiment: Callable[..., Path]
+) -> None:
+    """A plain experiment as long as teacher and student; shorter, it is none to compare with."""
+    plain = {"own_teacher": True, "plain": True, "control": True}
+    settings = (
+        Setting("a", ("--a", "1"), **plain),
+        Setting("short", ("--a", "2"), **plain),
+        Setting("on_a", ("--b", "1"), own_teacher=True, control=True, tuned_as="a"),
+        Setting("on_short", ("--b", "2"), own_teacher=True, control=True, tuned_as="short"),
+    )
+    study = Study("s", {"dots": ()}, "a", settings)
+    runs = plan_runs(study, tmp_path, [0], kind=EvaluatedRun)
+    for (_, _, name), run in runs.items():
+        if run.plain:
+            epochs = 60 if name == "a" else 40
+            scores = {"val": (1, 3), "test": (4, 6)}
+            make_experiment(run.experiment, scores, num_epochs_train=epochs)
+        else:
+            finish(run, teacher=1, student=9)
+            write_plan(run, {"teacher": 20, "student": 40})
+        (run.folder / EVALUATED).touch()
+    found = read_scores(study, runs, "dots")
+    assert found.baselines == {"on_a: teacher": "a", "on_a": "a", "on_short: teacher": "short"}
+    rows = {row["setting"]: row for row in summarize(found, "a", "test", MAP)}
+    assert rows["on_a"]["to_baseline"] == 4
+
+
 def scores_of(
     controls: dict[str, dict[int, float]] | None = None,
     others: dict[str, int] | None = None,
@@ -207,6 +236,17 @@ def test_only_what_is_equally_long_has_a_share_of_a_gap() -> None:
         "slade_oracle": 100,
         "long_oracle": 100,
     }
+
+
+def test_an_oracle_counts_for_the_students_of_its_baseline() -> None:
+    """Of two equally long ones, as of two losses, each is for what is compared with its own."""
+    scores = scores_of(
+        {"a": {0: 10.0}, "b": {0: 20.0}, "a_oracle": {0: 20.0}, "b_oracle": {0: 30.0}},
+        **{"on_a": {0: 15.0}, "on_b": {0: 28.0}},
+    )
+    scores.baselines |= {"on_a": "a", "a_oracle": "a", "on_b": "b", "b_oracle": "b"}
+    rows = {row["setting"]: row for row in summarize(scores, "a", "test", MAP)}
+    assert (rows["on_a"]["gap_closed"], rows["on_b"]["gap_closed"]) == (50, 80)
 
 
 def test_a_student_is_compared_with_the_one_above_and_the_first_with_the_teacher() -> None:

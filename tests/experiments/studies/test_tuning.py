@@ -54,7 +54,7 @@ SCORES = {"a": [1.0, 4.0, 3.0, 2.0], "b": [9.0, 6.0, 7.0, 8.0]}
 
 
 def test_points_cover_the_range_and_do_not_depend_on_the_call() -> None:
-    spaces = {"rate": Space(1e-4, 1e-2, log=True), "margin": Space(0, 2)}
+    spaces = {"rate": Space(1e-4, 1e-2, "log"), "margin": Space(0, 2)}
     found = points(spaces, 16)
     assert found == points(spaces, 16)
     assert found[:5] == points(spaces, 5)
@@ -62,6 +62,21 @@ def test_points_cover_the_range_and_do_not_depend_on_the_call() -> None:
     assert all(1e-4 <= rate <= 1e-2 for rate in rates)
     assert sum(rate < 1e-3 for rate in rates) == 8  # half of them below the middle of the logarithm
     assert sum(margin < 1 for margin in margins) == 8
+
+
+def test_integers_are_whole() -> None:
+    assert [Space(2, 12, "int").at(share) for share in (0, 0.26, 0.999)] == ["2", "5", "12"]
+
+
+def test_a_range_may_differ_between_data_sets(tmp_path: Path) -> None:
+    """The other parameters of a setting have one for all."""
+    ranges = {"rate": {"dots": [1, 2, "log"], "blobs": [10, 20, "log"]}, "m": [0, 1]}
+    flags = "--config_loss a --x {rate: $rate, m: $m}"
+    study = load_study(tmp_path, **CHANGES | {"plain": {"a": {"flags": flags, "tune": ranges}}})
+    trials = plan_trials(study, tmp_path)
+    rates = {d: [float(t.values["rate"]) for t in trials if t.dataset == d] for d in study.datasets}
+    assert rates["blobs"] == [pytest.approx(10 * rate) for rate in rates["dots"]]
+    assert [t.values["m"] for t in trials[:4]] == [t.values["m"] for t in trials[4:]]
 
 
 def test_every_tuned_setting_has_as_many_trials_of_one_seed(study: Study, tmp_path: Path) -> None:
@@ -83,9 +98,9 @@ def test_the_best_values_fill_the_flags_also_of_settings_tuned_alike(
 ) -> None:
     trials = scored(plan_trials(study, tmp_path), SCORES)
     values = best_values(trials)
-    second = points(study.setting("a").tune, 4)[1]
+    second = points(study.setting("a").tune["dots"], 4)[1]
     assert values["dots", "a"] == second
-    assert values["blobs", "b"] == points(study.setting("b").tune, 4)[0]
+    assert values["blobs", "b"] == points(study.setting("b").tune["blobs"], 4)[0]
     runs = plan_runs(study, tmp_path, study.seeds(2), values=values)
     for seed in (0, 1):
         assert value_of(runs["dots", seed, "on_a"], "--teacher.lr") == second["rate"]
@@ -133,7 +148,11 @@ def test_a_study_without_tuning_has_no_trials(tmp_path: Path) -> None:
         ),
         *(
             ({"plain": {"a": {**TUNED, "tune": {"rate": value}}}}, "a: tune: rate is .*; expected")
-            for value in (3, [1], [2, 1], [0, 1, "log"], [1, 2, "lin"], ["1", 2])
+            for value in (3, [1], [2, 1], [0, 1, "log"], [1, 2, "lin"], ["1", 2], [0.5, 2, "int"])
+        ),
+        (
+            {"plain": {"a": {**TUNED, "tune": {"rate": {"dots": [0, 1]}}}}},
+            "a: tune: rate has ranges for dots; expected one range, or one for each of dots, blobs",
         ),
     ],
 )
