@@ -37,7 +37,7 @@ from slade_plugin.host.factories.slade_split_manager_factory import SladeSplitMa
 from slade_plugin.host.hooks.checkpointed_hook_container import CheckpointedHookContainer
 from slade_plugin.host.lr_schedulers import FinalStepLR
 from slade_plugin.host.testers import QueryGalleryTester, SladeTester
-from slade_plugin.method.clusterers import HDBSCAN, KMeans, TrueLabels
+from slade_plugin.method.clusterers import HDBSCAN, KMeans, TrueLabels, Ward
 from slade_plugin.method.losses import FeatureBasisLoss, SmoothedCrossEntropyLoss
 from slade_plugin.method.miners import BasisSimilarityMiner, PseudoLabelPairMiner
 from slade_plugin.method.models import TimmTrunk, TorchvisionTrunk, conv4
@@ -59,6 +59,7 @@ REGISTRY: tuple[tuple[str, type], ...] = (
     ("clusterer", KMeans),
     ("clusterer", HDBSCAN),
     ("clusterer", TrueLabels),
+    ("clusterer", Ward),
     ("lr_scheduler", FinalStepLR),
     ("trainer", SladeStudent),
     ("api_parser", APISladeStudent),

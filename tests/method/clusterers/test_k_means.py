@@ -179,30 +179,8 @@ def test_more_clusters_than_images_are_refused() -> None:
         cluster(noise(12), KMeans(num_clusters=13), seed=0)
 
 
-def test_an_empty_pool_is_refused() -> None:
-    with pytest.raises(DataError, match="pool is empty"):
-        KMeans(num_clusters=2).check(0, None)
-
-
-@pytest.mark.parametrize("k", [1, 0, -3, 2.0, "8", True])
-def test_fewer_than_two_clusters_or_no_integer_are_refused(k: Any) -> None:
-    with pytest.raises(ConfigError, match=r"num_clusters is .*; expected an integer >= 2 or null"):
-        KMeans(num_clusters=k)
-
-
 def test_everything_wrong_is_named_at_once() -> None:
     wrong: dict[str, Any] = {"num_iterations": 0, "num_restarts": 0, "seed": "x"}
     with pytest.raises(ConfigError, match="config_general under pseudo_labels") as caught:
         KMeans(**wrong)
     assert [name for name in wrong if f"{name} is" not in str(caught.value)] == []
-
-
-@pytest.mark.parametrize(
-    ("pool_size", "k"),
-    [(1, 2), (4, 2), (10, 5), (16, 8), (300, 8), (400, 10), (15_072, 376), (48_562, 400)],
-)
-def test_k_by_the_size_of_the_pool(pool_size: int, k: int) -> None:
-    clusterer = KMeans(num_clusters=None)
-    assert clusterer.settings_for(pool_size, 0)["num_clusters"] == k
-    assert clusterer.describe(pool_size) == f"{k} clusters"
-    assert clusterer.stand_in(pool_size, None).tolist() == [i % k for i in range(pool_size)]
