@@ -119,10 +119,11 @@ setup(
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Operating System :: POSIX :: Linux",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
-    # The code needs 3.11. Tested on 3.11 to 3.13; 3.14 is untested. None that is newer is refused,
+    # The code needs 3.11. Tested on 3.11 to 3.14. None that is newer is refused,
     # since none is known to fail.
     python_requires=">=3.11",
     install_requires=INSTALL_REQUIRES,

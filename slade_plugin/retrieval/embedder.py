@@ -264,9 +264,7 @@ class Embedder(nn.Module):
         prepared: Dataset[Any] = _Prepared(images, self)
         if start:
             prepared = Subset(prepared, range(start, len(images)))
-        loader = DataLoader(
-            prepared, batch_size=size, num_workers=num_workers, collate_fn=lambda items: items
-        )
+        loader = DataLoader(prepared, batch_size=size, num_workers=num_workers, collate_fn=list)
         with tqdm(
             total=len(images),
             initial=start,
