@@ -30,7 +30,10 @@ def checked(
 
 
 def test_a_pool_that_fits_passes(checked: Callable[..., Any]) -> None:
-    checked()
+    """The sampler can then draw a batch from it."""
+    parser = checked()
+    labels = parser.get_pseudo_labeled_dataset().labels
+    assert {*parser.get_unlabeled_sampler()} <= {*range(len(labels))}
 
 
 def test_the_sampler_is_built(checked: Callable[..., Any]) -> None:

@@ -144,8 +144,8 @@ def split(models: Sequence[FurnitureModel]) -> dict[str, list[FurnitureModel]]:
         (model for model in models if model.category != PEOPLE),
         key=lambda model: (crc32(f"{SEED} {model.identifier}".encode()), model.identifier),
     )
-    labeled = [model for model in things if model.library == LABELED]
-    pool = [model for model in things if model.library != LABELED]
+    labeled = [model for model in things if model.collection == LABELED]
+    pool = [model for model in things if model.collection != LABELED]
     if not labeled or not pool:
         raise DataError(
             f"Furniture: {len(labeled)} labeled and {len(pool)} pool classes; expected some of "
@@ -164,7 +164,7 @@ def prepare(
         if name.startswith(f"{_RESOURCES}textures/") and name.endswith(".jpg"):
             renderer.add_texture(Image.open(io.BytesIO(source.program.read(name))))
     # Not of libraries of people only, whose pictures are skin.
-    things = {model.library for model in source.models if model.category != PEOPLE}
+    things = {model.collection for model in source.models if model.category != PEOPLE}
     for library in sorted(things):
         archive = source.libraries[library]
         names = sorted(n for n in archive.namelist() if n.lower().endswith(".jpg"))
@@ -203,7 +203,7 @@ def _view(renderer: SceneRenderer, subject: Uploaded, identifier: str, view: int
 
 
 def _upload(renderer: SceneRenderer, source: FurniturePackages, model: FurnitureModel) -> Uploaded:
-    mesh = read_mesh(source.libraries[model.library], model.path)
+    mesh = read_mesh(source.libraries[model.collection], model.path)
     return renderer.upload(standing(mesh, model.rotation))
 
 
@@ -212,7 +212,7 @@ def _attribution(model: FurnitureModel) -> dict[str, str | None]:
         "title": model.name,
         "category": model.category,
         "author": model.author,
-        "license": LICENSES[model.library],
+        "license": LICENSES[model.collection],
         "source": model.source,
     }
 

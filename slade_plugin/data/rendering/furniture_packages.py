@@ -52,7 +52,7 @@ class FurnitureModel:
     """One entry of a library's catalog.
 
     Attributes:
-        library: Of LICENSES; the maker, except for the two collections of Blend Swap.
+        collection: A library, of LICENSES; the maker, except for the two collections of Blend Swap.
         identifier: Unique, such as "Scopia/bathroom3".
         name: For people; not unique.
         category: Such as "Kitchen" or "Characters".
@@ -62,7 +62,7 @@ class FurnitureModel:
         rotation: (3, 3), to be applied to the vertices.
     """
 
-    library: str
+    collection: str
     identifier: str
     name: str
     category: str
@@ -175,7 +175,7 @@ def _catalog(library: str, archive: zipfile.ZipFile) -> list[FurnitureModel]:
         rotation = np.array(entry.get("modelRotation", "1 0 0 0 1 0 0 0 1").split(), np.float32)
         models.append(
             FurnitureModel(
-                library=library,
+                collection=library,
                 identifier=f"{library}/{entry['id'].split('#')[-1]}",
                 name=entry.get("name", ""),
                 category=entry.get("category", ""),

@@ -89,12 +89,15 @@ def _budget(budget: Mapping[str, Any] | None, seeds: Collection[int]) -> Iterato
             "the effort of tuning is not stated; expected slade-bench record --budget, such as "
             '"12 trials on val"'
         )
-    elif budget["trials"] and budget["split"] != "val":
+        return
+    if budget["trials"] and budget["split"] != "val":
         yield f"its best trial was chosen on {budget['split']}; expected val"
-    tried = (budget or {}).get("tried")
-    if budget and tried is not None and len(tried) != budget["trials"]:
+    if "tried" not in budget:
+        return
+    tried = budget["tried"]
+    if len(tried) != budget["trials"]:
         yield f"it lists {len(tried)} trials and states {budget['trials']}; expected all of them"
-    if both := sorted({trial["seed"] for trial in tried or ()} & {*seeds}):
+    if both := sorted({trial["seed"] for trial in tried} & {*seeds}):
         yield f"trials and runs share the seeds {both}; expected trials with seeds of their own"
 
 

@@ -52,16 +52,20 @@ def write_records(
                     continue
                 title = setting.name if main else f"{setting.name} ({stage})"
                 group = Group(title, [read_saved(_place(run, stage)) for run in of])
-                tuned = setting.tuned_as or (setting.name if setting.tune else "")
-                own = _tuning(
-                    study, [t for t in trials if (t.dataset, t.setting) == (dataset, tuned)]
-                )
-                write_record(group, path, dataset_root, own if tuned else budget)
+                effort = _tuning(study, dataset, setting, trials) or budget
+                write_record(group, path, dataset_root, effort)
                 written.append(path)
     return written
 
 
-def _tuning(study: Study, trials: Sequence[Trial]) -> dict[str, Any]:
+def _tuning(
+    study: Study, dataset: str, setting: Setting, trials: Sequence[Trial]
+) -> dict[str, Any] | None:
+    """Return the effort of a setting that the study tunes; None of another one."""
+    if not (setting.tune or setting.tuned_as):
+        return None
+    tuned = (dataset, setting.tuned_as or setting.name)
+    trials = [trial for trial in trials if (trial.dataset, trial.setting) == tuned]
     tried = [{"values": dict(t.values), "seed": t.run.seed, "score": t.score} for t in trials]
     return {"trials": len(tried), "split": "val", "note": f"study {study.name}", "tried": tried}
 

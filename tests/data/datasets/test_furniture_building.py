@@ -163,7 +163,7 @@ def test_classes_are_in_a_random_order_that_the_catalog_does_not_change(packages
     again = split(models[::-1])
     assert [m.identifier for m in again["labeled"]] == names
     with pytest.raises(DataError, match="9 labeled and 0 pool classes"):
-        split([model for model in models if model.library == "Scopia"])
+        split([model for model in models if model.collection == "Scopia"])
 
 
 @pytest.mark.slow

@@ -287,9 +287,13 @@ def test_everything_wrong_is_reported_at_once() -> None:
 
 def test_which_settings_are_accepted_that_never_meet() -> None:
     """With agreement, or of two kinds, thresholds may lie in any order."""
-    BasisSimilarityMiner(True, Fixed(0.1), Fixed(0.2))
-    BasisSimilarityMiner(False, Fixed(0.1), Quantile(0.9))
-    BasisSimilarityMiner(False, RunningMean(), RunningMean())
+    for agreement, positive, negative in (
+        (True, Fixed(0.1), Fixed(0.2)),
+        (False, Fixed(0.1), Quantile(0.9)),
+        (False, RunningMean(), RunningMean()),
+    ):
+        miner = BasisSimilarityMiner(agreement, positive, negative)
+        assert (miner.positive_threshold, miner.negative_threshold) == (positive, negative)
 
 
 @pytest.mark.parametrize("how", ["pickle", "deepcopy"])
