@@ -42,6 +42,7 @@ RANKING_LOSSES = {
     "slade_ms": ("MultiSimilarityLoss", "MultiSimilarityLoss"),
     "slade_normalized_softmax": ("NormalizedSoftmaxLoss", "ContrastiveLoss"),
     "slade_proxy_anchor": ("ProxyAnchorLoss", "ContrastiveLoss"),
+    "slade_proxy_nca": ("ProxyNCALoss", "ContrastiveLoss"),
 }
 MINER = {
     "mining_funcs/unlabeled_tuple_miner/PseudoLabelPairMiner": "removed",
