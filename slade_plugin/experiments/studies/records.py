@@ -8,6 +8,7 @@ from typing import Any
 from slade_plugin.experiments.results.found import Group, read_saved
 from slade_plugin.experiments.results.record import write_record
 from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.experiments.studies.scores import read_scores
 from slade_plugin.experiments.studies.study import Setting, Study
 from slade_plugin.experiments.studies.tuning import Trial
 from slade_plugin.stages.kinds import BASELINE, PLAIN, STUDENT, TEACHER, students_of
@@ -21,7 +22,7 @@ def write_records(
     budget: Mapping[str, Any] | None = None,
     trials: Sequence[Trial] = (),
 ) -> list[Path]:
-    """Write the records that do not exist yet; settings with unfinished runs have none.
+    """Write the records that do not exist yet, one for each row of the page.
 
     Args:
         study: The study.
@@ -39,12 +40,14 @@ def write_records(
     """
     written = []
     for dataset in study.datasets:
+        scores = read_scores(study, runs, dataset)
         for setting in study.settings:
             of = [run for (d, _, name), run in runs.items() if (d, name) == (dataset, setting.name)]
-            if not all(run.finished for run in of):
-                continue
             for stage in _stages(setting):
                 main = stage in (PLAIN, STUDENT)
+                row = study.row(setting.name, STUDENT if main else stage)
+                if row not in scores.rungs and row not in scores.controls:
+                    continue  # unfinished, or the same teacher as of another row
                 path = folder / re.sub(
                     r"\W+", "_", f"{dataset}_{setting.name}{'' if main else f'_{stage}'}"
                 )

@@ -46,6 +46,8 @@ def read_scores(
 ) -> DatasetScores:
     """Read the tables of the finished runs.
 
+    A teacher whose scores all equal those of one above is the same and has no row.
+
     Args:
         study: The study.
         runs: The result of `plan_runs`.
@@ -81,6 +83,12 @@ def read_scores(
                     own = study.row(setting.baseline_of or setting.name, BASELINE)
                     candidates[name] = [setting.tuned_as, own, BASELINE]
     found.rungs = {**blocks[BASELINE], **blocks[TEACHER], **blocks[STUDENT]}
+    every = {**found.rungs, **found.controls}
+    teachers = [name for name in every if _stage(name) == TEACHER]
+    for i, name in enumerate(teachers):
+        if any(every[name] == every[above] for above in teachers[:i]):
+            (found.controls if name in found.controls else found.rungs).pop(name)
+            candidates.pop(name)
     for name, both in candidates.items():
         for baseline in (row for row in both if row in found.rungs or row in found.controls):
             if _stage(name) == TEACHER or _equally_long(found, name, baseline):

@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_scores_are_the_means_by_row_in_the_order_of_the_table(tmp_path: Path) -
     runs = plan_runs(STUDY, tmp_path, [0, 1])
     for (dataset, seed, name), run in runs.items():
         if dataset == "dots":
-            values = {"teacher": 10.0 + seed, "student": 20.0 + len(name)}
+            values = {"teacher": len(name) + seed, "student": 20.0 + len(name)}
             if name in ("whole", "both"):
                 values["baseline"] = 15
             finish(run, **values)
@@ -57,7 +58,7 @@ def test_scores_are_the_means_by_row_in_the_order_of_the_table(tmp_path: Path) -
     assert list(found.controls) == ["oracle"]
     assert found.unfinished == {}
     assert all(list(by_seed) == [0, 1] for by_seed in found.rungs.values())
-    assert found.rungs["own: teacher"][1]["test"] == dict.fromkeys(METRICS, 11)
+    assert found.rungs["own: teacher"][1]["test"] == dict.fromkeys(METRICS, 4)
     assert found.rungs["both"][0]["val"] == dict.fromkeys(METRICS, 23)
     assert found.controls["oracle"][1]["test"][MAP] == 26
 
@@ -68,6 +69,22 @@ def test_a_further_stage_has_its_row_above_its_student(tmp_path: Path) -> None:
     finish(runs["dots", 0, "own"], teacher=1, student_round1=2, student=3)
     rows = ["own: teacher", "own: student_round1", "own"]
     assert list(read_scores(STUDY, runs, "dots").rungs) == rows
+
+
+@pytest.mark.parametrize(("again", "has_row"), [(7.0, False), (7.1, True)])
+def test_a_teacher_trained_again_has_one_row(tmp_path: Path, again: float, has_row: bool) -> None:
+    """Equal in every score of every seed."""
+    oracle = Setting("own_oracle", ("--oracle", "1"), own_teacher=True, control=True)
+    study = replace(STUDY, settings=(STUDY.setting("whole"), STUDY.setting("own"), oracle))
+    runs = plan_runs(study, tmp_path, [0, 1])
+    for (_, seed, name), run in runs.items():
+        last = again if (seed, name) == (1, "own_oracle") else 7.0
+        finish(run, baseline=1, teacher=1 if name == "whole" else last, student=9)
+    found = read_scores(study, runs, "dots")
+    assert ("own_oracle: teacher" in found.controls) == has_row
+    assert ("own_oracle: teacher" in found.baselines) == has_row
+    assert {"teacher", "own: teacher"} < {*found.rungs}
+    assert "own_oracle" in found.controls
 
 
 def test_a_setting_that_lacks_a_seed_is_left_out_and_named(tmp_path: Path) -> None:
@@ -107,7 +124,7 @@ def test_students_are_compared_with_equally_long_baselines(
     for (_, _, name), run in runs.items():
         rows = [stage.replace("round2/", "") for stage in epochs[name]]
         rows += ["student_round1"] if name == "rounds" else []
-        finish(run, teacher=1, **dict.fromkeys({*rows} - {"teacher"}, 2))
+        finish(run, teacher=len(name), **dict.fromkeys({*rows} - {"teacher"}, 2))
         write_plan(run, epochs[name])
     found = read_scores(study, runs, "dots")
     assert found.lengths["rounds: student_round1"] == {0: 40, 1: 40}
@@ -146,7 +163,7 @@ def test_a_student_on_a_tuned_loss_is_compared_with_that_loss(
             scores = {"val": (1, 3), "test": (4, 6)}
             make_experiment(run.experiment, scores, num_epochs_train=epochs)
         else:
-            finish(run, teacher=1, student=9)
+            finish(run, teacher=len(name), student=9)
             write_plan(run, {"teacher": 20, "student": 40})
         (run.folder / EVALUATED).touch()
     found = read_scores(study, runs, "dots")
