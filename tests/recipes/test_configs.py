@@ -473,7 +473,7 @@ def test_comments_name_the_values_for_cars(published: dict[tuple[str, str, str],
             assert named[-1] == published["Cars196", loss, parameter], f"{name}: {key}"
 
 
-SLADE_ON_PROXIES = ("normalized_softmax", "proxy_anchor")
+SLADE_ON_PROXIES = ("normalized_softmax", "proxy_anchor", "proxy_nca")
 
 
 def test_losses_with_class_weights_bring_their_optimizer() -> None:
