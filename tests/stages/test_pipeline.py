@@ -95,15 +95,19 @@ MOMENTS = [
     ("slade_plugin.stages.student.Student.check", 1, []),
     (f"{STATE}.RunState.save", 1, []),
     ("powerful_benchmarker.utils.common_functions.write_yaml", 3, []),
+    (STEP, 1, []),
     (STEP, 4, []),  # epoch 2 of the first scheme
     (STEP, 5, []),  # epoch 1 of the second scheme
     (RECORDS, 2, []),
     (f"{FILES}.save_state", 2, []),  # of best0
+    (f"{FILES}.save_state", 8, []),  # of epoch 1
     (f"{FILES}.delete", 1, []),
     (TESTER, 5, []),  # the first evaluation on test, after training
+    (f"{STATE}.RunState.save", 2, []),
     (CLUSTER, 2, ["teacher"]),
     ("slade_plugin.host.testers.SladeTester.embed_pool", 1, ["teacher"]),
     (f"{STUDENT_PARSER}.atomic_write", 2, ["teacher", "pseudo_labels"]),
+    ("slade_plugin.method.trainers.SladeStudent.calculate_loss", 3, ["teacher", "pseudo_labels"]),
     ("slade_plugin.method.trainers.SladeStudent.calculate_loss", 8, ["teacher", "pseudo_labels"]),
     (f"{PIPELINE}.write_tables", 1, ["teacher", "pseudo_labels", "student"]),
 ]

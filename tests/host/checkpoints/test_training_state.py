@@ -106,18 +106,19 @@ def as_in_another_process() -> None:
     torch.seed()
 
 
-def assert_equal(bench: Any, one: Path, other: Path) -> None:
-    """Every saved tensor, row of a database and byte of a CSV file of the split schemes.
+def saved_by(bench: Any, folder: Path) -> tuple[Any, Any, dict[Path, bytes]]:
+    """Every saved tensor, row of a database and CSV file of the split schemes.
 
-    Both are experiments or both are folders of one split scheme.
+    The folder is that of an experiment or of one split scheme.
     """
-    tensors, records = bench.tensors(one), bench.records(one)
-    tables = [path for path in one.rglob("saved_csvs/*.csv") if "meta_logs" not in path.parts]
-    assert all((tensors, records, tables)), "nothing to compare"
-    assert tensors == bench.tensors(other)
-    assert records == bench.records(other)
-    for path in tables:
-        assert path.read_bytes() == (other / path.relative_to(one)).read_bytes(), path.name
+    tables = {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("saved_csvs/*.csv")
+        if "meta_logs" not in path.parts
+    }
+    found = bench.tensors(folder), bench.records(folder), tables
+    assert all(found), "nothing to compare"
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -135,27 +136,26 @@ def noisy_blobs(blobs: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def compare(
+def run_twice(
     experiment_args: Callable[..., Namespace],
     make_parser: Callable[..., Any],
     full_getter: Any,
     noisy_blobs: Any,
-    bench: Any,
-) -> Callable[..., None]:
-    """Runs an experiment as a whole, and stopped and resumed, and compares all that is left."""
+) -> Callable[..., tuple[Path, Path]]:
+    """Runs an experiment as a whole, and stopped and resumed; returns both folders."""
     if noisy_blobs not in full_getter.dataset:
         full_getter.register("dataset", noisy_blobs)
 
     def run(args: Namespace, cls: type) -> None:
         make_parser(copy.deepcopy(args), cls).run()
 
-    def compare(
+    def run_twice(
         root: Path,
         call: int,
         cls: type = BaseAPIParser,
         of: tuple[Any, str] = (BaseTrainer, "forward_and_backward"),
         **changes: Any,
-    ) -> None:
+    ) -> tuple[Path, Path]:
         changes = {"split_manager": ONE_SCHEME, "num_epochs_train": 4} | changes
         student = cls is not BaseAPIParser
         batch = changes.pop("batch", 8)
@@ -182,21 +182,25 @@ def compare(
         as_in_another_process()
         parts.resume_training = "latest"
         run(parts, cls)
-        assert_equal(bench, root / "parts", root / "whole")
+        return root / "whole", root / "parts"
 
-    return compare
+    return run_twice
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_resumed_run_is_the_run_without_interruption(
-    name: str, compare: Callable[..., None], tmp_path: Path
+    name: str, run_twice: Callable[..., tuple[Path, Path]], bench: Any, tmp_path: Path
 ) -> None:
     changes, step = SETTINGS[name]
-    compare(tmp_path, step, **changes)
+    whole, parts = run_twice(tmp_path, step, **changes)
+    assert saved_by(bench, parts) == saved_by(bench, whole)
 
 
 def test_a_resumed_student_is_the_student_without_interruption(
-    compare: Callable[..., None], pseudo_label_folder: Path, tmp_path: Path
+    run_twice: Callable[..., tuple[Path, Path]],
+    pseudo_label_folder: Path,
+    bench: Any,
+    tmp_path: Path,
 ) -> None:
     """With passes over D^l and D^u that end at different steps, and mined pairs on record."""
     labels = {
@@ -204,7 +208,9 @@ def test_a_resumed_student_is_the_student_without_interruption(
         "clusterer": {"KMeans": {"num_clusters": 8}},
     }
     length = {"MPerClassSampler": {"m": 4, "length_before_new_iter": 64}}
-    compare(tmp_path, 8, APISladeStudent, pseudo_labels=labels, unlabeled_sampler=length)
+    settings = {"pseudo_labels": labels, "unlabeled_sampler": length}
+    whole, parts = run_twice(tmp_path, 8, APISladeStudent, **settings)
+    assert saved_by(bench, parts) == saved_by(bench, whole)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +223,14 @@ def test_a_resumed_student_is_the_student_without_interruption(
     ],
 )
 def test_stopped_between_records_and_checkpoint(
-    of: tuple[Any, str], call: int, compare: Callable[..., None], tmp_path: Path
+    of: tuple[Any, str],
+    call: int,
+    run_twice: Callable[..., tuple[Path, Path]],
+    bench: Any,
+    tmp_path: Path,
 ) -> None:
-    compare(tmp_path, call, of=of, check_untrained_accuracy=True)
+    whole, parts = run_twice(tmp_path, call, of=of, check_untrained_accuracy=True)
+    assert saved_by(bench, parts) == saved_by(bench, whole)
 
 
 @pytest.mark.parametrize("start", ["latest", "best"])
@@ -244,7 +255,8 @@ def test_a_run_that_is_made_longer_is_the_long_run(
         assert not (tmp_path / "parts" / scheme / "saved_models" / "trunk_best3.pth").exists()
     as_in_another_process()
     run("parts", 4, resume_training=start)
-    assert_equal(bench, tmp_path / "parts" / scheme, tmp_path / "whole" / scheme)
+    whole, parts = (saved_by(bench, tmp_path / name / scheme) for name in ("whole", "parts"))
+    assert parts == whole
 
 
 def test_a_checkpoint_without_the_state_is_resumed_with_a_warning(
