@@ -21,11 +21,9 @@ from slade_plugin.base.locks import locked
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.config.composition import config_root
 from slade_plugin.experiments.results.record import read_budget
-from slade_plugin.experiments.studies import execution
 from slade_plugin.experiments.studies.config_check import check_configs
-from slade_plugin.experiments.studies.evaluated_run import PROGRAM, TRIAL_PROGRAM, EvaluatedRun
 from slade_plugin.experiments.studies.execution import Failure
-from slade_plugin.experiments.studies.plan import PLACES, Run, plan_runs
+from slade_plugin.experiments.studies.plan import PLACES, plan_runs
 from slade_plugin.experiments.studies.printed_plan import print_plan
 from slade_plugin.experiments.studies.records import write_records
 from slade_plugin.experiments.studies.run_options import (
@@ -49,16 +47,15 @@ def main(argv: Sequence[str]) -> int:
     study = read_study(_study_path(args.study)).selected(
         names([args.datasets]), names(args.only), names(args.without)
     )
-    kind, program = (EvaluatedRun, PROGRAM) if study.evaluated else (Run, execution.RUN_PY)
     folder = args.folder.resolve() / "runs"
     trials = plan_trials(study, folder, extra)
     if trials and args.run and not args.dry_run:
         check_configs(trial.run for trial in trials)
         with locked(args.folder / "locks" / study.name, "study"):
-            _raise(executor([trial.run for trial in trials], program=TRIAL_PROGRAM))
+            _raise(executor([trial.run for trial in trials]))
         trials = plan_trials(study, folder, extra)
     values = best_values(trials) if not args.dry_run else {}
-    runs = plan_runs(study, folder, study.seeds(args.seeds), extra, kind, values)
+    runs = plan_runs(study, folder, study.seeds(args.seeds), extra, values)
     if args.dry_run:
         every = [*(trial.run for trial in trials), *runs.values()]
         titles = {run: f"{run.dataset}, {run.setting}, seed {run.seed}" for run in every}
@@ -75,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     failures = []
     if args.run:
         with locked(args.folder / "locks" / study.name, "study"):
-            failures = executor(runs.values(), program=program)
+            failures = executor(runs.values())
     if not failures or any(run.finished for run in runs.values()):
         print(write_page(study, runs, args.out, repeating_command(args, extra), notes, trials))
     _raise(failures)

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +18,8 @@ from slade_plugin import cli
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.commands import study as module
 from slade_plugin.experiments.studies import execution
-from slade_plugin.experiments.studies.evaluated_run import EVALUATED
-from slade_plugin.experiments.studies.plan import plan_runs
+from slade_plugin.experiments.studies.plan import MARKERS, plan_runs
+from slade_plugin.experiments.studies.run_options import read_executor
 from slade_plugin.experiments.studies.study_file import read_study
 from tests.study_runs import meanwhile, wait_for
 
@@ -35,7 +36,11 @@ def study(tmp_path: Path, stub_runs: Any, monkeypatch: pytest.MonkeyPatch) -> Si
     """`call(words)` runs the command in an empty folder with mine.yaml; a stub replaces run.py."""
     (tmp_path / "mine.yaml").write_text(STUDY)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(execution, "RUN_PY", stub_runs.program)
+
+    def stub_executor(args: Any) -> Any:
+        return partial(read_executor(args), program=stub_runs.program)
+
+    monkeypatch.setattr(module, "read_executor", stub_executor)
     monkeypatch.setattr(execution, "_POLL_S", 0.005)
 
     def call(*words: str) -> int:
@@ -108,16 +113,15 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(
 
 
 def test_ablations_of_the_poster_are_evaluated_side_by_side(
-    study: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the main table's program: its runs are not finished without the scores it leaves."""
-    monkeypatch.setattr(module, "PROGRAM", study.runs.program)
+    """Its runs are not finished without the scores it leaves."""
     text = STUDY + "poster: {ablation: 2, rows: {low: + Basis}}"
     (study.folder / "mine.yaml").write_text(text)
     assert study.call("mine.yaml", "--datasets", "dots", "--seeds", "1", "--only", "slade") == 2
     assert "dots seed0 slade ended with exit code 0" in capsys.readouterr().err
     (run,) = study.folder.rglob("experiment")
-    (run.parent / EVALUATED).touch()
+    (run.parent / MARKERS["test"]).touch()
     words = ("--datasets", "dots", "--seeds", "1", "--only", "slade", "--no-run")
     assert study.call("mine.yaml", *words) == 0
     assert len(study.runs.calls()) == 1
@@ -380,7 +384,7 @@ def test_a_plain_row_of_the_main_table_from_the_command_to_its_page(
     words = ["main_table_glyphs", "--only", "fast_ap", "--seeds", "1", "--out", "."]
     words += ["--", "--dataset_root", str(bench.dataset_root), *bench.tiny().split()]
     assert module.main(words) == 0
-    (marker,) = tmp_path.rglob(EVALUATED)
+    (marker,) = tmp_path.rglob(MARKERS["test"])
     changed = marker.stat().st_mtime_ns
     text = (tmp_path / "main_table_glyphs.md").read_text()
     assert "fast_ap = FastAP" in text

@@ -1,8 +1,9 @@
-"""Train a run and evaluate it on test, also with the concatenated models of its experiments.
+"""The program of a run: train it, then evaluate it as its run.json says.
 
 The same as these commands by hand, one after the other. Finished steps are not repeated.
 """
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -10,43 +11,27 @@ from pathlib import Path
 
 from slade_plugin.base.files import write_json
 from slade_plugin.config.experiment_folder import is_pipeline_folder
-from slade_plugin.experiments.studies.plan import Run
+from slade_plugin.experiments.studies.plan import MARKERS
 from slade_plugin.stages.kinds import STUDENT, TEACHER
 
-EVALUATED = "evaluated.json"
-
-
-def _program(arguments: str) -> tuple[str, ...]:
-    """Return what replaces run.py; it passes the entry point on, so nothing above is imported."""
-    code = (
-        "import sys; from slade_plugin import cli; "
-        "from slade_plugin.experiments.studies.evaluated_run import train_and_evaluate; "
-        f"sys.exit(train_and_evaluate({arguments}))"
-    )
-    return sys.executable, "-c", code
-
-
-PROGRAM = _program("sys.argv[1:], cli.main")
-TRIAL_PROGRAM = _program("sys.argv[1:], cli.main, test=False")
+# It passes the entry point on, so that nothing above is imported.
+PROGRAM = (
+    sys.executable,
+    "-c",
+    "import sys; from slade_plugin import cli; "
+    "from slade_plugin.experiments.studies.evaluated_run import train_and_evaluate; "
+    "sys.exit(train_and_evaluate(sys.argv[1:], cli.main))",
+)
 RESUME = ("--resume_training", "latest")
 
 
-class EvaluatedRun(Run):
-    """A run that counts as finished once it is also evaluated on test and as an ensemble."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether it is trained and evaluated."""
-        return (self.folder / EVALUATED).is_file()
-
-
-def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int], test: bool = True) -> int:
+def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int]) -> int:
     """Train and evaluate.
 
     Args:
-        argv: Words of run.py, with --root_experiment_folder and --experiment_name.
+        argv: Words of run.py, with --root_experiment_folder, which holds run.json, and
+            --experiment_name.
         run_py: Runs the command line in `sys.argv` and returns its exit code.
-        test: Whether to evaluate on test; a trial is judged by its best epoch on val alone.
 
     Returns:
         run.py's exit code: 0 if all went well.
@@ -61,6 +46,7 @@ def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int], test: boo
     root = Path(words[words.index("--root_experiment_folder") + 1])
     name = words[words.index("--experiment_name") + 1]
     experiment = root / name
+    evaluation = json.loads((root / "run.json").read_text(encoding="utf-8"))["evaluation"]
     if (experiment / "configs").is_dir():  # a plain experiment that was started
         if any(experiment.glob("*/saved_models/trunk_[0-9]*.pth")):
             words += RESUME
@@ -71,12 +57,12 @@ def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int], test: boo
     if is_pipeline_folder(experiment):
         stages = [stage for stage in (TEACHER, STUDENT) if (experiment / stage).is_dir()]
         found = [f"{name}/{stage}" for stage in stages]  # a given teacher is evaluated with its own
-    for one in found if test else ():
+    for one in found if evaluation == "test" else ():
         places = [*_places(words), "--root_experiment_folder", str(root), "--experiment_name", one]
         for how, splits in (("--evaluate", "[test]"), ("--evaluate_ensemble", "[val, test]")):
             code = code or run([*places, how, "--splits_to_eval", *splits.split()])
-    if code == 0:
-        write_json(root / EVALUATED, {"experiments": found})
+    if code == 0 and evaluation:
+        write_json(root / MARKERS[evaluation], {"experiments": found})
     return code
 
 

@@ -11,7 +11,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,9 +19,9 @@ from typing import IO, Generic, Protocol, TypeVar
 
 from slade_plugin.base.files import write_json
 from slade_plugin.base.machine import restore_environment
+from slade_plugin.experiments.studies.evaluated_run import PROGRAM
 from slade_plugin.experiments.studies.plan import Run
 
-RUN_PY = (sys.executable, "-c", "import sys; from slade_plugin.cli import main; sys.exit(main())")
 _POLL_S = 0.2
 _GRACE_S = 30.0  # between the signal that asks a run to stop and the one that kills it
 
@@ -68,7 +67,7 @@ def execute(
     runs: Iterable[Run],
     jobs: int = 1,
     gpus: Sequence[str] = (),
-    program: Sequence[str] = RUN_PY,
+    program: Sequence[str] = PROGRAM,
 ) -> list[Failure]:
     """Execute all unfinished runs on this machine.
 
@@ -78,7 +77,7 @@ def execute(
         gpus: Each job sees one of these; empty to leave the environment unchanged. Runs then have
             one thread each unless OMP_NUM_THREADS is set: the number of threads changes the scores
             slightly, and the number of jobs must not.
-        program: The program that replaces run.py.
+        program: The program of a run.
 
     Returns:
         As `execute_on`.
@@ -232,11 +231,11 @@ def start_process(
     environment: Mapping[str, str],
     cwd: str | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start run.py, which then holds the lock even if the caller closes it.
+    """Start the program of a run, which then holds the lock even if the caller closes it.
 
     Args:
         run: The run.
-        program: The program that replaces run.py.
+        program: The program of a run.
         lock: The result of `lock_run`.
         environment: Environment of the process.
         cwd: Its working directory; the caller's by default.

@@ -23,6 +23,7 @@ from slade_plugin.stages.kinds import BASELINE, TEACHER
 
 # Paths are not part of a run's key or of a reported command.
 PLACES = ("--dataset_root", "--pytorch_home", "--debug")
+MARKERS = {"val": "trained.json", "test": "evaluated.json"}  # by evaluation, once it is done
 
 # (data set, setting) -> parameter -> its value in the flags
 Values = Mapping[tuple[str, str], Mapping[str, str]]
@@ -41,6 +42,8 @@ class Run:
         places: Flags that only give paths.
         teacher: The run whose teacher it uses; None if it trains its own.
         plain: Whether it is a plain experiment rather than self-training.
+        evaluation: What follows run.py's own evaluation: "test" of test, also as an ensemble; "val"
+            nothing, for a trial, which is judged by its best epoch; "" nothing.
     """
 
     folder: Path
@@ -51,6 +54,7 @@ class Run:
     places: tuple[str, ...] = ()
     teacher: "Run | None" = None
     plain: bool = False
+    evaluation: str = ""
 
     @property
     def experiment(self) -> Path:
@@ -64,13 +68,14 @@ class Run:
 
     @property
     def table(self) -> Path:
-        """Its scores; the file exists once it is finished."""
+        """The scores of a pipeline; the file exists once it is trained."""
         return self.experiment / "results" / "table.json"
 
     @property
     def finished(self) -> bool:
-        """Whether it is finished."""
-        return self.table.is_file()
+        """Whether it is trained and evaluated."""
+        marker = MARKERS.get(self.evaluation)
+        return (self.folder / marker if marker else self.table).is_file()
 
     @property
     def title(self) -> str:
@@ -95,6 +100,7 @@ class Run:
             "seed": self.seed,
             "flags": shlex.join(self.flags),
             "teacher": self.teacher.folder.name if self.teacher else None,
+            "evaluation": self.evaluation,
         }
 
 
@@ -103,7 +109,6 @@ def plan_runs(
     folder: Path,
     seeds: Iterable[int],
     extra: Sequence[str] = (),
-    kind: type[Run] = Run,
     values: Values = MappingProxyType({}),
 ) -> dict[tuple[str, int, str], Run]:
     """Plan all runs of a study in the order of their start.
@@ -117,7 +122,6 @@ def plan_runs(
         seeds: Seeds of the runs.
         extra: Additional flags for every run. If study, data set, setting and `extra` have the same
             flag, mappings are merged; otherwise the last value counts.
-        kind: Class of the runs.
         values: Values of the parameters of tuned settings; without them, flags hold the names.
 
     Returns:
@@ -147,7 +151,19 @@ def plan_runs(
                     for w in (k, *ws)
                 )
                 path = folder / dataset / f"seed{seed}" / _key(own, teacher)
-                run = kind(path, dataset, seed, setting.name, own, places, teacher, setting.plain)
+                # run.py evaluates neither concatenated models nor plain experiments on test
+                evaluation = "test" if study.poster or setting.plain else ""
+                run = Run(
+                    path,
+                    dataset,
+                    seed,
+                    setting.name,
+                    own,
+                    places,
+                    teacher,
+                    setting.plain,
+                    evaluation,
+                )
                 run = shared.setdefault(path, run)
                 runs[dataset, seed, setting.name] = run
                 if setting.name == study.first:

@@ -33,8 +33,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import slade_plugin
 from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.base.machine import restore_environment
+from slade_plugin.experiments.studies.evaluated_run import PROGRAM
 from slade_plugin.experiments.studies.execution import (
-    RUN_PY,
     Failure,
     execute_on,
     lock_run,
@@ -64,7 +64,7 @@ if os.getppid() == int(sys.argv[1]):
 
 def execute(
     runs: Iterable[Run],
-    program: Sequence[str] = RUN_PY,
+    program: Sequence[str] = PROGRAM,
     address: str | None = None,
     jobs: int | None = None,
     cpus: float = 1,
@@ -74,8 +74,8 @@ def execute(
 
     Args:
         runs: As for `execution.execute_on`.
-        program: The program that replaces run.py: a Python interpreter, replaced by each machine's
-            own, and its arguments.
+        program: The program of a run: a Python interpreter, replaced by each machine's own, and its
+            arguments.
         address: ray://HOST:PORT or HOST:PORT; None for the cluster of RAY_ADDRESS or of this
             machine, which is started if there is none.
         jobs: How many at a time; None for as many as the cluster has room for.

@@ -59,7 +59,7 @@ def read_executor(args: argparse.Namespace) -> partial[list[Failure]]:
     """Return the executor that the options choose.
 
     Returns:
-        A function of the runs and the program that replaces run.py; it returns the failures.
+        A function of the runs; it returns the failures.
 
     Raises:
         ConfigError: If an option is out of range, belongs to another executor, or Ray is missing.

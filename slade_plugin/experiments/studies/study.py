@@ -121,14 +121,6 @@ class Study:
         """Name of the setting that all others are compared with."""
         return self.reference or self.first
 
-    @property
-    def evaluated(self) -> bool:
-        """Whether its runs need more evaluation than run.py does.
-
-        The poster's numbers are of concatenated models, and a plain experiment evaluates val alone.
-        """
-        return bool(self.poster) or any(setting.plain for setting in self.settings)
-
     def row(self, setting: str, stage: str) -> str:
         """Return the name of a row of the page: `slade`, `teacher`, `swav: baseline`.
 

@@ -16,7 +16,6 @@ from scipy.stats import qmc
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.experiments.results.found import SEPARATED, read_saved
-from slade_plugin.experiments.studies.evaluated_run import EvaluatedRun
 from slade_plugin.experiments.studies.markdown import markdown_table
 from slade_plugin.experiments.studies.plan import Run, Values, plan_runs
 from slade_plugin.experiments.studies.study import Space, Study
@@ -82,11 +81,12 @@ def plan_trials(study: Study, folder: Path, extra: Sequence[str] = ()) -> list[T
     }
     trials = replace(study, settings=tuple(settings), first=settings[0].name)
     of_trial = {(d, _name(setting, n)): chosen for (d, setting, n), chosen in values.items()}
-    runs = plan_runs(trials, folder, [study.tuning_seed], extra, EvaluatedRun, of_trial)
+    runs = plan_runs(trials, folder, [study.tuning_seed], extra, of_trial)
     return [
         Trial(dataset, setting, chosen, run, _score(run) if run.finished else None)
         for (dataset, setting, number), chosen in values.items()
-        for run in [runs[dataset, study.tuning_seed, _name(setting, number)]]
+        for planned in [runs[dataset, study.tuning_seed, _name(setting, number)]]
+        for run in [replace(planned, evaluation="val")]
     ]
 
 

@@ -15,7 +15,7 @@ from slade_plugin.experiments.studies.config_check import (
     read_plan,
 )
 from slade_plugin.experiments.studies.lengths import row_lengths
-from slade_plugin.experiments.studies.plan import plan_runs
+from slade_plugin.experiments.studies.plan import MARKERS, plan_runs
 from slade_plugin.experiments.studies.scores import read_scores
 from slade_plugin.experiments.studies.study import Setting, Study
 from slade_plugin.experiments.studies.study_file import read_study
@@ -58,6 +58,8 @@ def test_students_of_the_shipped_studies_have_an_equally_long_baseline(
     runs = plan_runs(study, tmp_path, [0])
     for run in runs.values():
         plan = dict(read_plans(path, tmp_path)[run.flags])
+        run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / MARKERS["test"]).touch()
         if run.plain:
             epochs = plan[PLAIN]["config_general"]["num_epochs_train"]
             make_experiment(run.experiment, {"test": (1,)}, num_epochs_train=epochs)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from slade_plugin import cli
-from slade_plugin.experiments.studies.evaluated_run import EVALUATED, train_and_evaluate
+from slade_plugin.experiments.studies.evaluated_run import train_and_evaluate
+from slade_plugin.experiments.studies.plan import MARKERS
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +17,8 @@ def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def words(bench: Any, flags: str, root: Path) -> list[str]:
+    """Words of run.py for a run that is evaluated on test."""
+    (root / "run.json").write_text('{"evaluation": "test"}')
     places = f"--dataset_root {bench.dataset_root} --root_experiment_folder {root}"
     return f"{flags} {places} --experiment_name experiment --seed 0".split()
 
@@ -25,7 +28,7 @@ def test_a_plain_run_goes_on_and_ends_with_all_scores(bench: Any, tmp_path: Path
     (tmp_path / "experiment" / "configs").mkdir(parents=True)
     argv = words(bench, f"--config_loss fast_ap {bench.tiny(schemes=2)}", tmp_path)
     assert train_and_evaluate(argv, cli.main) == 0
-    marker = json.loads((tmp_path / EVALUATED).read_text())
+    marker = json.loads((tmp_path / MARKERS["test"]).read_text())
     assert marker == {"experiments": ["experiment"]}
     tables = [name.partition(": ")[2] for name in bench.records(tmp_path / "experiment")]
     for split in ("VAL", "TEST"):
@@ -44,7 +47,7 @@ def test_a_student_of_a_given_teacher_is_evaluated_alone(
     flags = bench.tiny_student(schemes=2, epochs=2, iterations=2) + " --pipeline {baseline: false}"
     argv = words(bench, f"{flags} --teacher_experiment {finished / 'teacher'}", tmp_path)
     assert train_and_evaluate(argv, cli.main) == 0
-    marker = json.loads((tmp_path / EVALUATED).read_text())
+    marker = json.loads((tmp_path / MARKERS["test"]).read_text())
     assert marker == {"experiments": ["experiment/student"]}
 
 
@@ -54,4 +57,4 @@ def test_a_failed_run_is_not_evaluated(
     argv = words(bench, "--config_loss fast_ap --num_epochs_train 0", tmp_path)
     assert train_and_evaluate(argv, cli.main) == 2
     assert "num_epochs_train is 0" in capsys.readouterr().err
-    assert not (tmp_path / EVALUATED).exists()
+    assert not (tmp_path / MARKERS["test"]).exists()

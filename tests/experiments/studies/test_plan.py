@@ -9,8 +9,7 @@ from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.composition import config_root
 from slade_plugin.experiments.results.poster import ablation_settings, poster_rows
 from slade_plugin.experiments.studies.config_check import PLAIN, read_stages
-from slade_plugin.experiments.studies.evaluated_run import EVALUATED, EvaluatedRun
-from slade_plugin.experiments.studies.plan import plan_runs
+from slade_plugin.experiments.studies.plan import MARKERS, plan_runs
 from slade_plugin.experiments.studies.study_file import read_study
 from tests.study_files import load_study, value_of
 
@@ -35,11 +34,11 @@ def test_the_poster_s_ablations_share_the_runs_of_its_main_table(
 ) -> None:
     """Weeks of a GPU: the whole method is trained once, and T2 once for all its students."""
     table = read_study(config_root() / "studies" / "main_table.yaml").selected([dataset])
-    of_table = plan_runs(table, tmp_path, [0], kind=EvaluatedRun)
+    of_table = plan_runs(table, tmp_path, [0])
     studies = [read_study(path) for path in SHIPPED if path.stem.startswith("ablation_")]
     assert [study.ablation for study in studies] == [1, 2, 3, 4]
     for study in studies:
-        runs = plan_runs(study.selected([dataset]), tmp_path, [0], kind=EvaluatedRun)
+        runs = plan_runs(study.selected([dataset]), tmp_path, [0])
         assert runs[dataset, 0, study.first].folder == of_table[dataset, 0, "S2"].folder
         trained = [run for run in runs.values() if run.teacher is None]
         assert len(trained) == (3 if study.ablation == 1 else 1)
@@ -63,7 +62,7 @@ def test_every_row_of_the_main_table_is_there_and_run_py_takes_it(
 ) -> None:
     study = read_study(config_root() / "studies" / f"{name}.yaml").selected([dataset])
     assert {*study.poster.values()} == {*poster_rows()} - {"Proxy-Anchor (1)"}
-    for (_, _, setting), run in plan_runs(study, tmp_path, [0], kind=EvaluatedRun).items():
+    for (_, _, setting), run in plan_runs(study, tmp_path, [0]).items():
         stages = read_stages(run)
         assert run.plain == (PLAIN in stages) == (setting not in ("S1", "S2", "S3", "S4"))
         for args in stages.values():
@@ -105,12 +104,11 @@ def test_losses_of_2048_numbers_fit_their_embedders(tmp_path: Path) -> None:
 
 def test_a_run_that_is_evaluated_is_finished_after_that(tmp_path: Path) -> None:
     study = read_study(config_root() / "studies" / "main_table_glyphs.yaml")
-    assert study.evaluated
-    run = plan_runs(study, tmp_path, [0], kind=EvaluatedRun)["glyphs", 0, "S1"]
+    run = plan_runs(study, tmp_path, [0])["glyphs", 0, "S1"]
     run.table.parent.mkdir(parents=True)
     run.table.touch()
     assert not run.finished
-    (run.folder / EVALUATED).touch()
+    (run.folder / MARKERS["test"]).touch()
     assert run.finished
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from slade_plugin.experiments.results.verification import verify_record
-from slade_plugin.experiments.studies.evaluated_run import EVALUATED, EvaluatedRun
-from slade_plugin.experiments.studies.plan import Run, plan_runs
+from slade_plugin.experiments.studies.plan import MARKERS, Run, plan_runs
 from slade_plugin.experiments.studies.records import write_records
 from slade_plugin.experiments.studies.study import Setting, Space, Study
 from slade_plugin.experiments.studies.tuning import Trial
@@ -36,7 +35,7 @@ def runs(
     make_experiment: Callable[..., Path], finished: Path, tmp_path: Path
 ) -> dict[tuple[str, int, str], Run]:
     """A real pipeline and a made plain experiment, in the places of their runs."""
-    planned = plan_runs(STUDY, tmp_path / "runs", [0], kind=EvaluatedRun)
+    planned = plan_runs(STUDY, tmp_path / "runs", [0])
     for (_, seed, name), run in planned.items():
         run.folder.mkdir(parents=True)
         if name == "slade":
@@ -46,7 +45,7 @@ def runs(
                 run.experiment, {"val": (1, 2), "test": (3, 4)}, seed=seed, dataset=DATASET
             )
         if name != "unfinished":
-            (run.folder / EVALUATED).write_text("{}")
+            (run.folder / MARKERS["test"]).write_text("{}")
     return dict(planned)
 
 

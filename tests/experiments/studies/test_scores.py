@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from slade_plugin.experiments.studies.evaluated_run import EVALUATED, EvaluatedRun
-from slade_plugin.experiments.studies.plan import Run, plan_runs
+from slade_plugin.experiments.studies.plan import MARKERS, Run, plan_runs
 from slade_plugin.experiments.studies.scores import DatasetScores, read_scores, summarize
 from slade_plugin.experiments.studies.study import Setting, Study
 from slade_plugin.stages.table import METRICS
@@ -156,7 +155,7 @@ def test_a_student_on_a_tuned_loss_is_compared_with_that_loss(
         Setting("on_short", ("--b", "2"), own_teacher=True, control=True, tuned_as="short"),
     )
     study = Study("s", {"dots": ()}, "a", settings)
-    runs = plan_runs(study, tmp_path, [0], kind=EvaluatedRun)
+    runs = plan_runs(study, tmp_path, [0])
     for (_, _, name), run in runs.items():
         if run.plain:
             epochs = 60 if name == "a" else 40
@@ -165,7 +164,7 @@ def test_a_student_on_a_tuned_loss_is_compared_with_that_loss(
         else:
             finish(run, teacher=len(name), student=9)
             write_plan(run, {"teacher": 20, "student": 40})
-        (run.folder / EVALUATED).touch()
+        (run.folder / MARKERS["test"]).touch()
     found = read_scores(study, runs, "dots")
     assert found.baselines == {"on_a: teacher": "a", "on_a": "a", "on_short: teacher": "short"}
     rows = {row["setting"]: row for row in summarize(found, "a", "test", MAP)}

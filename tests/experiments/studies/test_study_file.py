@@ -82,11 +82,12 @@ def test_plain_experiments_flags_of_one_data_set_and_lists_of_flags(tmp_path: Pa
         "--losses {y~OVERRIDE~: {w: 2}}",
     ]
     study = load_study(tmp_path, plain=plain, controls={"list": lists})
-    assert study.evaluated
     runs = plan_runs(study, tmp_path, [0])
     for dataset, loss in (("dots", "soft"), ("blobs", "sharp")):
         run = runs[dataset, 0, "soft"]
         assert run.plain
+        assert run.evaluation == "test"
+        assert runs[dataset, 0, study.first].evaluation == ""  # run.py's own
         assert run.teacher is None
         assert value_of(run, "--config_loss") == loss
         assert "--pipeline" not in run.flags

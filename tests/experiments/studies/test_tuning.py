@@ -86,6 +86,7 @@ def test_every_tuned_setting_has_as_many_trials_of_one_seed(study: Study, tmp_pa
     assert len({trial.run.folder for trial in trials}) == len(trials)
     for trial in trials:
         assert trial.run.plain
+        assert trial.run.evaluation == "val"  # never of test
         assert trial.score is None
         assert "random_seed: 100" in value_of(trial.run, "--split_manager~APPLY~2")
         (value,) = trial.values.values()
