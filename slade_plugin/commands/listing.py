@@ -1,4 +1,4 @@
-"""List the registered classes and the configs for ``--list``, one line each."""
+"""List the registered classes, the configs and the studies for ``--list``, one line each."""
 
 import inspect
 from pathlib import Path
@@ -9,7 +9,7 @@ from slade_plugin.host.registry import REGISTRY
 
 
 def listing(root: str | None = None, plugins: list[str] | None = None) -> str:
-    """Return every registered class and every config file with the first line of its description.
+    """Return every class, config file and study with the first line of its description.
 
     Args:
         root: The config root; the shipped one by default.
@@ -25,11 +25,19 @@ def listing(root: str | None = None, plugins: list[str] | None = None) -> str:
         lines.append(f"  {kind:15} {cls.__name__:28} {_first_line(inspect.getdoc(cls) or '')}")
     lines += ["", f"Configs in {folder}:"]
     for area in read_areas(folder):
-        for name in available_configs(folder, area):
-            text = (folder / area / f"{name}.yaml").read_text(encoding="utf-8")
-            comment = next((t for t in text.splitlines() if t.startswith("# ")), "")
-            lines.append(f"  --{area + ' ' + name:45} {comment.removeprefix('# ')}".rstrip())
+        lines += _descriptions(folder, area, "--" + area)
+    if studies := _descriptions(folder, "studies", "slade-bench study"):
+        lines += ["", f"Studies in {folder / 'studies'}:", *studies]
     return "\n".join(lines)
+
+
+def _descriptions(root: Path, area: str, words: str) -> list[str]:
+    lines = []
+    for name in available_configs(root, area):
+        text = (root / area / f"{name}.yaml").read_text(encoding="utf-8")
+        comment = next((t for t in text.splitlines() if t.startswith("# ")), "")
+        lines.append(f"  {words + ' ' + name:47} {comment.removeprefix('# ')}".rstrip())
+    return lines
 
 
 def _first_line(text: str) -> str:

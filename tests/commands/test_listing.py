@@ -23,14 +23,15 @@ def test_every_class_has_a_line_with_what_it_is(kind: str, cls: type, lines: lis
     assert description == cls.__doc__.strip().splitlines()[0]
 
 
-def test_every_config_has_a_line_with_its_first_comment(lines: list[str]) -> None:
+def test_every_config_and_study_has_a_line_with_its_first_comment(lines: list[str]) -> None:
     found = {}
     for line in lines:
-        if line.startswith("  --config_"):
-            area, name, *comment = line.split()
+        if line.startswith(("  --config_", "  slade-bench study ")):
+            area, name, *comment = line.replace("slade-bench study", "studies").split()
             found[area.removeprefix("--"), name] = " ".join(comment)
     root = config_root()
-    expected = [(area, n) for area in read_areas(root) for n in available_configs(root, area)]
+    areas = [*read_areas(root), "studies"]
+    expected = [(area, n) for area in areas for n in available_configs(root, area)]
     assert list(found) == expected
     for (area, name), comment in found.items():
         first = (root / area / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]

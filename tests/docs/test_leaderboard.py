@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from slade_plugin.base.files import write_json
 from slade_plugin.commands import study
 from slade_plugin.experiments.leaderboard.checks import read_records
 from slade_plugin.experiments.studies.evaluated_run import train_and_evaluate
@@ -29,8 +30,10 @@ def test_a_result_is_added_by_three_commands(
 ) -> None:
     """Word for word, but for small runs, which this process trains in place of others."""
 
-    def execute(runs: Iterable[Run], program: Any) -> list[Any]:
+    def execute(runs: Iterable[Run]) -> list[Any]:
         for run in runs:
+            run.folder.mkdir(parents=True)
+            write_json(run.folder / "run.json", run.description())
             code = train_and_evaluate(run.command(), lambda: bench.run_words(sys.argv[1:]).code)
             assert code == 0
         return []
