@@ -227,13 +227,17 @@ class SladeStudent(MetricLossOnly):
         return epochs_done / self.num_epochs
 
     def warm_up_basis(self) -> None:
-        """Train W_a alone: models in eval mode, embeddings without gradient."""
-        self.set_to_eval()
+        """Train W_a alone: models in eval mode, embeddings without gradient.
+
+        The running statistics of the basis loss are updated too. In eval mode a trunk from scratch
+        uses the initial statistics of its batch norms.
+        """
         basis_loss, optimizer = self.loss_funcs["basis_loss"], self.optimizers[BASIS_OPTIMIZER]
-        basis_loss.train()
         steps = range(self.basis_warmup_iterations)
         for _ in tqdm.tqdm(steps, "warming up the basis", disable=None, leave=False):
             images, labels, unlabeled_images, pseudo_labels, _ = self.get_batch()
+            self.set_to_eval()  # here, since the host's subset_batch_miner sets all to train
+            basis_loss.train()
             with torch.no_grad():
                 embeddings = self.embed_together(images, unlabeled_images)
             all_labels = torch.cat([labels, pseudo_labels]).to(embeddings.device)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from powerful_benchmarker.architectures.misc_models import MLP
 from pytorch_metric_learning import losses
-from pytorch_metric_learning.miners.base_miner import BaseTupleMiner
+from pytorch_metric_learning.miners.base_miner import BaseSubsetBatchMiner, BaseTupleMiner
 from pytorch_metric_learning.samplers import MPerClassSampler
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from pytorch_metric_learning.utils.logging_presets import HookContainer, get_record_keeper
@@ -769,6 +769,26 @@ def test_warm_up_changes_the_basis_alone(make: Callable[..., SladeStudent]) -> N
     assert all(m.training for m in (*trainer.models.values(), *trainer.loss_funcs.values()))
     gradients = [p.grad for m in trainer.models.values() for p in m.parameters()]
     assert gradients == [None] * len(gradients)
+
+
+def test_warm_up_leaves_the_models_alone_with_a_subset_batch_miner(
+    make: Callable[..., SladeStudent],
+) -> None:
+    """The host sets the models to train after it has mined a batch."""
+
+    class All(BaseSubsetBatchMiner):
+        def mine(self, embeddings: Tensor, *_: Tensor) -> Tensor:
+            return torch.arange(len(embeddings))
+
+        def output_assertion(self, output: Tensor) -> None:
+            pass
+
+    miners = {"subset_batch_miner": All(8), "unlabeled_tuple_miner": BasisSimilarityMiner()}
+    trainer = started(make(4, basis_warmup_iterations=3, mining_funcs=miners))
+    before = states(trainer, "models")
+    trainer.warm_up_basis()
+    assert states(trainer, "models") == before
+    assert all(model.training for model in trainer.models.values())
 
 
 def test_warm_up_is_plain_training_of_the_basis(make: Callable[..., SladeStudent]) -> None:
