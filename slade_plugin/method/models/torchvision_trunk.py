@@ -74,6 +74,11 @@ class TorchvisionTrunk(nn.Module):
                 f"torchvision has no architecture {architecture!r}{nearest(architecture, names)}; "
                 "expected a name such as resnet50 (config_models)."
             )
+        if sha256 is not None and weights is None:
+            raise ConfigError(
+                f"TorchvisionTrunk: sha256 is {sha256!r}, but weights is None; expected a file to "
+                "compare it with, or no sha256 (config_models)."
+            )
         known = {w.name: w.url for w in torchvision.models.get_model_weights(architecture)}
         arguments = dict(options or {})
         if architecture in _ONE_OUTPUT:
