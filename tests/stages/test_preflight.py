@@ -272,7 +272,7 @@ def test_a_teacher_of_another_architecture_is_refused(
     check: Callable[..., Any], teacher_experiment: Path
 ) -> None:
     models = {"trunk": {"TinyTrunk": {"hidden": 5}}, "embedder": {"MLP": {"layer_sizes": [DIM]}}}
-    with pytest.raises(CheckpointError, match=r"teacher's trunk .* differs in architecture"):
+    with pytest.raises(CheckpointError, match=r"teacher's trunk .* does not fit TinyTrunk"):
         check(teacher_experiment, models=models)
 
 
