@@ -20,7 +20,7 @@ from slade_plugin.method.models.weight_files import LoadedWeights, load_weights
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Networks that return more than one output in training, and warn of their own initialization,
-# unless they are told what to do.
+# unless configured.
 _ONE_OUTPUT = ("googlenet", "inception_v3")
 
 
