@@ -35,7 +35,7 @@ INSTALL_REQUIRES = [
     "six",
     # The host asks for faiss-gpu by this name; its wheels also run without a GPU.
     "faiss-gpu",
-    # Used by the plugin itself. Not pinned: compat.py fixes the host for the newest ones.
+    # Used by the plugin itself. Newer versions are allowed; none is known to fail.
     "torch",
     "torchvision",
     "jsonschema",

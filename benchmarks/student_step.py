@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             raise ExperimentError(
                 f"{miner.num_pos_pairs} positive and {miner.num_neg_pairs} negative pairs were "
                 "mined after the warm-up; expected some of both, since a step without mining is "
-                "none of the student. Raise --warmup."
+                "not a student's step. Raise --warmup."
             )
 
     active, positive, negative = (sum(column) / len(mined) for column in zip(*mined, strict=True))

@@ -1,7 +1,7 @@
 """Shims that run the host, powerful-benchmarker 0.9.33, on current libraries.
 
-Each shim fixes one problem that stops the host from importing or running, states the reason and can
-be undone. None changes a measured number. Installed packages stay untouched: shims only set
+Each shim fixes one fault of the host on current libraries, or silences it. It states the reason and
+can be undone. None changes a measured number. Installed packages stay untouched: shims only set
 attributes in this process. Nothing heavy is imported before `apply` is called.
 
 The host's t-SNE visualizer needs no shim: scikit-learn renamed ``n_iter``, so use ``max_iter`` in
@@ -10,7 +10,6 @@ its config.
 
 import functools
 import glob
-import hashlib
 import importlib
 import importlib.util
 import json
@@ -23,7 +22,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import atomic_folder, atomic_write
 
 Undo = Callable[[], None]
@@ -41,37 +39,6 @@ class Shim(NamedTuple):
     name: str
     reason: str
     install: Callable[[], Undo]
-
-
-def assert_md5sum(
-    filename: str, md5: str, quiet: bool = False, blocksize: int | None = None
-) -> bool:
-    """Compare a file with its MD5 sum; replaces the function that gdown 6 removed.
-
-    Args:
-        filename: File to read.
-        md5: Expected sum, hexadecimal, optionally with the prefix "md5:".
-        quiet: Unused; part of the replaced signature.
-        blocksize: Bytes read at a time; None reads 1 MiB.
-
-    Returns:
-        True.
-
-    Raises:
-        DataError: If the sums differ.
-    """
-    # The sum guards against broken downloads, not against attackers.
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(filename, "rb") as stream:
-        while block := stream.read(blocksize or 1 << 20):
-            digest.update(block)
-    expected = md5.removeprefix("md5:")
-    if digest.hexdigest() != expected:
-        raise DataError(
-            f"{filename} has MD5 {digest.hexdigest()}, expected {expected}; "
-            "the download is damaged: delete the file and download it again"
-        )
-    return True
 
 
 def _nothing() -> None:
@@ -103,26 +70,6 @@ def _all(undos: Sequence[Undo]) -> Undo:
     return undo
 
 
-def _gdown_md5() -> Undo:
-    name = "gdown.cached_download"
-    importlib.import_module("gdown")  # fails if gdown itself is missing
-    try:
-        # Not `import`: a function of the package hides the module of the same name.
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        module = types.ModuleType(name)
-        sys.modules[name] = module
-        _set(module, "assert_md5sum", assert_md5sum)
-
-        def forget() -> None:
-            sys.modules.pop(name, None)
-
-        return forget
-    return _set(module, "assert_md5sum", assert_md5sum)
-
-
 def _numpy_int() -> Undo:
     return _set(importlib.import_module("numpy"), "int", int)
 
@@ -147,43 +94,23 @@ def _read_csv_with_delim_whitespace() -> Iterator[None]:
 
 
 def _pandas_whitespace() -> Undo:
-    # Both loaders import read_csv inside the method, so there is no module attribute to replace.
-    # pandas itself is patched only while one of them runs.
-    classes = [
-        importlib.import_module(f"powerful_benchmarker.datasets.{module}").__dict__[name]
-        for module, name in (
-            ("stanford_online_products", "StanfordOnlineProducts"),
-            ("celeb_a", "CelebA"),
-        )
-    ]
-    originals = [cls.load_labels for cls in classes]
+    # The loader imports read_csv inside the method, so there is no module attribute to replace.
+    # pandas itself is patched only while it runs.
+    module = importlib.import_module("powerful_benchmarker.datasets.stanford_online_products")
+    dataset: Any = module.StanfordOnlineProducts
+    original = dataset.load_labels
 
-    def wrap(original: Callable[[Any], None]) -> Callable[[Any], None]:
-        @functools.wraps(original)
-        def load_labels(self: Any) -> None:
-            with _read_csv_with_delim_whitespace():
-                original(self)
+    @functools.wraps(original)
+    def load_labels(self: Any) -> None:
+        with _read_csv_with_delim_whitespace():
+            original(self)
 
-        return load_labels
-
-    for cls, original in zip(classes, originals, strict=True):
-        cls.load_labels = wrap(original)
-
-    def undo_all() -> None:
-        for cls, original in zip(classes, originals, strict=True):
-            cls.load_labels = original
-
-    return undo_all
+    return _replace(dataset, "load_labels", load_labels)
 
 
 def _sampler_logging() -> Undo:
     module = importlib.import_module("powerful_benchmarker.factories.sampler_factory")
     return _set(module, "logging", importlib.import_module("logging"))
-
-
-def _ensemble_numpy() -> Undo:
-    module = importlib.import_module("powerful_benchmarker.ensembles.concatenate_embeddings")
-    return _set(module, "np", importlib.import_module("numpy"))
 
 
 def _mined_triplets() -> Undo:
@@ -342,7 +269,7 @@ def _silent_bars() -> Undo:
         _replace(importlib.import_module(f"pytorch_metric_learning.{name}"), "tqdm", silent)
         for name in ("trainers.base_trainer", "testers.base_tester")
     ]
-    # The bar's text is still formatted.
+    # The bar's text is still formatted. The filter holds for the whole process.
     warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True", UserWarning)
     added: Any = warnings.filters[0]
 
@@ -411,12 +338,6 @@ def _ax_contour() -> Undo:
 
 SHIMS: tuple[Shim, ...] = (
     Shim(
-        "gdown_md5",
-        "gdown 6 has no assert_md5sum. Every runner fails at start: ImportError: cannot import "
-        "name 'assert_md5sum' from 'gdown.cached_download'.",
-        _gdown_md5,
-    ),
-    Shim(
         "numpy_int",
         "NumPy 1.24 removed np.int, which pytorch-metric-learning 0.9.92 uses in its sampler, "
         "label mapper and metrics: AttributeError: module 'numpy' has no attribute 'int'.",
@@ -424,8 +345,8 @@ SHIMS: tuple[Shim, ...] = (
     ),
     Shim(
         "pandas_whitespace",
-        "pandas 3 removed delim_whitespace, which StanfordOnlineProducts and CelebA use to read "
-        "their lists: TypeError: read_csv() got an unexpected keyword argument.",
+        "pandas 3 removed delim_whitespace, which StanfordOnlineProducts uses to read its lists: "
+        "TypeError: read_csv() got an unexpected keyword argument.",
         _pandas_whitespace,
     ),
     Shim(
@@ -433,12 +354,6 @@ SHIMS: tuple[Shim, ...] = (
         "The host's sampler factory logs without importing logging. A sampler with "
         "length_before_new_iter: dataset_length gives NameError: name 'logging' is not defined.",
         _sampler_logging,
-    ),
-    Shim(
-        "ensemble_numpy",
-        "The host's ConcatenateEmbeddings uses np without importing it. --evaluate_ensemble of "
-        "cascaded embeddings gives NameError: name 'np' is not defined.",
-        _ensemble_numpy,
     ),
     Shim(
         "mined_triplets",

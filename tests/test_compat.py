@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from easy_module_attribute_getter import PytorchGetter
-from powerful_benchmarker.ensembles import ConcatenateEmbeddings
+from powerful_benchmarker.datasets import StanfordOnlineProducts
 from powerful_benchmarker.factories import SamplerFactory
 from powerful_benchmarker.utils import common_functions as c_f
 from pytorch_metric_learning import losses, samplers
@@ -26,7 +26,7 @@ from pytorch_metric_learning.utils import loss_and_miner_utils, stat_utils
 from record_keeper.db_utils import DBManager
 
 from slade_plugin import compat
-from slade_plugin.base.errors import DataError, ExperimentError
+from slade_plugin.base.errors import ExperimentError
 
 pytestmark = pytest.mark.host
 
@@ -73,76 +73,6 @@ def test_importing_the_module_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-# ---- gdown --------------------------------------------------------------------------------------
-
-
-def load_again(name: str) -> types.ModuleType:
-    """Runs the source file of one of the host's modules, as its first import would."""
-    spec = importlib.util.find_spec(name)
-    assert spec is not None
-    module = types.ModuleType(f"{name}_again")
-    module.__package__ = name.rpartition(".")[0]
-    source = Path(str(spec.origin)).read_text(encoding="utf-8")
-    exec(compile(source, str(spec.origin), "exec"), module.__dict__)
-    return module
-
-
-def test_cub200_imports_without_assert_md5sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    compat.undo("gdown_md5")
-    module = importlib.import_module("gdown.cached_download")
-    monkeypatch.delattr(module, "assert_md5sum", raising=False)
-    with pytest.raises(ImportError, match="cannot import name 'assert_md5sum'"):
-        load_again("powerful_benchmarker.datasets.cub200")
-    compat.apply()
-    assert load_again("powerful_benchmarker.datasets.cub200").assert_md5sum is compat.assert_md5sum
-    compat.undo("gdown_md5")
-
-
-def test_cub200_imports_without_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    compat.undo("gdown_md5")
-    monkeypatch.delitem(sys.modules, "gdown.cached_download")
-    real_import = importlib.import_module
-
-    def missing(name: str, package: str | None = None) -> types.ModuleType:
-        if name == "gdown.cached_download":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return real_import(name, package)
-
-    monkeypatch.setattr("slade_plugin.compat.importlib.import_module", missing)
-    compat.apply()
-    assert load_again("powerful_benchmarker.datasets.cub200").assert_md5sum is compat.assert_md5sum
-    compat.undo("gdown_md5")
-    assert "gdown.cached_download" not in sys.modules
-
-
-def test_missing_gdown_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    compat.undo("gdown_md5")
-    monkeypatch.setitem(sys.modules, "gdown", None)
-    monkeypatch.delitem(sys.modules, "gdown.cached_download")
-    with pytest.raises(ModuleNotFoundError, match="gdown"):
-        compat.apply()
-
-
-def test_present_assert_md5sum_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    compat.undo("gdown_md5")
-    module: Any = importlib.import_module("gdown.cached_download")
-    monkeypatch.setattr(module, "assert_md5sum", len, raising=False)
-    compat.apply()
-    assert module.assert_md5sum is len
-    compat.undo("gdown_md5")
-    assert module.assert_md5sum is len
-
-
-def test_md5_of_abc(tmp_path: Path) -> None:
-    """The sum of "abc" is the test value of RFC 1321."""
-    path = tmp_path / "abc"
-    path.write_bytes(b"abc")
-    assert compat.assert_md5sum(str(path), "md5:900150983cd24fb0d6963f7d28e17f72")
-    assert compat.assert_md5sum(str(path), "900150983cd24fb0d6963f7d28e17f72", blocksize=1)
-    with pytest.raises(DataError, match=r"abc has MD5 9001.*expected 0000; the download"):
-        compat.assert_md5sum(str(path), "0000")
-
-
 # ---- numpy --------------------------------------------------------------------------------------
 
 
@@ -177,49 +107,26 @@ def write_online_products(root: Path) -> None:
         )
 
 
-def write_celeb_a(root: Path) -> None:
-    folder = root / "celeb_a"
-    folder.mkdir()
-    (folder / "list_eval_partition.txt").write_text("1.jpg 0\n2.jpg 2\n", encoding="utf-8")
-    (folder / "list_attr_celeba.txt").write_text(
-        "2\nBald  Male\n1.jpg -1  1\n2.jpg  1 -1\n", encoding="utf-8"
-    )
-
-
-def load_labels(module: str, name: str, folder: str, root: Path) -> Any:
-    dataset = getattr(importlib.import_module(f"powerful_benchmarker.datasets.{module}"), name)
-    instance = dataset.__new__(dataset)
-    instance.dataset_folder = str(root / folder)
+def load_online_products(root: Path) -> Any:
+    instance = StanfordOnlineProducts.__new__(StanfordOnlineProducts)
+    instance.dataset_folder = str(root / "Stanford_Online_Products")
     instance.load_labels()
     return instance
 
 
 def test_online_products_read_their_lists(tmp_path: Path) -> None:
     write_online_products(tmp_path)
-    case = ("stanford_online_products", "StanfordOnlineProducts", "Stanford_Online_Products")
     compat.undo("pandas_whitespace")
     with pytest.raises(TypeError, match="unexpected keyword argument 'delim_whitespace'"):
-        load_labels(*case, tmp_path)
+        load_online_products(tmp_path)
     compat.apply()
-    assert load_labels(*case, tmp_path).labels.tolist() == [0, 1]
-
-
-def test_celeb_a_reads_its_lists(tmp_path: Path) -> None:
-    write_celeb_a(tmp_path)
-    case = ("celeb_a", "CelebA", "celeb_a")
-    compat.undo("pandas_whitespace")
-    with pytest.raises(TypeError, match="unexpected keyword argument 'delim_whitespace'"):
-        load_labels(*case, tmp_path)
-    compat.apply()
-    loaded = load_labels(*case, tmp_path)
-    assert loaded.labels.tolist() == [[0, 1], [1, 0]]
-    assert loaded.predefined_splits["test"].tolist() == [1]
+    assert load_online_products(tmp_path).labels.tolist() == [0, 1]
 
 
 def test_pandas_itself_stays_as_it_is(tmp_path: Path) -> None:
     read_csv = pd.read_csv
     with pytest.raises(FileNotFoundError):
-        load_labels("celeb_a", "CelebA", "nowhere", tmp_path)
+        load_online_products(tmp_path)
     assert pd.read_csv is read_csv
 
 
@@ -236,27 +143,6 @@ def test_sampler_factory_logs() -> None:
         SamplerFactory(getter=getter).create(spec, kwargs=kwargs)
     compat.apply()
     assert len(SamplerFactory(getter=getter).create(spec, kwargs=kwargs)) == 4
-
-
-class Doubled(torch.nn.Module):
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        return torch.cat([batch, batch], dim=1)
-
-
-def test_cascaded_ensemble_sums_its_sizes() -> None:
-    ensemble = ConcatenateEmbeddings.__new__(ConcatenateEmbeddings)
-    ensemble.normalize_embeddings, ensemble.use_trunk_output = True, False
-    models = ([Doubled()], [torch.nn.Identity()])
-    compat.undo("ensemble_numpy")
-    ensemble.embedder_input_sizes = [[2, 2]]
-    with pytest.raises(NameError, match="name 'np' is not defined"):
-        ensemble.create_ensemble_model(*models)
-    compat.apply()
-    trunk, embedder = ensemble.create_ensemble_model(*models)
-    embeddings = embedder(trunk(torch.tensor([[3.0, 4.0]])))
-    expected = torch.tensor([[0.6, 0.8, 0.6, 0.8]]) / 2**0.5
-    assert torch.allclose(embeddings, expected)
-    assert ensemble.embedder_input_sizes == [np.int64(4)]
 
 
 # ---- losses of mined pairs ----------------------------------------------------------------------
@@ -437,6 +323,17 @@ def client(ax_applied: None) -> Any:
         _, index = client.get_next_trial()
         client.complete_trial(index, raw_data=(score, 0.01))
     return client
+
+
+def load_again(name: str) -> types.ModuleType:
+    """Runs the source file of one of the host's modules, as its first import would."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    module = types.ModuleType(f"{name}_again")
+    module.__package__ = name.rpartition(".")[0]
+    source = Path(str(spec.origin)).read_text(encoding="utf-8")
+    exec(compile(source, str(spec.origin), "exec"), module.__dict__)
+    return module
 
 
 @with_ax

@@ -30,11 +30,13 @@ from slade_plugin.host.api_parsers import (
     APISladeSelfSupervised,
     APISladeStudent,
 )
-from slade_plugin.host.factories.slade_loss_factory import SladeLossFactory
-from slade_plugin.host.factories.slade_miner_factory import SladeMinerFactory
-from slade_plugin.host.factories.slade_optimizer_factory import SladeOptimizerFactory
-from slade_plugin.host.factories.slade_split_manager_factory import SladeSplitManagerFactory
-from slade_plugin.host.hooks.checkpointed_hook_container import CheckpointedHookContainer
+from slade_plugin.host.factories import (
+    SladeLossFactory,
+    SladeMinerFactory,
+    SladeOptimizerFactory,
+    SladeSplitManagerFactory,
+)
+from slade_plugin.host.hooks import CheckpointedHookContainer
 from slade_plugin.host.lr_schedulers import FinalStepLR
 from slade_plugin.host.testers import QueryGalleryTester, SladeTester
 from slade_plugin.method.clusterers import HDBSCAN, KMeans, TrueLabels, Ward

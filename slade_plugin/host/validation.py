@@ -53,8 +53,8 @@ _PROVIDED: dict[str, tuple[str, list[str]]] = {
         "models", "optimizers", "sampler", "collate_fn", "loss_funcs", "mining_funcs", "dataset",
         "data_device", "lr_schedulers", "gradient_clippers", "data_and_label_getter",
         "dataset_labels", "end_of_iteration_hook", "end_of_epoch_hook", "unlabeled_dataset",
-        "unlabeled_sampler", "num_classes", "true_labels", "embedding_sizes", "transforms",
-        "data_and_label_setter",
+        "unlabeled_sampler", "num_classes", "true_labels", "num_epochs", "embedding_sizes",
+        "transforms", "data_and_label_setter",
     ]),
     "api_parser": ("config_general", ["args", "pytorch_getter", "global_db_path"]),
     "sampler": ("config_loss", ["labels"]),
@@ -154,7 +154,8 @@ def _keys_without_effect(config: Mapping[str, Any], getter: Any) -> list[str]:
     except ConfigError:
         return []  # named by _classes
     given = sorted(key for key in SELF_TRAINING_KEYS & config.keys() if not _is_null(config[key]))
-    if config.get("pipeline", {}) and set(config["pipeline"]) == {"rounds"}:
+    pipeline = config.get("pipeline")
+    if "pipeline" in given and isinstance(pipeline, Mapping) and set(pipeline) == {"rounds"}:
         given[given.index("pipeline")] = "--rounds"
     given += sorted(k for k in config if k.startswith(STAGE_PREFIXES))
     return [
@@ -324,6 +325,12 @@ def _classes(config: Mapping[str, Any], getter: Any) -> list[str]:
             check_arguments(cls, params, where, given)
         except ConfigError as error:
             problems.append(str(error))
+            continue
+        problems += [
+            f"{where}: {cls.__name__}.{name} has no effect, since the program sets it; remove it"
+            for name in params
+            if key == "trainer" and name in given
+        ]
     return problems
 
 

@@ -48,6 +48,12 @@ def preflight(parser: Any, teacher_experiment: Path | None = None) -> None:
     parser.models = _build(parser.get_model, "models (config_models)")
     parser.loss_funcs = _build(parser.get_loss_funcs, "losses (config_loss)")
     parser.mining_funcs = _build(parser.get_mining_funcs, "miners (config_loss)")
+    for name, miner in parser.mining_funcs.items():
+        if isinstance(miner, PoolPairMiner) and name != "unlabeled_tuple_miner":
+            raise ConfigError(
+                f"{name} is {type(miner).__name__}, which selects pairs of D^u; put it under "
+                "mining_funcs: unlabeled_tuple_miner (config_loss)."
+            )
     _build(parser.get_sampler, "sampler (config_loss)")
     _build(parser.get_optimizers, "optimizers (config_optimizers)")
     image = parser.split_manager.get_dataset("train", "train")[0][IMAGE]

@@ -358,6 +358,30 @@ def test_a_key_of_self_training_without_effect_is_refused(
     assert f"{key} has no effect here; expected it only with a self-training config" in text
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"rounds": None}, "pipeline.rounds is None; expected an integer >= 1"),
+        (3, "pipeline is 3; expected keys and values"),
+    ],
+)
+def test_a_wrong_pipeline_of_a_plain_config_is_named(
+    value: Any, message: str, baseline: Any, full_getter: Any
+) -> None:
+    baseline.pipeline = value
+    assert message in problems(baseline, full_getter)
+
+
+@pytest.mark.parametrize("name", ["num_epochs", "num_classes", "sampler"])
+def test_an_argument_that_the_program_sets_is_refused(
+    name: str, student: Any, full_getter: Any
+) -> None:
+    """The program's value would replace it without a word."""
+    only_argument(student, "trainer")[name] = 3
+    text = problems(student, full_getter)
+    assert f"SladeStudent.{name} has no effect, since the program sets it; remove it" in text
+
+
 def test_a_subclass_of_the_student_may_use_the_keys_of_self_training(
     student: Any, full_getter: Any
 ) -> None:

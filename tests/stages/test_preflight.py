@@ -228,6 +228,12 @@ def test_a_basis_miner_without_basis_is_refused(check: Callable[..., Any]) -> No
         check(loss_funcs=without, optimizers=optimizers)
 
 
+def test_a_pool_miner_under_another_name_is_refused(check: Callable[..., Any]) -> None:
+    miner = {"tuple_miner": {"PseudoLabelPairMiner": {}}}
+    with pytest.raises(ConfigError, match=r"tuple_miner is PseudoLabelPairMiner, which selects"):
+        check(mining_funcs=miner)
+
+
 def test_a_basis_of_another_size_is_refused(check: Callable[..., Any]) -> None:
     basis = {"FeatureBasisLoss": {"embedding_size": 5}}
     with pytest.raises(ConfigError, match="embedding_size is 5, but the embedder's output is 8"):
@@ -266,7 +272,7 @@ def test_a_teacher_of_another_architecture_is_refused(
     check: Callable[..., Any], teacher_experiment: Path
 ) -> None:
     models = {"trunk": {"TinyTrunk": {"hidden": 5}}, "embedder": {"MLP": {"layer_sizes": [DIM]}}}
-    with pytest.raises(CheckpointError, match=r"teacher's trunk .* differs in architecture"):
+    with pytest.raises(CheckpointError, match=r"teacher's trunk .* does not fit TinyTrunk"):
         check(teacher_experiment, models=models)
 
 

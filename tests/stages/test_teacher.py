@@ -157,4 +157,4 @@ def test_a_damaged_teacher_is_named(bench: Any, copied: Path, command: str) -> N
     path.write_bytes(b"no model")
     outcome = bench(command, RESUME, root=copied.parent)
     assert outcome.code == 2
-    assert f"the teacher's trunk {path} is damaged" in outcome.err
+    assert f"the teacher's trunk cannot be loaded: {path} cannot be read" in outcome.err

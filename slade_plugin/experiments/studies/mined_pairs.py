@@ -75,21 +75,26 @@ def read_records(experiment: Path) -> list[Records]:
 def _lags(database: sqlite3.Connection, experiment: Path) -> Records:
     """Return how far the mean similarity of a batch's pairs lies above the running mean of Eq. 6.
 
-    The batch means are not recorded; Eq. 6 gives them from the running means of two steps.
+    The batch means are not recorded; Eq. 6 gives them from the running means of two steps. The
+    warm-up of the basis has updated the running means before the first recorded step.
     """
     table = f"basis_loss_{FeatureBasisLoss.__name__}"
     if not database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchone():
         return {}
     rows = database.execute(f'SELECT mu_pos, mu_neg FROM "{table}" ORDER BY id').fetchall()
     running = np.array([[*row] for row in rows], dtype=float)
-    options = read_saved_config(experiment)["loss_funcs"]["basis_loss"][FeatureBasisLoss.__name__]
+    saved = read_saved_config(experiment)
+    options = saved["loss_funcs"]["basis_loss"][FeatureBasisLoss.__name__]
+    (trainer,) = saved["trainer"].values()
+    warmup = trainer.get("basis_warmup_iterations", 0)
     beta = options.get("momentum", 0.99)
-    steps = np.arange(1, len(running))
+    steps = np.arange(1, len(running)) + warmup
     if options.get("bias_correction"):
         kept = np.array([corrected_momentum(beta, int(step)) for step in steps])
     else:
         kept = np.full(len(steps), beta)
-    lag = np.zeros_like(running)  # the first observation is the first running mean
+    # The first observation is the first running mean; the one before the first row is unknown.
+    lag = np.full_like(running, math.nan if warmup else 0)
     lag[1:] = (kept / (1 - kept))[:, None] * np.diff(running, axis=0)
     return dict(zip(("positive_lag", "negative_lag"), lag.T, strict=True))
 

@@ -118,7 +118,7 @@ class APISladeStudent(TrainingLength, APIWithPool):
                     "the teacher's experiment folder in config_general."
                 )
             Teacher(Path(folder), self.split_manager.curr_split_scheme_name).load_into(
-                {k: self.models[k].module for k in ("trunk", "embedder")}, self.device
+                self.models, self.device
             )
 
     def list_of_old_objects_to_delete(self) -> list[str]:

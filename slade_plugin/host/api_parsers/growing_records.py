@@ -3,8 +3,9 @@
 A host loss records how many pairs passed its filter, starting at the first batch with such pairs.
 If earlier batches have no negative pairs (the basis mines none, or a run is resumed), the host's
 record writer finds lists of unequal length and fails with an ``AssertionError`` without text; if a
-whole save interval has none, its database cannot add the column later. Here batches before the
-first such pair count as 0, which is what the host records for later ones.
+whole save interval has none, its database cannot add the column later. Here earlier batches of the
+same save interval count as 0, which is what the host records for later ones; rows before it are
+empty (NULL).
 """
 
 import functools

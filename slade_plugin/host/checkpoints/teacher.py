@@ -9,7 +9,7 @@ import torch
 
 from slade_plugin.base.errors import CheckpointError, ExperimentError
 from slade_plugin.base.files import sha256_of_file
-from slade_plugin.host.checkpoints.checkpoint_files import committed_suffixes
+from slade_plugin.host.checkpoints.checkpoint_files import committed_suffixes, load_state
 
 _PARTS = ("trunk", "embedder")
 
@@ -73,23 +73,17 @@ class Teacher:
         """Copy the weights into models of the same architecture.
 
         Args:
-            models: Entries "trunk" and "embedder".
+            models: Entries "trunk" and "embedder", also inside ``DataParallel``.
             device: Device of the tensors.
 
         Raises:
-            CheckpointError: If a file is damaged or of another architecture.
+            CheckpointError: If a file is missing, damaged or of another architecture.
         """
         for part in _PARTS:
             try:
-                state = torch.load(self.paths[part], map_location=device, weights_only=True)
-            except Exception as error:
+                load_state(models[part], self.paths[part], device)
+            except CheckpointError as error:
                 raise CheckpointError(
-                    f"the teacher's {part} {self.paths[part]} is damaged: {error}"
-                ) from error
-            try:
-                models[part].load_state_dict(state)
-            except (RuntimeError, TypeError) as error:
-                raise CheckpointError(
-                    f"the teacher's {part} {self.paths[part]} differs in architecture from the "
-                    f"student's: {error}. Teacher and student need the same config_models."
+                    f"the teacher's {part} cannot be loaded: {error}. Teacher and student need the "
+                    "same config_models."
                 ) from error

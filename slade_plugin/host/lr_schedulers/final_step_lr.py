@@ -4,10 +4,12 @@ Teacher, student and baseline differ in length, and the baseline's follows from 
 milestone in epochs would suit only one of them.
 """
 
+from typing import Annotated
+
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
 
-from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.settings import Range, checked_arguments
 
 
 class FinalStepLR(MultiStepLR):
@@ -17,10 +19,10 @@ class FinalStepLR(MultiStepLR):
 
     Args:
         optimizer: Optimizer to schedule; given by the program.
-        num_epochs: Length of the training, >= 1; given by the program (num_epochs_train).
-        share: In (0, 1): epochs from ``num_epochs - round(share * num_epochs)`` on have the lower
+        num_epochs: Length of the training; given by the program (num_epochs_train).
+        share: Epochs from ``num_epochs - round(share * num_epochs)`` on have the lower
             rate; at least the last one if there are several.
-        factor: In (0, 1).
+        factor: What the rate is multiplied by.
         last_epoch: Number of finished epochs; -1 for none.
 
     Raises:
@@ -32,23 +34,18 @@ class FinalStepLR(MultiStepLR):
     def __init__(
         self,
         optimizer: Optimizer,
-        num_epochs: int,
-        share: float = 0.25,
-        factor: float = 0.1,
+        num_epochs: Annotated[int, Range(1)],
+        share: Annotated[float, Range(0, 1, "()")] = 0.25,
+        factor: Annotated[float, Range(0, 1, "()")] = 0.1,
         last_epoch: int = -1,
     ) -> None:
-        for name, value in {"share": share, "factor": factor}.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-                raise ConfigError(
-                    f"FinalStepLR: {name} is {value!r}; expected a number above 0 and below 1 "
-                    "(config_optimizers, scheduler_by_epoch)."
-                )
-        if isinstance(num_epochs, bool) or not isinstance(num_epochs, int) or num_epochs < 1:
-            raise ConfigError(
-                f"FinalStepLR: num_epochs is {num_epochs!r}; expected an integer >= 1. If the "
-                "program does not set it (factories.optimizer is not SladeOptimizerFactory), "
-                "set it in config_optimizers."
-            )
+        checked_arguments(
+            "FinalStepLR",
+            FinalStepLR.__init__,
+            locals(),
+            "config_optimizers under scheduler_by_epoch: FinalStepLR (num_epochs is set by "
+            "SladeOptimizerFactory)",
+        )
         first_low = num_epochs - max(1, round(share * num_epochs))
         milestones = [first_low] if first_low > 0 else []
         super().__init__(optimizer, milestones, gamma=factor, last_epoch=last_epoch)

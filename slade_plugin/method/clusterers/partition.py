@@ -1,4 +1,4 @@
-"""Base class of clusterers that are told the number of clusters."""
+"""Base class of clusterers that take the number of clusters as a setting."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any

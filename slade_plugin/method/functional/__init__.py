@@ -6,7 +6,6 @@ Nothing here depends on the host, so the math can be tested and used without it.
 from slade_plugin.method.functional.basis_cross_entropy import basis_cross_entropy
 from slade_plugin.method.functional.basis_similarity import basis_responses, pairwise_cosine
 from slade_plugin.method.functional.pair_gaussians import (
-    GRADIENT_MODES,
     Moments,
     PairMoments,
     corrected_momentum,
@@ -22,7 +21,6 @@ from slade_plugin.method.functional.pair_mining import (
     pair_quantile,
     pair_recall,
     pairs_by_label,
-    thresholds_apart,
 )
 from slade_plugin.method.functional.pairwise_cross_entropy import (
     cross_entropy_around_means,
@@ -32,7 +30,6 @@ from slade_plugin.method.functional.precision import at_least_float32
 from slade_plugin.method.functional.similarity_distribution import similarity_distribution_loss
 
 __all__ = [
-    "GRADIENT_MODES",
     "Moments",
     "PairIndices",
     "PairMoments",
@@ -53,5 +50,4 @@ __all__ = [
     "running_with_gradient",
     "similarities_by_label",
     "similarity_distribution_loss",
-    "thresholds_apart",
 ]

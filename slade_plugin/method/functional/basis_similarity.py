@@ -23,7 +23,8 @@ def basis_responses(embeddings: Tensor, basis: Tensor, normalize: bool = True) -
     Args:
         embeddings: (N, D), any length.
         basis: (c, D), the basis vectors W_a as rows, not normalized.
-        normalize: whether to scale embeddings to unit length first; a zero row stays zero.
+        normalize: whether to scale embeddings to unit length first; a zero row stays zero
+            and gets no gradient.
 
     Returns:
         (N, c) responses; larger = closer to that basis vector. Also the bias-free class logits.
@@ -41,7 +42,7 @@ def basis_responses(embeddings: Tensor, basis: Tensor, normalize: bool = True) -
     with torch.autocast(device_type=embeddings.device.type, enabled=False):
         f = at_least_float32(embeddings)
         if normalize:
-            f = functional.normalize(f, dim=1)
+            f = _unit_rows(f)
         rows = at_least_float32(basis)
         dtype = torch.promote_types(f.dtype, rows.dtype)
         return f.to(dtype) @ rows.to(dtype).t()  # (N, c)
@@ -58,7 +59,7 @@ def pairwise_cosine(responses: Tensor, center: Tensor | None = None) -> Tensor:
 
     Returns:
         (N, N) in [-1, 1] up to rounding; larger = closer. Zero where a (centered) response is
-        the zero vector, NaN in the rows and columns of a NaN response.
+        the zero vector, which gets no gradient; NaN in the rows and columns of a NaN response.
 
     Raises:
         ShapeError: if ``responses`` is not 2-dimensional or ``center`` does not have c entries.
@@ -76,5 +77,11 @@ def pairwise_cosine(responses: Tensor, center: Tensor | None = None) -> Tensor:
                     f"({directions.shape[1]},), one entry for each basis vector."
                 )
             directions = directions - center.detach()
-        directions = functional.normalize(directions, dim=1)
+        directions = _unit_rows(directions)
         return directions @ directions.t()  # (N, N)
+
+
+def _unit_rows(rows: Tensor) -> Tensor:
+    """Scale rows to unit length; a zero row stays zero and gets no gradient, not one of 1e12."""
+    is_zero = (rows == 0).all(dim=1, keepdim=True)
+    return functional.normalize(rows.masked_fill(is_zero, 0), dim=1)

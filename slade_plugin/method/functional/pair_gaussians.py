@@ -14,10 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from slade_plugin.base.errors import ConfigError, ShapeError
+from slade_plugin.base.errors import ShapeError
 from slade_plugin.method.functional.precision import at_least_float32
-
-GRADIENT_MODES = ("batch", "running")
 
 
 class Moments(NamedTuple):
@@ -143,15 +141,8 @@ def running_with_gradient(
         gradient_mode: "batch": the batch statistic's gradient at full strength; "running": that of
             the literal Eq. 6, scaled by 1 - beta (by 1 if ``is_first``).
 
-    Raises:
-        ConfigError: if ``gradient_mode`` is neither.
-
     Source: SLADE, Eq. 6.
     """
-    if gradient_mode not in GRADIENT_MODES:
-        raise ConfigError(
-            f"gradient_mode is {gradient_mode!r}; expected one of {', '.join(GRADIENT_MODES)}."
-        )
     updated = running_update(running.detach(), batch, momentum, is_first)
     if gradient_mode == "running":
         return updated

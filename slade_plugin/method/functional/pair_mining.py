@@ -131,11 +131,6 @@ def pair_quantile(
     return float(values.quantile(quantile)) if len(values) else math.nan
 
 
-def thresholds_apart(positive_threshold: float, negative_threshold: float) -> bool:
-    """Whether ``T1 > T2``, so that no pair is both positive and negative; False for NaN."""
-    return positive_threshold > negative_threshold
-
-
 def pair_precision(indices_tuple: PairIndices, true_labels: Tensor) -> tuple[float, float]:
     """Compute the shares of positive pairs of one class and of negative pairs of two classes.
 

@@ -59,7 +59,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
             equal pseudo labels and its number of observations.
         negative_mean, negative_variance, negative_updates: the same for different pseudo labels.
         response_mean, response_updates: buffers, (num_classes,) running mean of the responses of
-            D^u; only with ``center_responses``.
+            D^u and its number of observations; updated only with ``center_responses``.
         pool_similarity: (M, M) basis similarity of the M rows of D^u in the last forward call,
             detached, for their miner; None if M is 0.
 
@@ -79,7 +79,6 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
     logit_scale: float
     normalize_embeddings: bool
     center_responses: bool
-    cross_entropy_weight: float
     similarity_distribution_weight: float
     pairwise_loss: PairwiseLoss
 
@@ -94,7 +93,6 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         logit_scale: Annotated[float, Range(0, ends="(]")] = 1.0,  # of the responses, in L_CE only
         normalize_embeddings: bool = True,  # whether f has unit length before W_a
         center_responses: bool = False,  # the cosine around the running mean of the responses
-        cross_entropy_weight: Annotated[float, Range(0)] = 1.0,  # of L_CE
         similarity_distribution_weight: Annotated[float, Range(0)] = 1.0,  # of the pairwise loss
         **kwargs: Any,
     ) -> None:
@@ -128,9 +126,11 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         )
 
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: None = None) -> Tensor:
-        """Return ``cross_entropy_weight * L_CE + similarity_distribution_weight * L_pair``.
+        """Return ``L_CE + similarity_distribution_weight * L_pair``.
 
-        Gradients flow to ``embeddings`` and W_a. A term without rows, or without a pair, is 0.
+        Gradients flow to ``embeddings`` and W_a. A term without rows is 0. In a batch without pairs
+        L_SD has the value of the running statistics and zero gradient; a sign without pairs in the
+        batch gets no gradient.
 
         Args:
             embeddings: (N, D), any length.
@@ -193,7 +193,7 @@ class FeatureBasisLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         )
         pairwise = self._pairwise(responses[~is_labeled], labels[~is_labeled])
         terms = {
-            "cross_entropy": self.cross_entropy_weight * cross_entropy,
+            "cross_entropy": cross_entropy,
             self.pairwise_loss.term: self.similarity_distribution_weight * pairwise,
         }
         loss_dict: dict[str, dict[str, Any]] = {

@@ -16,7 +16,6 @@ from slade_plugin.method.functional import (
     PairIndices,
     mine_by_similarity,
     pairs_by_label,
-    thresholds_apart,
 )
 from slade_plugin.method.miners.pool_pair_miner import PoolBatch, PoolPairMiner
 from slade_plugin.method.thresholds import RunningMean, Threshold
@@ -103,7 +102,7 @@ class BasisSimilarityMiner(PoolPairMiner):
         )
         known = not any(map(math.isnan, thresholds))
         self.mining_active = int(
-            known and (self.allows_crossed_thresholds or thresholds_apart(*thresholds))
+            known and (self.allows_crossed_thresholds or thresholds[0] > thresholds[1])
         )
         if not self.mining_active:
             thresholds = math.nan, math.nan
@@ -115,4 +114,4 @@ def _never_apart(positive: Threshold, negative: Threshold) -> bool:
     comparable = type(positive) is type(negative)
     if not comparable or positive.level is None or negative.level is None:
         return False
-    return not thresholds_apart(positive.level, negative.level)
+    return positive.level <= negative.level

@@ -12,7 +12,7 @@ from pytorch_metric_learning.miners.base_miner import BaseTupleMiner
 from torch import Tensor
 
 from slade_plugin.base.errors import ConfigError, DataError
-from slade_plugin.method.functional import PairIndices, pairwise_cosine
+from slade_plugin.method.functional import PairIndices
 
 _PRECISION = ["positive_precision", "negative_precision"]
 _RECALL = ["positive_recall", "negative_recall"]
@@ -38,8 +38,7 @@ class PoolPairMiner(BaseTupleMiner, ABC):
     """Base of the miners of D^u; a subclass chooses the pairs in ``choose``.
 
     The trainer calls ``mine_pool`` and, if the pool's classes are known, records the precision and
-    recall of the pairs in the miner's table. Called like a host miner, with embeddings and labels,
-    it reads the embeddings as basis responses and has no running means.
+    recall of the pairs in the miner's table. It must be the `unlabeled_tuple_miner`.
 
     Attributes:
         reads_similarity: Whether it needs a feature basis.
@@ -74,33 +73,27 @@ class PoolPairMiner(BaseTupleMiner, ABC):
             DataError: If a pseudo label is negative.
         """
         self.reset_stats()
+        if (batch.labels < 0).any():
+            raise DataError(
+                f"{type(self).__name__} was given the pseudo label {int(batch.labels.min())}; "
+                "expected num_classes + cluster id, >= 0. An image without a pseudo label must not "
+                "be in the batch: two of them would form a positive pair."
+            )
         with torch.no_grad():
-            pairs = self._checked_choice(batch)
+            pairs = self.choose(batch)
         self.output_assertion(pairs)
         return pairs
 
-    def mine(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor
-    ) -> PairIndices:
-        """Implement the host's interface, from basis responses and labels alone.
-
-        Args:
-            embeddings: (M, c) responses of the basis.
-            labels: (M,) pseudo labels.
-            ref_emb: ``embeddings`` itself.
-            ref_labels: ``labels`` itself.
+    def mine(self, *_: Tensor) -> PairIndices:
+        """Refuse a call by the host, which knows neither the basis nor the running means.
 
         Raises:
-            DataError: If a label is negative.
-            ConfigError: If ``ref_emb`` is another batch.
+            ConfigError: Always.
         """
-        if ref_emb is not embeddings:
-            raise ConfigError(
-                f"{type(self).__name__} was given a second set of embeddings (ref_emb); expected "
-                "none, since it mines within one batch. It cannot be used in CrossBatchMemory."
-            )
-        similarity = pairwise_cosine(embeddings) if self.reads_similarity else None
-        return self._checked_choice(PoolBatch(labels, similarity))
+        raise ConfigError(
+            f"{type(self).__name__} selects pairs of D^u; put it under mining_funcs: "
+            "unlabeled_tuple_miner (config_loss)."
+        )
 
     @abstractmethod
     def choose(self, batch: PoolBatch) -> PairIndices:
@@ -119,12 +112,3 @@ class PoolPairMiner(BaseTupleMiner, ABC):
         """Set the record columns, positive pairs first; called by the trainer."""
         values: dict[str, Any] = dict(zip(_PRECISION + _RECALL, precision + recall, strict=True))
         self.__dict__.update(values)
-
-    def _checked_choice(self, batch: PoolBatch) -> PairIndices:
-        if (batch.labels < 0).any():
-            raise DataError(
-                f"{type(self).__name__} was given the pseudo label {int(batch.labels.min())}; "
-                "expected num_classes + cluster id, >= 0. An image without a pseudo label must not "
-                "be in the batch: two of them would form a positive pair."
-            )
-        return self.choose(batch)

@@ -7,12 +7,13 @@ those papers only in the input, by default one gray channel of 32 x 32 (``Glyphs
 """
 
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.base.errors import DataError
+from slade_plugin.base.settings import Range, checked_arguments
 
 BLOCKS = 4
 
@@ -45,30 +46,26 @@ class conv4(nn.Module):
 
     def __init__(
         self,
-        in_channels: int = 1,
+        in_channels: Annotated[int, Range(1)] = 1,
         hidden_size: int | list[int] = 64,
-        image_size: int = 32,
-        num_classes: int = 64,
+        image_size: Annotated[int, Range(2**BLOCKS)] = 32,
+        num_classes: Annotated[int, Range(1)] = 64,
     ) -> None:
         """Build the layers with torch's own initialization."""
         super().__init__()
         sizes = hidden_size if isinstance(hidden_size, list) else [hidden_size] * BLOCKS
-        if len(sizes) != BLOCKS:
-            raise ConfigError(
-                f"conv4: hidden_size is {hidden_size!r}; expected one integer >= 1, or {BLOCKS} of "
-                "them. Change it under models: trunk: conv4 in config_models."
-            )
-        for name, value, smallest in (
-            ("in_channels", in_channels, 1),
-            *(("hidden_size", size, 1) for size in sizes),
-            ("image_size", image_size, 2**BLOCKS),
-            ("num_classes", num_classes, 1),
-        ):
-            if not isinstance(value, int) or value < smallest:
-                raise ConfigError(
-                    f"conv4: {name} is {value!r}; expected an integer >= {smallest}. Change it "
-                    "under models: trunk: conv4 in config_models."
-                )
+        fit = len(sizes) == BLOCKS and all(isinstance(n, int) and n >= 1 for n in sizes)
+        checked_arguments(
+            "conv4",
+            conv4.__init__,
+            locals(),
+            "config_models under models: trunk: conv4",
+            problems=()
+            if fit
+            else [
+                f"hidden_size is {hidden_size!r}; expected one integer >= 1, or {BLOCKS} of them."
+            ],
+        )
         self.input_shape = (in_channels, image_size, image_size)
         # Measured on Glyphs, both subsets together: 0.500 and 0.317.
         self.mean = [0.5] * in_channels

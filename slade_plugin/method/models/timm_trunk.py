@@ -30,7 +30,7 @@ class TimmTrunk(nn.Module):
         architecture: Name in timm, with or without a tag (resnet50, resnet50.a1_in1k).
         weights: None for random initialization; "pretrained" for timm's own, downloaded on first
             use; else a local path or a URL (see `weight_files` for the formats).
-        sha256: Expected hash of the file; None accepts any.
+        sha256: Expected hash of the file; None accepts any. Not for timm's own weights.
         mean: Mean of each channel of an image with values 0 to 1; None for that of timm's weights.
         std: Standard deviation, likewise.
         options: Further arguments of timm.create_model, such as {in_chans: 1}.
@@ -68,6 +68,11 @@ class TimmTrunk(nn.Module):
             raise ConfigError(
                 f"timm has no model {architecture!r}{nearest(architecture, names)}; expected a "
                 "name of timm.list_models() (config_models)."
+            )
+        if sha256 is not None and weights in (None, PRETRAINED):
+            raise ConfigError(
+                f"TimmTrunk: sha256 is {sha256!r}, but weights is {weights!r}; expected a file to "
+                "compare it with, or no sha256 (config_models)."
             )
         own = weights == PRETRAINED and not are_skipped()
         try:

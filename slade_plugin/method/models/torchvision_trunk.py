@@ -20,7 +20,7 @@ from slade_plugin.method.models.weight_files import LoadedWeights, load_weights
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Networks that return more than one output in training, and warn of their own initialization,
-# unless they are told what to do.
+# unless configured.
 _ONE_OUTPUT = ("googlenet", "inception_v3")
 
 
@@ -73,6 +73,11 @@ class TorchvisionTrunk(nn.Module):
             raise ConfigError(
                 f"torchvision has no architecture {architecture!r}{nearest(architecture, names)}; "
                 "expected a name such as resnet50 (config_models)."
+            )
+        if sha256 is not None and weights is None:
+            raise ConfigError(
+                f"TorchvisionTrunk: sha256 is {sha256!r}, but weights is None; expected a file to "
+                "compare it with, or no sha256 (config_models)."
             )
         known = {w.name: w.url for w in torchvision.models.get_model_weights(architecture)}
         arguments = dict(options or {})

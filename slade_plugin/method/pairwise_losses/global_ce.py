@@ -14,6 +14,9 @@ from slade_plugin.method.pairwise_losses.pairwise_loss import PairwiseLoss
 class GlobalCE(PairwiseLoss):
     """Pairwise cross entropy around the midpoint of the two running means.
 
+    With ``gradient_mode: batch`` the midpoint has the running means' value and the full gradient of
+    the batch's means.
+
     Source: poster, ablation 3 (the name); the definition is ours.
     """
 

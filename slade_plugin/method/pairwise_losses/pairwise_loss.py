@@ -26,7 +26,10 @@ class PairwiseLoss(Settings, ABC):
     def __call__(
         self, similarity: Tensor, labels: Tensor, batch: PairMoments, running: PairMoments
     ) -> Tensor:
-        """Return the loss, a scalar; 0 with zero gradient if there is nothing to compare.
+        """Return the loss, a scalar; 0 with zero gradient before any pair was seen.
+
+        A loss of the running statistics keeps its value in a batch without pairs, with zero
+        gradient; a sign without pairs in the batch gets no gradient.
 
         Args:
             similarity: (M, M) basis similarity of D^u, larger = closer. Gradients flow.

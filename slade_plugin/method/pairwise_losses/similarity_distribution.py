@@ -14,7 +14,8 @@ from slade_plugin.method.pairwise_losses.pairwise_loss import PairwiseLoss
 class SimilarityDistribution(PairwiseLoss):
     """Push the two running Gaussians apart and make them narrow.
 
-    While only one Gaussian has been observed, only its variance counts.
+    While only one Gaussian has been observed, only its variance counts. A batch without pairs has
+    the value of the running statistics and zero gradient; a sign without pairs gets no gradient.
 
     Source: SLADE, Eq. 5. No public source states the two values; 0.5 and 1.0 are in common use.
     """

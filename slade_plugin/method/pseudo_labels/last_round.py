@@ -32,7 +32,8 @@ def compare_with_last_round(cluster_ids: np.ndarray, last_ids: np.ndarray) -> di
         )
     table = contingency_matrix(cluster_ids, last_ids, sparse=True, dtype=np.float64)
     table.data += 1
-    # A place of its own for each cluster that is matched to none; 0 would be no place.
+    # One dummy column per cluster, so that it can stay unmatched; a stored 0 would not count as an
+    # edge.
     table = hstack([table, identity(table.shape[0])], format="csr")
     matched = min_weight_full_bipartite_matching(table, maximize=True)
     stayed = table[matched].sum() - table.shape[0]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from easy_module_attribute_getter.custom_transforms import Multiplier
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms
@@ -77,7 +78,7 @@ class MultiCropViews:
             [
                 *view_transforms,
                 *([_to_bgr] if getattr(trunk, "input_space", None) == "BGR" else []),
-                *([_Multiplied(largest)] if largest != 1 else []),
+                *([Multiplier(largest)] if largest != 1 else []),
                 transforms.Normalize(
                     getattr(trunk, "mean", None) or IMAGENET_NORMALIZE["mean"],
                     getattr(trunk, "std", None) or IMAGENET_NORMALIZE["std"],
@@ -114,14 +115,6 @@ class UnlabeledViews(Dataset[list[Tensor]]):
             image, _ = self.labeled_getter(self.labeled[index])
             return list(image)
         return list(self.pool[index - len(self.labeled)][IMAGE])
-
-
-class _Multiplied:
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return image * self.factor
 
 
 def _to_bgr(image: Tensor) -> Tensor:

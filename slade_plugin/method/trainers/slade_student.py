@@ -8,7 +8,7 @@ The terms are entries of `loss_funcs`, their weights entries of `loss_weights`:
 the config is rung 2 of the ladder. The miner selects the pairs of D^u.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytorch_metric_learning.utils.common_functions as pml_cf
@@ -17,6 +17,7 @@ import tqdm
 from pytorch_metric_learning.trainers import MetricLossOnly
 
 from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.base.settings import Range, checked_arguments
 from slade_plugin.data.datasets.pseudo_labeled_dataset import (
     IMAGE,
     LABEL,
@@ -58,10 +59,12 @@ class SladeStudent(MetricLossOnly):
         num_classes: int,
         true_labels: np.ndarray | None = None,
         num_epochs: int = 0,
-        unlabeled_batch_size: int = 32,
-        basis_warmup_iterations: int = 0,
+        unlabeled_batch_size: Annotated[int, Range(2)] = 32,
+        basis_warmup_iterations: Annotated[int, Range(0)] = 0,
         **kwargs: Any,
     ) -> None:
+        place = "config_general under trainer: SladeStudent"
+        checked_arguments("SladeStudent", SladeStudent.__init__, locals(), place)
         self.unlabeled_dataset = unlabeled_dataset
         self.unlabeled_sampler = unlabeled_sampler
         self.num_classes = num_classes
@@ -74,10 +77,6 @@ class SladeStudent(MetricLossOnly):
 
     def _check_settings(self) -> None:
         where = "Change it in config_general under trainer: SladeStudent."
-        for name, low in {"unlabeled_batch_size": 2, "basis_warmup_iterations": 0}.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise ConfigError(f"{name} is {value!r}; expected an integer >= {low}. {where}")
         if not self.set_min_label_to_zero:
             raise ConfigError(
                 "set_min_label_to_zero is False; expected True: labels of D^l must be 0 to c - 1, "
@@ -152,7 +151,10 @@ class SladeStudent(MetricLossOnly):
         self.unlabeled_iterator = iter(self.unlabeled_dataloader)
 
     def get_batch(self) -> tuple[torch.Tensor, ...]:
-        """Draw images and labels of D^l, then images, pseudo labels and pool indices of D^u."""
+        """Draw images (N, C, H, W) and labels (N,) of D^l, then the same of D^u and pool indices.
+
+        Those of D^u are (M, C, H, W), (M,) pseudo labels and (M,) indices.
+        """
         images, labels = super().get_batch()
         self.unlabeled_iterator, batch = pml_cf.try_next_on_generator(
             self.unlabeled_iterator, self.unlabeled_dataloader
@@ -166,7 +168,12 @@ class SladeStudent(MetricLossOnly):
         super().forward_and_backward()
 
     def calculate_loss(self, curr_batch: tuple[torch.Tensor, ...]) -> None:
-        """Compute all terms of the objective from one forward pass over D^l and D^u."""
+        """Compute all terms of the objective from one forward pass over D^l and D^u.
+
+        Args:
+            curr_batch: Images (N, C, H, W), labels (N,), images (M, C, H, W), pseudo labels (M,)
+                and pool indices (M,), as ``get_batch`` draws them.
+        """
         images, labels, unlabeled_images, pseudo_labels, pool_index = curr_batch
         embeddings = self.embed_together(images, unlabeled_images)
         labels = labels.to(embeddings.device)
@@ -227,13 +234,17 @@ class SladeStudent(MetricLossOnly):
         return epochs_done / self.num_epochs
 
     def warm_up_basis(self) -> None:
-        """Train W_a alone: models in eval mode, embeddings without gradient."""
-        self.set_to_eval()
+        """Train W_a alone: models in eval mode, embeddings without gradient.
+
+        The running statistics of the basis loss are updated too. In eval mode a trunk from scratch
+        uses the initial statistics of its batch norms.
+        """
         basis_loss, optimizer = self.loss_funcs["basis_loss"], self.optimizers[BASIS_OPTIMIZER]
-        basis_loss.train()
         steps = range(self.basis_warmup_iterations)
         for _ in tqdm.tqdm(steps, "warming up the basis", disable=None, leave=False):
             images, labels, unlabeled_images, pseudo_labels, _ = self.get_batch()
+            self.set_to_eval()  # here, since the host's subset_batch_miner sets all to train
+            basis_loss.train()
             with torch.no_grad():
                 embeddings = self.embed_together(images, unlabeled_images)
             all_labels = torch.cat([labels, pseudo_labels]).to(embeddings.device)

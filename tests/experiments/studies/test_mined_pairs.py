@@ -71,24 +71,31 @@ def test_older_records_lack_columns(tmp_path: Path) -> None:
     assert set(records) == set(COLUMNS) - {"negative_recall"} - LAGS
 
 
+@pytest.mark.parametrize("warmup", [0, 2])
 @pytest.mark.parametrize("corrected", [False, True])
-def test_how_far_the_running_means_lag(tmp_path: Path, corrected: bool) -> None:
+def test_how_far_the_running_means_lag(tmp_path: Path, corrected: bool, warmup: int) -> None:
     """The batch means, which nothing records, follow from the running means of two steps."""
     record(tmp_path, "s0", STEPS)
     options = {"momentum": 0.9, "bias_correction": corrected}
     loss = FeatureBasisLoss(num_classes=3, embedding_size=3, **options)
     keeper, _, _ = get_record_keeper(str(tmp_path / "s0" / "saved_csvs"))
     expected = []
-    for iteration in range(3):
-        embeddings = torch.randn(8, 3, generator=torch.Generator().manual_seed(iteration))
+    for iteration in range(-warmup, 3):
+        embeddings = torch.randn(8, 3, generator=torch.Generator().manual_seed(9 + iteration))
         loss(embeddings, torch.arange(8) // 2 + 3)
+        if iteration < 0:
+            continue
         batch = pair_moments(loss.pool_similarity, torch.arange(8) // 2)
         expected.append([batch.positive.mean - loss.mu_pos, batch.negative.mean - loss.mu_neg])
         keeper.update_records({"basis_loss": loss}, iteration)
     keeper.save_records()
-    write_config(tmp_path, {"loss_funcs": {"basis_loss": {"FeatureBasisLoss": options}}})
+    trainer = {"SladeStudent": {"basis_warmup_iterations": warmup}}
+    loss_funcs = {"basis_loss": {"FeatureBasisLoss": options}}
+    write_config(tmp_path, {"loss_funcs": loss_funcs, "trainer": trainer})
     (records,) = read_records(tmp_path)
     lags = np.stack([records["positive_lag"], records["negative_lag"]], axis=1)
+    if warmup:  # the running means before the first row are not recorded
+        expected[0] = [NAN, NAN]
     np.testing.assert_allclose(lags, expected, atol=1e-5)
     assert abs(lags[1:]).min() > 1e-3
 

@@ -115,7 +115,9 @@ def test_a_teacher_that_was_never_best_is_refused(tmp_path: Path, suffixes: list
 def test_a_damaged_file_is_named(experiment: Path, part: str) -> None:
     path = experiment / SCHEME / "saved_models" / f"{part}_best3.pth"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match=rf"teacher's {part} .*{part}_best3.pth is damaged"):
+    with pytest.raises(
+        CheckpointError, match=rf"teacher's {part} .*{part}_best3.pth cannot be read"
+    ):
         Teacher(experiment, SCHEME).load_into(models(), "cpu")
 
 
@@ -135,9 +137,9 @@ def test_a_missing_file_is_named(experiment: Path) -> None:
 
 
 def test_another_architecture_is_named(experiment: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"teacher's embedder .* differs in arch") as e:
+    with pytest.raises(CheckpointError, match=r"teacher's embedder .* does not fit") as e:
         Teacher(experiment, SCHEME).load_into(models(width=5), "cpu")
-    assert "size mismatch for weight" in str(e.value)
+    assert "weight" in str(e.value)
     assert "config_models" in str(e.value)
 
 
@@ -147,7 +149,7 @@ def test_code_in_a_file_is_not_run(experiment: Path, tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "was run"),)
 
     path = experiment / SCHEME / "saved_models" / "trunk_best3.pth"
-    path.write_bytes(pickle.dumps(Payload()))
-    with pytest.raises(CheckpointError, match="damaged"):
+    path.write_bytes(pickle.dumps(Payload(), protocol=2))
+    with pytest.raises(CheckpointError, match="cannot be read"):
         Teacher(experiment, SCHEME).load_into(models(), "cpu")
     assert not (tmp_path / "was run").exists()

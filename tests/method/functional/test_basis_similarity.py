@@ -61,6 +61,18 @@ def test_zero_embedding_has_zero_response() -> None:
     assert basis_responses(torch.zeros(1, 4), random(3, 4)).tolist() == [[0.0, 0.0, 0.0]]
 
 
+def test_a_zero_row_gets_no_gradient_and_changes_no_other() -> None:
+    """torch's normalize alone would give it g / 1e-12."""
+    full = random(5, 4).requires_grad_()
+    rows = torch.cat([full[:2], torch.zeros(1, 4, dtype=torch.float64), full[2:]])
+    rows = rows.detach().requires_grad_()
+    for function in (pairwise_cosine, lambda x: basis_responses(x, random(3, 4, seed=1))):
+        (gradient,) = torch.autograd.grad(function(rows).sin().sum(), rows)
+        assert not gradient[2].any()
+        (expected,) = torch.autograd.grad(function(full).sin().sum(), full)
+        assert_equal(gradient[[0, 1, 3, 4, 5]], expected, atol=1e-9)
+
+
 @pytest.mark.parametrize("normalize", [True, False])
 def test_gradcheck_of_responses(normalize: bool) -> None:
     inputs = (random(4, 3).requires_grad_(), random(2, 3).requires_grad_())

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from slade_plugin.base.errors import ConfigError, ShapeError
+from slade_plugin.base.errors import ShapeError
 from slade_plugin.method.functional import (
     Moments,
     PairMoments,
@@ -216,12 +216,6 @@ def test_gradcheck_of_the_literal_mode(is_first: bool) -> None:
         return running_with_gradient(running, batch, 0.9, is_first, "running")
 
     assert gradcheck(literal, (torch.tensor(0.3, dtype=torch.float64, requires_grad=True),))
-
-
-def test_unknown_gradient_mode_is_named() -> None:
-    zero = torch.zeros(())
-    with pytest.raises(ConfigError, match="gradient_mode is 'both'; expected one of batch, run"):
-        running_with_gradient(zero, zero, 0.9, False, "both")
 
 
 # ---------------------------------------------------------------- correction for the start

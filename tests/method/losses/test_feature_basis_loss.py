@@ -223,8 +223,9 @@ def test_ablation_3_leaves_the_state_to_mining_as_it_is(
 @pytest.mark.parametrize("choice", [LocalCE, GlobalCE])
 def test_ablation_3_before_any_midpoint_is_known(choice: type[PairwiseLoss]) -> None:
     """No positive pair has been seen: a zero with a zero gradient."""
-    loss = make_loss(pairwise_loss=choice(), cross_entropy_weight=0.0)
-    loss(make_embeddings(), BATCHES[1]).backward()
+    loss = make_loss(pairwise_loss=choice())
+    of_pool = BATCHES[1] >= NUM_CLASSES  # no gradient of L_CE
+    loss(make_embeddings()[of_pool], BATCHES[1][of_pool]).backward()
     assert terms_of(loss)[1] == 0
     assert loss.W_a.grad is not None
     assert not loss.W_a.grad.any()
@@ -232,10 +233,10 @@ def test_ablation_3_before_any_midpoint_is_known(choice: type[PairwiseLoss]) -> 
 
 def pairwise_gradient(**kwargs: object) -> Tensor:
     """Gradient of the pairwise term in W_a on the second batch, beta = 0.99."""
-    loss = make_loss(momentum=0.99, cross_entropy_weight=0.0, **kwargs)
+    loss = make_loss(momentum=0.99, **kwargs)
     loss(make_embeddings(0), LABELS)
     loss.zero_grad()
-    loss(make_embeddings(1), LABELS).backward()
+    loss(make_embeddings(1)[3:], LABELS[3:]).backward()
     assert loss.W_a.grad is not None
     return loss.W_a.grad
 
@@ -270,10 +271,10 @@ def test_weights_of_the_terms() -> None:
     plain = make_loss()
     plain(make_embeddings(), LABELS)
     first, second = terms_of(plain)
-    weighted = make_loss(cross_entropy_weight=0.5, similarity_distribution_weight=4.0)
+    weighted = make_loss(similarity_distribution_weight=4.0)
     value = weighted(make_embeddings(), LABELS).item()
-    assert terms_of(weighted) == pytest.approx((0.5 * first, 4.0 * second))
-    assert value == pytest.approx(0.5 * first + 4.0 * second)
+    assert terms_of(weighted) == pytest.approx((first, 4.0 * second))
+    assert value == pytest.approx(first + 4.0 * second)
 
 
 def test_logit_scale_reaches_the_cross_entropy_alone() -> None:
@@ -367,8 +368,8 @@ def test_trap_03_the_batch_mode_does_not_damp_the_gradient_into_the_basis() -> N
         pairwise_gradient(gradient_mode=mode, **l_sd(margin=2.0)) for mode in ("batch", "running")
     )
     torch.testing.assert_close(running, 0.01 * batch)
-    fresh = make_loss(**l_sd(margin=2.0), cross_entropy_weight=0.0)
-    fresh(make_embeddings(1), LABELS).backward()
+    fresh = make_loss(**l_sd(margin=2.0))
+    fresh(make_embeddings(1)[3:], LABELS[3:]).backward()
     torch.testing.assert_close(batch, fresh.W_a.grad)
 
 
@@ -382,14 +383,10 @@ def test_trap_03_both_modes_have_one_value() -> None:
 
 
 def test_each_term_reaches_its_own_rows() -> None:
-    for weights, rows in (((1.0, 0.0), slice(0, 3)), ((0.0, 1.0), slice(3, 8))):
-        loss = make_loss(
-            **l_sd(margin=2.0),
-            cross_entropy_weight=weights[0],
-            similarity_distribution_weight=weights[1],
-        )
+    for name, rows in (("cross_entropy", slice(3)), ("similarity_distribution", slice(3, 8))):
+        loss = make_loss(**l_sd(margin=2.0))
         embeddings = make_embeddings().requires_grad_()
-        loss(embeddings, LABELS).backward()
+        loss.compute_loss(embeddings, LABELS)[name]["losses"].backward()
         assert embeddings.grad is not None
         touched = embeddings.grad.abs().sum(dim=1) > 0
         expected = torch.zeros(8, dtype=torch.bool)
@@ -593,7 +590,7 @@ def test_mined_pairs_are_refused() -> None:
         ("num_classes", True, "an integer >= 2"),
         ("embedding_size", 0, "an integer >= 1"),
         ("embedding_size", 128.0, "an integer >= 1"),
-        ("cross_entropy_weight", "1e-3", "write 1.0e-3"),
+        ("similarity_distribution_weight", "1e-3", "write 1.0e-3"),
         ("bias_correction", 0, "True or False"),
         ("momentum", 1.0, "a number in [0, 1)"),
         ("momentum", -0.1, "a number in [0, 1)"),
@@ -605,7 +602,7 @@ def test_mined_pairs_are_refused() -> None:
         ("logit_scale", math.inf, "a number > 0"),
         ("normalize_embeddings", 1, "True or False"),
         ("center_responses", "yes", "True or False"),
-        ("cross_entropy_weight", None, "a number >= 0"),
+        ("similarity_distribution_weight", None, "a number >= 0"),
         ("similarity_distribution_weight", -0.25, "a number >= 0"),
     ],
 )
@@ -634,8 +631,8 @@ def test_everything_wrong_is_reported_at_once() -> None:
 
 @pytest.mark.parametrize("momentum", [0, 0.999])
 def test_the_ends_of_the_ranges_are_allowed(momentum: float) -> None:
-    loss = FeatureBasisLoss(2, 1, momentum=momentum, cross_entropy_weight=0)
-    assert (loss.momentum, loss.cross_entropy_weight) == (momentum, 0)
+    loss = FeatureBasisLoss(2, 1, momentum=momentum, similarity_distribution_weight=0)
+    assert (loss.momentum, loss.similarity_distribution_weight) == (momentum, 0)
 
 
 # ---------------------------------------------------------------- the host

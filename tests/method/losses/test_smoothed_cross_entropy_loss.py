@@ -84,5 +84,7 @@ def test_the_gradient_reaches_embeddings_and_classifier() -> None:
 
 @pytest.mark.parametrize("value", [-0.1, 1.5])
 def test_label_smoothing_out_of_range_is_refused(value: float) -> None:
-    with pytest.raises(ConfigError, match=f"label_smoothing is {value}; expected 0 to 1"):
+    with pytest.raises(
+        ConfigError, match=rf"label_smoothing is {value}; expected a number in \[0, 1\]"
+    ):
         make_loss(label_smoothing=value)

@@ -115,7 +115,7 @@ def test_trap_02_where_the_pseudo_label_agrees_quantiles_may_cross() -> None:
         negative_threshold=Quantile(1.0),
     )
     by_label = PseudoLabelPairMiner()
-    assert unordered(miner.mine_pool(batch())) == unordered(by_label(RESPONSES, LABELS))
+    assert unordered(miner.mine_pool(batch())) == unordered(by_label.mine_pool(batch()))
     assert miner.mining_active == 1
 
 
@@ -134,7 +134,7 @@ def test_a_fixed_threshold_may_cross_a_running_mean_with_agreement_only() -> Non
 
 def test_before_its_start_all_pairs_count_and_mining_is_recorded_as_off() -> None:
     miner = BasisSimilarityMiner(start=0.75)
-    by_label = unordered(PseudoLabelPairMiner()(RESPONSES, LABELS))
+    by_label = unordered(PseudoLabelPairMiner().mine_pool(batch()))
     assert by_label == ([(0, 2), (0, 3), (2, 3)], [(0, 1), (1, 2), (1, 3)])
     for progress in (0.0, 0.5, 0.749):
         assert unordered(miner.mine_pool(batch((0.8, 0.2), progress=progress))) == by_label
@@ -205,7 +205,7 @@ def test_trap_05_half_precision_responses_are_widened() -> None:
 
 def test_trap_09_a_negative_pseudo_label_is_an_error() -> None:
     with pytest.raises(DataError, match=r"BasisSimilarityMiner was given the pseudo label -1"):
-        BasisSimilarityMiner()(RESPONSES, torch.tensor([5, -1, -1, 5]))
+        BasisSimilarityMiner().mine_pool(batch(labels=torch.tensor([5, -1, -1, 5])))
 
 
 @pytest.mark.parametrize("center_responses", [False, True])
@@ -225,15 +225,6 @@ def test_mines_what_the_feature_basis_loss_calls_similar(center_responses: bool)
     for ours, theirs in zip(mined, expected, strict=True):
         assert torch.equal(ours, theirs)
         assert not ours.requires_grad
-
-
-def test_as_a_miner_of_the_host_it_takes_responses_and_labels() -> None:
-    """The running means are unknown there, and training has just begun."""
-    fixed = BasisSimilarityMiner(positive_threshold=Fixed(0.6), negative_threshold=Fixed(0.55))
-    found = fixed(RESPONSES, LABELS)
-    for ours, theirs in zip(found, fixed.mine_pool(batch()), strict=True):
-        assert torch.equal(ours, theirs)
-    assert [len(index) for index in BasisSimilarityMiner()(RESPONSES, LABELS)] == [0, 0, 0, 0]
 
 
 def test_without_a_feature_basis_it_says_what_is_missing() -> None:

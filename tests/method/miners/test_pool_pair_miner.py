@@ -7,8 +7,6 @@ from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.method.functional import PairIndices
 from slade_plugin.method.miners import PoolBatch, PoolPairMiner
 
-ROWS = torch.tensor([[3.0], [4.0], [5.0]])
-
 
 class FirstTwo(PoolPairMiner):
     """0 and 1 are positive, whatever they are."""
@@ -28,22 +26,12 @@ def test_a_batch_of_the_pool_is_handed_on_whole_and_counted() -> None:
     assert miner.num_pos_pairs == 2
 
 
-def test_as_a_miner_of_the_host_it_knows_labels_alone() -> None:
-    miner, labels = FirstTwo(), torch.tensor([0, 7, 7])
-    assert len(miner(ROWS, labels)[0]) == 2
-    assert miner.seen.labels is labels
-    assert miner.seen.similarity is None
-    assert all(map(math.isnan, miner.seen.running_means))
-
-
-def test_a_miner_that_reads_similarities_gets_the_cosine_of_the_hosts_rows() -> None:
-    class Reader(FirstTwo):
-        reads_similarity = True
-
-    miner = Reader()
-    miner(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), torch.tensor([0, 7]))
-    assert miner.seen.similarity is not None
-    assert miner.seen.similarity.tolist() == [[1, 0], [0, 1]]
+def test_under_another_name_it_is_an_error() -> None:
+    """The host would call it with embeddings, without a basis and its running means."""
+    with pytest.raises(
+        ConfigError, match=r"FirstTwo selects pairs of D\^u; .*unlabeled_tuple_miner"
+    ):
+        FirstTwo()(torch.eye(3), torch.arange(3))
 
 
 def test_what_the_trainer_records_is_forgotten_with_the_batch() -> None:
@@ -61,16 +49,10 @@ def test_no_columns_where_the_host_collects_no_statistics() -> None:
     assert not hasattr(FirstTwo(collect_stats=False), "_record_these_stats")
 
 
-@pytest.mark.parametrize("by_host", [True, False])
-def test_trap_09_a_negative_pseudo_label_is_an_error(by_host: bool) -> None:
+def test_trap_09_a_negative_pseudo_label_is_an_error() -> None:
     labels = torch.tensor([0, -1, -1])
     with pytest.raises(DataError, match=r"FirstTwo was given the pseudo label -1; expected num_cl"):
-        FirstTwo()(ROWS, labels) if by_host else FirstTwo().mine_pool(PoolBatch(labels))
-
-
-def test_a_second_batch_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"FirstTwo was given a second set.*CrossBatchMemory"):
-        FirstTwo()(ROWS, torch.arange(3), ROWS.clone(), torch.arange(3))
+        FirstTwo().mine_pool(PoolBatch(labels))
 
 
 def test_which_pairs_is_for_a_subclass_to_say() -> None:

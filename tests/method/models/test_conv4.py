@@ -117,8 +117,8 @@ def test_bad_arguments_are_named(name: str, value: float) -> None:
     ("sizes", "message"),
     [
         ([64, 64, 128], r"is \[64, 64, 128\]; expected one integer >= 1, or 4 of them"),
-        ([64, 64, 128, 0], "hidden_size is 0; expected an integer >= 1"),
-        ([64, 64, 128, 1.5], "hidden_size is 1.5; expected an integer >= 1"),
+        ([64, 64, 128, 0], r"is \[64, 64, 128, 0\]; expected one integer >= 1"),
+        ([64, 64, 128, 1.5], r"is \[64, 64, 128, 1.5\]; expected one integer >= 1"),
     ],
 )
 def test_bad_channels_of_blocks_are_named(sizes: list[int], message: str) -> None:

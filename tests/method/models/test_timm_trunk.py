@@ -85,6 +85,12 @@ def test_a_wrong_name_is_named() -> None:
         TimmTrunk("resnet5O")
 
 
+@pytest.mark.parametrize("weights", [None, "pretrained"])
+def test_a_hash_without_a_file_is_refused(weights: str | None) -> None:
+    with pytest.raises(ConfigError, match=f"sha256 is 'abc', but weights is {weights!r}; expected"):
+        TimmTrunk("test_resnet", weights, sha256="abc")
+
+
 def test_without_timm_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ConfigError, match=r"pip install slade-plugin\[timm\]"):

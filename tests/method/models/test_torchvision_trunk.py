@@ -66,6 +66,11 @@ def test_without_weights_it_starts_from_random_numbers() -> None:
     assert state_sha256(first) != state_sha256(second)
 
 
+def test_a_hash_without_weights_is_refused() -> None:
+    with pytest.raises(ConfigError, match="sha256 is 'abc', but weights is None; expected a file"):
+        TorchvisionTrunk("resnet18", sha256="abc")
+
+
 def test_it_is_the_host_s_own_model_under_another_name(
     tmp_path: Path, full_getter: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

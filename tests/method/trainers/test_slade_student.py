@@ -14,6 +14,7 @@ import pytest
 import torch
 from powerful_benchmarker.architectures.misc_models import MLP
 from pytorch_metric_learning import losses
+from pytorch_metric_learning.miners.base_miner import BaseSubsetBatchMiner, BaseTupleMiner
 from pytorch_metric_learning.samplers import MPerClassSampler
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from pytorch_metric_learning.utils.logging_presets import HookContainer, get_record_keeper
@@ -26,7 +27,7 @@ from slade_plugin.data.datasets.pseudo_labeled_dataset import PseudoLabeledDatas
 from slade_plugin.host.hooks import CheckpointedHookContainer
 from slade_plugin.host.testers import SladeTester
 from slade_plugin.method.clusterers import KMeans, UnlabeledPool
-from slade_plugin.method.functional import PairIndices, pairwise_cosine
+from slade_plugin.method.functional import PairIndices, pairs_by_label, pairwise_cosine
 from slade_plugin.method.losses import FeatureBasisLoss
 from slade_plugin.method.miners import (
     BasisSimilarityMiner,
@@ -430,8 +431,7 @@ def test_the_similarity_of_the_pool_is_computed_once_a_step(
         calls.append(1)
         return pairwise_cosine(*given)
 
-    for module in ("losses.feature_basis_loss", "miners.pool_pair_miner"):
-        monkeypatch.setattr(f"slade_plugin.method.{module}.pairwise_cosine", counted)
+    monkeypatch.setattr("slade_plugin.method.losses.feature_basis_loss.pairwise_cosine", counted)
     trainer = started(make(4))
     one_step(trainer)
     one_step(trainer)
@@ -471,10 +471,10 @@ def test_a_weight_of_zero_leaves_the_labeled_loss_out(make: Callable[..., SladeS
 
 
 def test_the_labeled_miner_acts_on_labeled_images_only(make: Callable[..., SladeStudent]) -> None:
-    class Labels(PseudoLabelPairMiner):
-        def choose(self, batch: PoolBatch) -> PairIndices:
-            self.seen = batch.labels
-            return super().choose(batch)
+    class Labels(BaseTupleMiner):
+        def mine(self, _: Tensor, labels: Tensor, *__: Tensor) -> PairIndices:
+            self.seen = labels
+            return pairs_by_label(labels)
 
     miners = {"tuple_miner": Labels(), "unlabeled_tuple_miner": Labels()}
     trainer = started(make(2, mining_funcs=miners))
@@ -769,6 +769,26 @@ def test_warm_up_changes_the_basis_alone(make: Callable[..., SladeStudent]) -> N
     assert all(m.training for m in (*trainer.models.values(), *trainer.loss_funcs.values()))
     gradients = [p.grad for m in trainer.models.values() for p in m.parameters()]
     assert gradients == [None] * len(gradients)
+
+
+def test_warm_up_leaves_the_models_alone_with_a_subset_batch_miner(
+    make: Callable[..., SladeStudent],
+) -> None:
+    """The host sets the models to train after it has mined a batch."""
+
+    class All(BaseSubsetBatchMiner):
+        def mine(self, embeddings: Tensor, *_: Tensor) -> Tensor:
+            return torch.arange(len(embeddings))
+
+        def output_assertion(self, output: Tensor) -> None:
+            pass
+
+    miners = {"subset_batch_miner": All(8), "unlabeled_tuple_miner": BasisSimilarityMiner()}
+    trainer = started(make(4, basis_warmup_iterations=3, mining_funcs=miners))
+    before = states(trainer, "models")
+    trainer.warm_up_basis()
+    assert states(trainer, "models") == before
+    assert all(model.training for model in trainer.models.values())
 
 
 def test_warm_up_is_plain_training_of_the_basis(make: Callable[..., SladeStudent]) -> None:
