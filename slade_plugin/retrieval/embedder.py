@@ -203,7 +203,13 @@ class Embedder(nn.Module):
         output = self.raw(images)
         return F.normalize(output, dim=1) if self.unit_length else output
 
-    def embed(self, images: Any, batch_size: int | None = None, num_workers: int = 0) -> Vectors:
+    def embed(
+        self,
+        images: Any,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+        progress: str | None = None,
+    ) -> Vectors:
         """Turn images into vectors, exactly as the experiment's tester does.
 
         Args:
@@ -213,6 +219,7 @@ class Embedder(nn.Module):
             batch_size: Images per forward pass; the tester's if None. Another batch size or device
                 may change the last bits of a vector.
             num_workers: Processes that read images; 0 for this one.
+            progress: Text of the progress bar on a terminal; None for no bar.
 
         Returns:
             (N, D) float32, in the order of the images.
@@ -221,7 +228,7 @@ class Embedder(nn.Module):
             RetrievalError: If there are no images, or one is unreadable or does not fit the model.
         """
         found = []
-        for batch in self.batches(images, batch_size, num_workers):
+        for batch in self.batches(images, batch_size, num_workers, progress=progress):
             for problem in batch.unreadable.values():
                 raise RetrievalError(problem)
             found.append(batch.vectors)
@@ -243,7 +250,7 @@ class Embedder(nn.Module):
             num_workers: See `embed`.
             start: How many images to skip; a multiple of the batch size gives the same vectors as
                 starting from the first.
-            progress: Text of the progress bar on a terminal; None for no bar.
+            progress: See `embed`.
 
         Yields:
             Each batch.
