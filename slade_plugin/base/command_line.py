@@ -90,16 +90,17 @@ def _values(words: Iterable[str]) -> Iterable[tuple[str, Any]]:
     texts: list[tuple[str, list[str]]] = []
     for word in words:
         if _FLAG.match(word):
-            texts.append((word, []))
+            flag, equals, value = word.partition("=")
+            texts.append((flag, [value] if equals else []))
         elif texts:
             texts[-1][1].append(word)
         else:
             raise _unreadable(f'{word} is missing its leading "--".')
     for flag, of_flag in texts:
-        yield flag, read_value(flag, of_flag)
+        yield flag, _read_value(flag, of_flag)
 
 
-def read_value(flag: str, words: Sequence[str]) -> Any:
+def _read_value(flag: str, words: Sequence[str]) -> Any:
     """Parse the value of one config key.
 
     Args:

@@ -102,12 +102,12 @@ def _acquire(place: Path, what: str) -> io.BufferedRandom:
     try:
         while True:
             handle = open(path, "a+b")
-            if not _lock(handle, path):
+            if not lock_file(handle, path):
                 tries -= 1
                 if tries == 0:
                     with handle:
                         raise _refusal(handle, place, place, what)
-            elif _is_file_of(handle, path):
+            elif is_file_of(handle, path):
                 break
             handle.close()  # its holder has just removed it, or may only be probing
             time.sleep(_PAUSE_S)
@@ -136,7 +136,7 @@ def _release(place: Path, handle: io.BufferedRandom) -> None:
         handle.close()
 
 
-def _lock(handle: BinaryIO, path: Path, shared: bool = False) -> bool:
+def lock_file(handle: BinaryIO, path: Path, shared: bool = False) -> bool:
     """Whether the lock was acquired; True, with a warning, where locks are unsupported."""
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -150,7 +150,7 @@ def _lock(handle: BinaryIO, path: Path, shared: bool = False) -> bool:
     return True
 
 
-def _is_file_of(handle: BinaryIO, path: Path) -> bool:
+def is_file_of(handle: BinaryIO, path: Path) -> bool:
     """Whether a path still points to an open file."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(handle.fileno()), os.stat(path))
@@ -170,7 +170,7 @@ def _probe(other: Path, place: Path, what: str) -> None:
         except OSError:
             return  # released a moment ago, or not readable
         with handle:
-            if _lock(handle, other / LOCK_FILE, shared=True):
+            if lock_file(handle, other / LOCK_FILE, shared=True):
                 return
             if left == 0:
                 raise _refusal(handle, other, place, what)

@@ -57,7 +57,7 @@ class Settings:
 
     Attributes:
         place: Its place in the config, for error messages.
-        title: Its name in error messages; the class name if empty.
+        title: Its name in error messages; `from_config` needs one.
         hint: An addition to the list of expected entries in error messages.
     """
 
@@ -115,16 +115,16 @@ class Settings:
 
 def checked_arguments(
     name: str,
-    constructor: Callable[..., None],
+    constructor: Callable[..., Any],
     values: Mapping[str, Any],
     place: str,
     problems: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Check the arguments of a constructor against its annotations.
+    """Check the arguments of a constructor or function against its annotations.
 
     Args:
         name: Class under construction, for the message.
-        constructor: Its ``__init__``; ``**kwargs`` are ignored.
+        constructor: Its ``__init__``, or the function; ``**kwargs`` are ignored.
         values: ``locals()`` of the constructor.
         place: The class's place in the config, for the message.
         problems: Other problems to report with these.

@@ -1,7 +1,7 @@
 """Suggestions for misspelled names, for error messages."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
@@ -17,6 +17,12 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     by_lower_case = {candidate.lower(): candidate for candidate in sorted(set(candidates))}
     close = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
     return f" (did you mean {by_lower_case[close[0]]!r}?)" if close else ""
+
+
+def first_of(texts: Collection[str], limit: int = 3, separator: str = ", ") -> str:
+    """Join the first texts and count the rest, as in "a, b, c, and 2 more"; "none" without any."""
+    more = [f"and {len(texts) - limit} more"] if len(texts) > limit else []
+    return separator.join([*list(texts)[:limit], *more]) or "none"
 
 
 def quoting_hint(value: object) -> str:

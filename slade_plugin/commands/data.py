@@ -11,7 +11,6 @@ the data set, 2 a mistake or unreadable files.
 import argparse
 import inspect
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -78,12 +77,12 @@ def _verify(args: argparse.Namespace) -> int:
     if args.manifest is not None and args.manifest.exists():
         manifest = hash_manifest.read_hashes(args.manifest, name)
     decode = args.decode or args.full
-    probes = probe_files(images, decode, args.workers, args.progress)
+    probes = probe_files(images, decode, args.workers)
     results = checks.check_all(images, published, probes, decode)
     names = checks.check_class_names(images) if _data_set(name).classes_named_by_user else None
     results += [names] if names else []
     if args.full:
-        groups = find_duplicates(images, args.workers, args.progress)
+        groups = find_duplicates(images, args.workers)
         results.append(checks.check_duplicates(groups, images))
     if args.manifest is not None:
         results.append(_check_hashes(args, name, images, manifest))
@@ -100,7 +99,7 @@ def _describe(args: argparse.Namespace) -> int:
     name, images, published = _load(args)
     if args.contact_sheet is not None:  # first: it takes seconds, the rest minutes
         write_contact_sheet(images, args.contact_sheet)
-    probes = probe_files(images, args.decode, args.workers, args.progress)
+    probes = probe_files(images, args.decode, args.workers)
     facts = describe(name, images, published, probes)
     results = checks.check_all(images, published, probes, args.decode)
     _report(args, facts, description_to_markdown(facts), results)
@@ -116,7 +115,7 @@ def _download(args: argparse.Namespace) -> int:
         if archive is None:
             print(f"{cls.__name__} cannot be downloaded automatically. {cls.how_to_get}")
             return EXIT_PROBLEM
-        download(archive, args.root, args.progress)
+        download(archive, args.root)
         images = cls.find(args.root)
     print(
         f"{cls.__name__} is in {images.root}: {len(images.class_names)} classes, {len(images)} "
@@ -177,10 +176,10 @@ def _check_hashes(
     """Compare with the manifest, or write it if there is none."""
     if manifest is not None:
         places = np.flatnonzero(np.isin(images.paths, list(manifest["sha256"])))
-        found = hash_manifest.hash_files(images, places, args.workers, args.progress)
+        found = hash_manifest.hash_files(images, places, args.workers)
         return checks.check_hashes(manifest, found, images)
     places = hash_manifest.sample(images, len(images) if args.full else _SAMPLE)
-    hashes = hash_manifest.hash_files(images, places, args.workers, args.progress)
+    hashes = hash_manifest.hash_files(images, places, args.workers)
     written = hash_manifest.write_hashes(args.manifest, name, images, hashes)
     text = f"{written} of {len(images)} files hashed and written to {args.manifest}"
     return Check("hashes", "ok", text)
@@ -204,7 +203,6 @@ def _report(
 def argument_parser() -> argparse.ArgumentParser:
     """Return the argument parser of the command; `args.run` is the function to call."""
     top = command_parser("data", __doc__)
-    top.set_defaults(progress=sys.stderr.isatty())
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add: Any = common.add_argument
     add("name", metavar="NAME", help=", ".join(sorted(image_data_sets())))

@@ -2,9 +2,9 @@
 
     slade-bench evaluate experiments/slade_seed0/student other_photos
 
-LABELED_IMAGES is a folder with one folder per class, or a CSV file of path,label. The
-benchmark's own tester searches for each image among all others. Prints MAP@R, RP, P@1 and R@k in
-percent.
+LABELED_IMAGES is a folder with one folder per class, or a CSV file of path,label. Each image is
+searched among all others, and the benchmark's own accuracy calculator scores the results. Prints
+MAP@R, RP, P@1 and R@k in percent.
 """
 
 import argparse

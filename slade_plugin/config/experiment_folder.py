@@ -83,15 +83,7 @@ def saved_areas(folder: Path) -> list[str]:
     Raises:
         ExperimentError: If a config is missing or damaged, or the areas are not listed.
     """
-    check_saved_configs(folder, [])
-    path = folder / "configs" / f"{AREAS_FILE}.yaml"
-    areas = yaml.safe_load(path.read_text(encoding="utf-8")).get(AREAS_FILE)
-    if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
-        raise ExperimentError(
-            f"{path} lists no areas ({areas!r}); expected a list. Restore it from a copy."
-        )
-    check_saved_configs(folder, areas)
-    return areas
+    return list(_read_areas(folder))
 
 
 def read_saved_config(experiment: Path) -> dict[str, Any]:
@@ -100,11 +92,8 @@ def read_saved_config(experiment: Path) -> dict[str, Any]:
     Raises:
         ExperimentError: If a config is missing or damaged.
     """
-    saved: dict[str, Any] = {}
-    for area in saved_areas(experiment):
-        path = experiment / "configs" / f"{area}.yaml"
-        saved |= yaml.safe_load(path.read_text(encoding="utf-8"))
-    return saved
+    areas = _read_areas(experiment).values()
+    return {key: value for content in areas for key, value in content.items()}
 
 
 def check_saved_configs(folder: Path, areas: list[str]) -> None:
@@ -114,16 +103,31 @@ def check_saved_configs(folder: Path, areas: list[str]) -> None:
         ExperimentError: If a file is missing or not valid YAML.
     """
     for name in [*areas, AREAS_FILE]:
-        path = folder / "configs" / f"{name}.yaml"
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ExperimentError(
-                f"the saved config {path} cannot be read: {error}; expected the config of an "
-                "existing experiment. Check --experiment_name, or start a new experiment."
-            ) from error
-        if not isinstance(content, dict):
-            raise ExperimentError(
-                f"the saved config {path} is empty or damaged; expected keys and values. Restore "
-                "it or restart the experiment."
-            )
+        _read_config(folder, name)
+
+
+def _read_areas(folder: Path) -> dict[str, dict[str, Any]]:
+    areas = _read_config(folder, AREAS_FILE).get(AREAS_FILE)
+    if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
+        raise ExperimentError(
+            f"{folder / 'configs' / AREAS_FILE}.yaml lists no areas ({areas!r}); expected a list. "
+            "Restore it from a copy."
+        )
+    return {area: _read_config(folder, area) for area in areas}
+
+
+def _read_config(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / "configs" / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ExperimentError(
+            f"the saved config {path} cannot be read: {error}; expected the config of an "
+            "existing experiment. Check --experiment_name, or start a new experiment."
+        ) from error
+    if not isinstance(content, dict):
+        raise ExperimentError(
+            f"the saved config {path} is empty or damaged; expected keys and values. Restore "
+            "it or restart the experiment."
+        )
+    return content

@@ -50,7 +50,7 @@ def complete_config(args: Any) -> None:
     """
     args.seed = getattr(args, "seed", DEFAULT_SEED)
     for config in (vars(args), *args.dict_of_yamls.values()):
-        drop_leftovers(config)
+        _drop_leftovers(config)
         former_keys.translate(config)
     saved = args.dict_of_yamls
     loaded = {plain_key(key) for area in saved.values() for key in area}
@@ -59,7 +59,7 @@ def complete_config(args: Any) -> None:
         saved[home][key] = getattr(args, key)
 
 
-def drop_leftovers(config: Any) -> None:
+def _drop_leftovers(config: Any) -> None:
     """Remove keys such as ``loss~OVERRIDE~`` that remain next to the ``loss`` they modified.
 
     The host merges the command line into each file of an area in turn. If an early file lacks the
@@ -73,4 +73,4 @@ def drop_leftovers(config: Any) -> None:
             if plain_key(key) in config:
                 del config[key]
         for value in config.values():
-            drop_leftovers(value)
+            _drop_leftovers(value)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.base.suggestions import nearest
+from slade_plugin.base.suggestions import first_of, nearest
 
 # Kinds whose registered names are functions: torchvision's model builders, torch.nn.init.
 FUNCTION_KINDS = frozenset({"model", "weight_init_func"})
@@ -95,7 +95,7 @@ def find_class(getter: object, kind: str, name: str, where: str = "") -> Callabl
     names = registered_names(getter, kind)
     raise ConfigError(
         f"{_place(where)}there is no {kind} named {name!r}{nearest(str(name), names)}; expected "
-        f"one of the {len(names)} registered names, such as {_some(names)}"
+        f"one of the {len(names)} registered names, such as {first_of(names, limit=8)}"
     )
 
 
@@ -146,7 +146,7 @@ def check_arguments(
                 choices = [valid for valid in accepted.names if valid not in added]
                 raise ConfigError(
                     f"{_place(where)}{cls.__name__} takes no argument {name!r}"
-                    f"{nearest(str(name), choices)}; expected {_some(choices, limit=30)}"
+                    f"{nearest(str(name), choices)}; expected {first_of(choices, limit=30)}"
                 )
     if provided is not None:
         missing = [name for name in accepted.required if name not in kwargs and name not in added]
@@ -276,7 +276,8 @@ def _entries(getter: object, kind: str) -> list[Any]:
     if not isinstance(entries, list):
         kinds = [name for name, value in vars(getter).items() if isinstance(value, list)]
         raise ConfigError(
-            f"nothing is registered as {kind!r}{nearest(kind, kinds)}; expected {_some(kinds, 40)}"
+            f"nothing is registered as {kind!r}{nearest(kind, kinds)}; expected "
+            f"{first_of(kinds, limit=40)}"
         )
     return entries
 
@@ -309,12 +310,6 @@ def _yaml_number(number: float) -> str:
         return text
     sign = "" if exponent.startswith(("-", "+")) else "+"
     return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{sign}{exponent}"
-
-
-def _some(names: Collection[str], limit: int = 8) -> str:
-    """Join the first names of a list."""
-    shown = ", ".join(list(names)[:limit])
-    return shown + (", ..." if len(names) > limit else "") if shown else "none"
 
 
 def _place(where: str) -> str:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.preprocessing import normalize
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +25,7 @@ from slade_plugin.base.provenance import describe_environment
 from slade_plugin.data.datasets.pseudo_labeled_dataset import IMAGE
 from slade_plugin.data.files.image_cache import shrink, target_side
 from slade_plugin.data.files.image_decoding import read_rgb, to_rgb
+from slade_plugin.data.files.value_ranges import has_gray_levels
 from slade_plugin.retrieval.saved_model import (
     SavedModel,
     find_experiment,
@@ -62,6 +64,12 @@ class Embedder(nn.Module):
         transform: The evaluation transform: a PIL image of `mode` to (C, H, W) float32.
         mode: "RGB", or "L" for a trunk of one channel.
         unit_length: Whether vectors have length 1, as in the experiment's tester.
+        uses_trunk_output: Whether vectors are the trunk's output, as in the tester.
+        batch_size: The tester's.
+        short_side: What images are shrunk to before the transform, as the data set's cache does;
+            None to leave their size.
+        value_range: Black and white in gray images of more than 8 bits; None = as the format fixes
+            them.
         record: The origin of the model, ready for JSON; `sha256` covers weights, transform and
             split schemes.
     """
@@ -152,15 +160,22 @@ class Embedder(nn.Module):
         """Turn an image into the trunk's input.
 
         Args:
-            image: Of any mode and size.
+            image: Of any mode of 8 bits and any size; its EXIF orientation is applied.
 
         Returns:
             (C, H, W) float32.
 
         Raises:
-            RetrievalError: If the experiment's transform does not resize and the image does not
-                have the size of the trunk's input.
+            RetrievalError: If the image has more than 8 bits, or the experiment's transform does
+                not resize and it does not have the size of the trunk's input.
         """
+        if not has_gray_levels(image):
+            raise RetrievalError(
+                f"it has more than 8 bits per channel (mode {image.mode}), whose black and white "
+                "depend on the file. Give its path, or convert it to 8 bits."
+            )
+        with suppress(Exception):  # broken EXIF data around a whole image
+            image = ImageOps.exif_transpose(image)
         tensor = self._transformed(image)
         self._check_shape(tensor, f"an image of {image.width} x {image.height} pixels")
         return tensor
@@ -203,7 +218,13 @@ class Embedder(nn.Module):
         output = self.raw(images)
         return F.normalize(output, dim=1) if self.unit_length else output
 
-    def embed(self, images: Any, batch_size: int | None = None, num_workers: int = 0) -> Vectors:
+    def embed(
+        self,
+        images: Any,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+        progress: str | None = None,
+    ) -> Vectors:
         """Turn images into vectors, exactly as the experiment's tester does.
 
         Args:
@@ -213,6 +234,7 @@ class Embedder(nn.Module):
             batch_size: Images per forward pass; the tester's if None. Another batch size or device
                 may change the last bits of a vector.
             num_workers: Processes that read images; 0 for this one.
+            progress: Text of the progress bar on a terminal; None for no bar.
 
         Returns:
             (N, D) float32, in the order of the images.
@@ -221,7 +243,7 @@ class Embedder(nn.Module):
             RetrievalError: If there are no images, or one is unreadable or does not fit the model.
         """
         found = []
-        for batch in self.batches(images, batch_size, num_workers):
+        for batch in self.batches(images, batch_size, num_workers, progress=progress):
             for problem in batch.unreadable.values():
                 raise RetrievalError(problem)
             found.append(batch.vectors)
@@ -243,7 +265,7 @@ class Embedder(nn.Module):
             num_workers: See `embed`.
             start: How many images to skip; a multiple of the batch size gives the same vectors as
                 starting from the first.
-            progress: Text of the progress bar on a terminal; None for no bar.
+            progress: See `embed`.
 
         Yields:
             Each batch.

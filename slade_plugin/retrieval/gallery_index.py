@@ -58,7 +58,7 @@ class GalleryIndex:
         index: The faiss index.
         paths: N absolute paths.
         labels: N class names, "" for an image without one, or None if no image has one.
-        manifest: `model`, `metric`, `factory`, `parameters`, `recall`.
+        manifest: `model`, `metric`, `factory`, `parameters`, and `recall` as it was built.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class GalleryIndex:
         try:
             index = faiss.index_factory(size, factory, _METRICS[metric])
             if not index.is_trained:
-                index.train(_some_rows(gallery.vectors, _TRAINING))
+                index.train(np.ascontiguousarray(gallery.vectors[_sample(number, _TRAINING)]))
             if parameters:
                 _faiss.ParameterSpace().set_index_parameters(index, parameters)
         except RuntimeError as error:
@@ -131,7 +131,7 @@ class GalleryIndex:
         own = self.manifest["model"]
         if model["sha256"] != own["sha256"]:
             raise RetrievalError(
-                f"{what} is of the model {name_of_model(model)}; expected the one that made the "
+                f"{what} comes from model {name_of_model(model)}; expected the one that made the "
                 f"index, {name_of_model(own)}, since vectors of two models cannot be compared. "
                 "Index the gallery again, or name the right experiment."
             )
@@ -211,14 +211,16 @@ class GalleryIndex:
         """Compare the index with exact search.
 
         Args:
-            vectors: (N, D), the vectors in the index; a sample of them serves as queries.
+            vectors: (N, D), the vectors in the index; a sample of them serves as queries, which do
+                not find themselves.
 
         Returns:
             `recall`, 0 to 1: the share of the exact nearest images that the index finds among its
-            nearest, `at` images a query; `queries`, the number of queries.
+            nearest, `at` images a query; `queries`, the number of queries; `images`, N.
         """
-        queries = _some_rows(vectors, _SAMPLE)
-        k = min(RECALL_AT, len(vectors))
+        rows = _sample(len(vectors), _SAMPLE)
+        queries = np.ascontiguousarray(vectors[rows])
+        k = min(RECALL_AT + 1, len(vectors))
         exact = faiss.index_factory(vectors.shape[1], EXACT, _METRICS[self.manifest["metric"]])
         heap = faiss.ResultHeap(
             len(queries), k, keep_max=self.manifest["metric"] == "cosine"
@@ -230,8 +232,13 @@ class GalleryIndex:
             heap.add_result(scores, places + start)
         heap.finalize()
         _, found = self.index.search(queries, k)
-        shared = [len(np.intersect1d(a, b)) for a, b in zip(heap.I, found, strict=True)]
-        return {"recall": float(np.mean(shared)) / k, "at": k, "queries": len(queries)}
+        at = k - 1
+        missed = 0
+        for row, nearest, places in zip(rows, heap.I, found, strict=True):
+            others, hits = nearest[nearest != row][:at], places[places != row][:at]
+            missed += len(np.setdiff1d(others, hits))
+        recall = 1 - missed / max(at * len(rows), 1)
+        return {"recall": recall, "at": at, "queries": len(rows), "images": len(vectors)}
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all.
@@ -276,14 +283,16 @@ class GalleryIndex:
         return cls(index, paths, labels, manifest)
 
 
-def _some_rows(vectors: npt.NDArray[np.float32], most: int) -> npt.NDArray[np.float32]:
-    """Load rows drawn with a fixed seed."""
-    if len(vectors) <= most:
-        return np.ascontiguousarray(vectors)
-    rows = np.random.default_rng(_SEED).choice(len(vectors), most, replace=False)
-    return np.ascontiguousarray(vectors[np.sort(rows)])
+def _sample(number: int, most: int) -> npt.NDArray[np.int64]:
+    """Draw at most `most` of `number` rows with a fixed seed, sorted."""
+    if number <= most:
+        return np.arange(number)
+    return np.sort(np.random.default_rng(_SEED).choice(number, most, replace=False))
 
 
 def _reason(error: Exception) -> str:
-    """Return the message without the location in faiss."""
-    return str(error).strip().rsplit(": ", 1)[-1] or type(error).__name__
+    """Return the message, without the file's name and the location in faiss."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
+    if isinstance(error, RuntimeError):  # of faiss
+        text = text.rsplit(": ", 1)[-1]
+    return text or type(error).__name__

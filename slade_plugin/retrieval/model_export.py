@@ -220,14 +220,17 @@ def export_model(embedder: Embedder, kind: str, path: Path) -> float:
 
 
 def _largest_difference(exported: Network, network: PixelNetwork, batches: list[Tensor]) -> float:
-    """Return the largest difference over all batches, as a share of the vectors' length."""
-    largest = 0.0
+    """Return the largest difference over all batches, as a share of the vectors' length.
+
+    It is NaN if any difference is.
+    """
+    largest = torch.tensor(0.0)
     with torch.no_grad():
         for batch in batches:
             expected = network.model(network.prepare(batch))
             share = (exported(batch) - expected).abs() / expected.norm(dim=1, keepdim=True)
-            largest = max(largest, float(share.max()))
-    return largest
+            largest = torch.maximum(largest, share.max())
+    return float(largest)
 
 
 def _describe(

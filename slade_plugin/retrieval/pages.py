@@ -1,4 +1,4 @@
-"""Self-contained HTML pages with embedded pictures, without scripts but by their hash."""
+"""Self-contained HTML pages with embedded pictures; scripts are allowed only by hash."""
 
 import base64
 import io

@@ -13,11 +13,8 @@ from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_L
 from slade_plugin import compat
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.seeding import generator_states, set_generator_states
-from slade_plugin.config.experiment_folder import (
-    check_is_trained,
-    is_pipeline_folder,
-    saved_areas,
-)
+from slade_plugin.config.experiment_folder import check_is_trained, saved_areas
+from slade_plugin.config.saved_paths import run_of
 from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.host.checkpoints.checkpoint_files import numbered_epochs
 from slade_plugin.host.checkpoints.teacher import Teacher
@@ -119,7 +116,7 @@ def find_experiment(path: Path) -> Path:
             "`configs`, such as experiments/slade_seed0/student."
         )
     schemes = split_schemes(path)
-    run = next(filter(is_pipeline_folder, path.resolve().parents[:2]), None)
+    run = run_of(path)
     if run is not None:
         _check_stage_is_done(run, path)
     else:
@@ -139,7 +136,8 @@ def _check_stage_is_done(run: Path, folder: Path) -> None:
 def _check_is_finished(folder: Path, schemes: list[str]) -> None:
     args = _saved_args(folder, "datasets")[1]
     wanted = args.num_epochs_train
-    number = next(iter(args.split_manager.values())).get("num_training_sets") or len(schemes)
+    options = next(iter(args.split_manager.values())) or {}
+    number = options.get("num_training_sets") or len(schemes)
     for scheme in schemes:
         epochs = wanted if isinstance(wanted, int) else wanted[scheme]
         latest = max(numbered_epochs(folder / scheme / "saved_models"), default=0)

@@ -131,7 +131,8 @@ def results_page(results: Sequence[Found], index: GalleryIndex, title: str) -> s
         "index": index.manifest["factory"],
         "recall against exact search": "exact"
         if recall is None
-        else f"{recall['recall']:.3f} at {recall['at']}",
+        else f"{recall['recall']:.3f} at {recall['at']}, measured with "
+        f"{recall.get('images', 'the first')} images",
         "slade-plugin": model["slade_plugin"],
     }
     return render_page(

@@ -10,10 +10,11 @@ Unfinished work is in ``.NAME.npy.part``; ``.NAME.progress.json`` counts its fin
 import csv
 import io
 import json
+import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,9 +24,12 @@ import numpy.typing as npt
 
 from slade_plugin.base.errors import ConfigError, ExperimentError, RetrievalError
 from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.base.locks import is_file_of, lock_file
 from slade_plugin.data.datasets import FolderImages
 from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.retrieval.embedder import Embedder
+
+logger = logging.getLogger(__name__)
 
 _SAVE_EVERY = 5.0  # seconds of work that a power failure may cost
 _SHOWN = 3  # unreadable images in one message
@@ -39,7 +43,7 @@ class VectorFile:
         vectors: (N, D) float32, memory-mapped.
         paths: N absolute paths.
         labels: N class names, or None.
-        record: `model`, `unreadable` and more.
+        record: `model`, `metric`, `images`, `unreadable` and `key`.
     """
 
     vectors: npt.NDArray[np.float32]
@@ -107,7 +111,8 @@ def embed_images(
         max_unreadable: How many unreadable images may be left out.
 
     Raises:
-        RetrievalError: If more images are unreadable, or the files hold other vectors.
+        RetrievalError: If more images are unreadable, the files hold other vectors, or another
+            process writes them.
         ConfigError: If the folder cannot be written, or a file of that name exists.
         ExperimentError: If a file cannot be written.
     """
@@ -134,9 +139,10 @@ def embed_images(
     taken = [path for suffix in (".csv", ".json") if (path := _beside(stem, suffix)).exists()]
     if taken and not work.done:  # may be a file of the user, such as the list of images
         raise ConfigError(f"{taken[0]} exists; expected a new name. Change --out.")
-    paths = [str(images.path(index)) for index in range(len(images))]
-    work.run(paths, batch_size, num_workers)
-    work.finish(paths, class_names_of(images))
+    paths = [os.path.abspath(images.path(index)) for index in range(len(images))]
+    with work.opened() as file:
+        work.run(file, paths, batch_size, num_workers)
+        work.finish(paths, class_names_of(images))
     return open_vectors(stem)
 
 
@@ -214,35 +220,59 @@ class _Work:
         self._state: tuple[int, dict[int, str]] = 0, {}
         with suppress(OSError, ValueError, LookupError):
             state = json.loads(self.progress.read_text(encoding="utf-8"))
-            if state["key"] == key and self.part.is_file():
+            if state["key"] != key:
+                logger.warning(
+                    "%s.npy is embedded from the start: its %d finished images come from another "
+                    "model, other images or another batch size.",
+                    *(stem, state["done"]),
+                )
+            elif self.part.is_file():
                 unreadable = {int(place): text for place, text in state["unreadable"].items()}
                 self._state = state["done"], unreadable
 
-    def run(self, paths: Sequence[str], batch_size: int | None, num_workers: int) -> None:
-        """Embed the remaining images.
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Open the unfinished vectors for this process alone.
 
         Raises:
-            RetrievalError: If too many images cannot be read.
-            ExperimentError: If the file cannot be written.
+            RetrievalError: If another process writes them.
+            ExperimentError: If a file cannot be written.
         """
         try:
-            with open(self.part, "r+b" if self.done else "w+b") as file:
-                self._write_header(file)
-                file.seek(self._rows * 4 * self.embedder.embedding_size, os.SEEK_CUR)
-                file.truncate()
-                try:
-                    self._append(file, paths, batch_size, num_workers)
-                except (KeyboardInterrupt, RetrievalError):
-                    self._save(file)
-                    raise
-                file.seek(0)
-                self._write_header(file)  # now with the final number of rows
-                self._save(file)
+            if not self.done:
+                self.part.touch()
+            with open(self.part, "r+b") as file:
+                if not (lock_file(file, self.part) and is_file_of(file, self.part)):
+                    raise RetrievalError(
+                        f"{self.stem}.npy is being written by another process; expected one at a "
+                        "time. Wait until it has finished, or change --out."
+                    )
+                yield file
         except OSError as error:
             raise ExperimentError(
                 f"{self.part} cannot be written: {error.strerror or error}; expected free space "
                 "and permission to write. Fix this, then rerun the same command to resume."
             ) from error
+
+    def run(
+        self, file: BinaryIO, paths: Sequence[str], batch_size: int | None, num_workers: int
+    ) -> None:
+        """Embed the remaining images.
+
+        Raises:
+            RetrievalError: If too many images cannot be read.
+        """
+        self._write_header(file)
+        file.seek(self._rows * 4 * self.embedder.embedding_size, os.SEEK_CUR)
+        file.truncate()
+        try:
+            self._append(file, paths, batch_size, num_workers)
+        except (KeyboardInterrupt, RetrievalError):
+            self._save(file)
+            raise
+        file.seek(0)
+        self._write_header(file)  # now with the final number of rows
+        self._save(file)
 
     def _append(
         self, file: BinaryIO, paths: Sequence[str], batch_size: int | None, num_workers: int
@@ -316,8 +346,8 @@ class _Work:
             shown = " ".join(list(unreadable.values())[-_SHOWN:])
             raise RetrievalError(
                 f"{len(unreadable)} images cannot be read; expected {self.limit} or fewer "
-                f"(--max_unreadable). {shown} Replace or remove them, or raise --max_unreadable, "
-                "then rerun the same command to resume."
+                f"(--max_unreadable). {shown} Raise --max_unreadable to resume. If you replace "
+                "or remove them, all images are embedded again."
             )
 
 

@@ -79,6 +79,10 @@ def test_the_last_of_equal_flags_counts_and_all_are_known() -> None:
     assert parser.config_flags == ["--a", "--b", "--a"]
 
 
+def test_a_key_and_its_value_may_be_one_word() -> None:
+    assert read("--a=5", "--b={c: d=e}") == read("--a", "5", "--b", "{c: d=e}")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

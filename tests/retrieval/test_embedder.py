@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from pytorch_metric_learning.testers import BaseTester
 
 import slade_plugin
@@ -63,6 +63,17 @@ def test_every_way_to_give_an_image_is_the_same(trained, embedder, evaluated) ->
     vectors = [embedder.embed(way) for way in ways]
     assert all(np.array_equal(found, vectors[0]) for found in vectors)
     assert np.array_equal(embedder.embed(few, num_workers=1), vectors[0])
+
+
+def test_a_photograph_is_turned_upright_however_it_is_given(embedder, tmp_path) -> None:
+    path, exif = tmp_path / "turned.png", Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    Image.fromarray(pixels).save(path, exif=exif)
+    upright = np.rot90(pixels, -1)
+    by_path, by_image, expected = embedder.embed([path, Image.open(path), upright])
+    assert np.array_equal(by_path, expected)
+    assert np.array_equal(by_image, expected)
 
 
 def test_the_ensemble_is_that_of_the_host(bench, trained, monkeypatch, tmp_path) -> None:
@@ -148,6 +159,7 @@ def test_loading_leaves_all_generators_as_they_were(trained) -> None:
         ([], "there are no images"),
         (["nowhere.jpg"], r"nowhere.jpg: it cannot be read as an image \(.*No such file"),
         ([np.zeros((4, 4, 3))], r"image 0: it is an array of shape \(4, 4, 3\) and type float64"),
+        ([Image.new("I;16", (32, 32))], r"0: it has more than 8 bits .*I;16.* Give its path"),
         ([3], "image 0: it is a int; expected a path"),
         ([np.zeros((40, 50), np.uint8)], r"50 x 40 pixels has .*40, 50\).*\(1, 32, 32\)"),
         ([torch.zeros(3, 8, 8)], r"image 0: the tensor has the shape \(3, 8, 8\)"),

@@ -1,3 +1,4 @@
+import copy
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from slade_plugin.base.errors import DataError, RetrievalError
+from slade_plugin.host.accuracy_calculators import RecallAtKCalculator
 from slade_plugin.retrieval.evaluation import evaluate_images
 
 
@@ -30,6 +32,28 @@ def test_scores_are_bit_for_bit_those_on_record(trained, embedder) -> None:
     nearest = np.argsort(-similarity, axis=1)[:, :3]
     expected = 100 * (labels[nearest] == labels[:, None]).any(axis=1).mean()
     assert scores["R@3"] == pytest.approx(expected)
+
+
+def test_large_photographs_are_decoded_as_embed_decodes_them(
+    embedder, tmp_path, monkeypatch
+) -> None:
+    small = copy.deepcopy(embedder)
+    small.short_side = 32
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        path = tmp_path / f"class{number // 2}" / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        pixels = Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8))
+        pixels.resize((256, 256)).save(path)  # decoded at half its size
+    seen = []
+    original = RecallAtKCalculator.get_accuracy
+    monkeypatch.setattr(
+        RecallAtKCalculator,
+        "get_accuracy",
+        lambda self, *args: seen.append(args[0]) or original(self, *args),
+    )
+    evaluate_images(small, tmp_path, ks=(1,))
+    assert np.array_equal(seen[0], small.embed(sorted(tmp_path.rglob("*.jpg"))))
 
 
 def test_images_that_cannot_be_scored_are_named(embedder, tmp_path) -> None:

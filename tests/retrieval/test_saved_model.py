@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.retrieval.saved_model import find_experiment, load_best, split_schemes
@@ -75,6 +76,16 @@ def test_a_plain_experiment_that_is_not_finished_is_refused(copied: Path) -> Non
     shutil.rmtree(alone / SCHEMES[1])
     with pytest.raises(ExperimentError, match="it has 1 of 2 split schemes"):
         find_experiment(alone)
+
+
+def test_a_split_manager_without_arguments_is_read(copied: Path) -> None:
+    alone = copied.parent / "alone"
+    (copied / "teacher").rename(alone)
+    path = alone / "configs" / "config_dataset.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["split_manager"] = {"PredefinedSplitManager": None}
+    path.write_text(yaml.safe_dump(config))
+    assert find_experiment(alone) == alone
 
 
 def test_an_experiment_without_a_trained_model_is_refused(copied: Path) -> None:

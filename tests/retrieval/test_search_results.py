@@ -91,6 +91,10 @@ def test_the_page_has_every_picture_and_names_those_that_are_gone(index, results
     assert page.count("data:image/png") == 3 * 6
     assert "A &lt;title&gt;" in page
     assert "exact" in page
+    index.manifest["recall"] = {"recall": 0.95, "at": 10, "queries": 40, "images": 40}
+    page_of_another = results_page(results, index, "title")
+    index.manifest["recall"] = None
+    assert "0.950 at 10, measured with 40 images" in page_of_another
     gone = Path(results[0].hits[0].path)
     gone.rename(gone.with_suffix(".gone"))
     page = results_page(results, index, "title")

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,25 @@ def test_without_labels_there_is_a_list_of_paths(trained, embedder, tmp_path) ->
     assert found.paths == trained.paths[:3]
 
 
+def test_stored_paths_are_those_of_a_query(trained, embedder, tmp_path) -> None:
+    listed = tmp_path / "some.txt"
+    listed.write_text(os.path.relpath(trained.paths[0], tmp_path))
+    found = embed_images(embedder, list_images(listed, labeled=False), tmp_path / "vectors")
+    assert found.paths == trained.paths[:1]
+
+
+def test_only_one_process_writes(embedder, images, expected, tmp_path) -> None:
+    part = tmp_path / ".vectors.npy.part"
+    part.write_bytes(b"rows of another process")
+    with open(part, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(RetrievalError, match="is being written by another process"):
+            embed_images(embedder, images, tmp_path / "vectors", BATCH)
+    assert part.read_bytes() == b"rows of another process"
+    found = embed_images(embedder, images, tmp_path / "vectors", BATCH)
+    assert np.array_equal(found.vectors, expected)
+
+
 @pytest.mark.parametrize("batches", [0, 1, 3])
 def test_an_interruption_changes_nothing(
     embedder, images, expected, tmp_path, monkeypatch, batches
@@ -97,13 +117,16 @@ def test_progress_is_saved_as_it_goes(embedder, images, tmp_path, monkeypatch) -
     assert f'"done": {2 * BATCH}' in (tmp_path / ".vectors.progress.json").read_text()
 
 
-def test_another_model_or_other_images_begin_anew(trained, embedder, images, tmp_path, monkeypatch):
+def test_another_model_or_other_images_begin_anew(
+    trained, embedder, images, tmp_path, monkeypatch, caplog
+):
     with monkeypatch.context() as patch:
         interrupted_after(2, KeyboardInterrupt(), patch)
         with pytest.raises(KeyboardInterrupt):
             embed_images(embedder, images, tmp_path / "vectors", BATCH)
     other = load_embedder(trained.experiment, "Test50_50_Partitions2_1")
     found = embed_images(other, images, tmp_path / "vectors", BATCH)
+    assert f"its {2 * BATCH} finished images come from another model" in caplog.text
     assert np.array_equal(found.vectors, other.embed(trained.paths, BATCH))
     with pytest.raises(RetrievalError, match="holds vectors of another model or other"):
         embed_images(embedder, images, tmp_path / "vectors", BATCH)
@@ -123,7 +146,9 @@ def test_unreadable_images_are_skipped_up_to_a_number(trained, embedder, tmp_pat
         (folder / f"{place:02}.png").write_bytes(b"no image")
     images = list_images(folder, labeled=False)
     out = tmp_path / "vectors"
-    with pytest.raises(RetrievalError, match=r"3 images cannot be read; expected 2 .*19.png: it"):
+    with pytest.raises(
+        RetrievalError, match=r"3 images cannot be read; expected 2 .*19.png: it.*to resume\. If"
+    ):
         embed_images(embedder, images, out, batch_size=4, max_unreadable=2)
     assert not (tmp_path / "vectors.npy").exists()
     found = embed_images(embedder, images, out, batch_size=4, max_unreadable=3)  # resumes

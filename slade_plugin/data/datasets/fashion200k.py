@@ -44,7 +44,7 @@ class Fashion200k(ImageFiles):
 
     @classmethod
     def find(cls, root: Path, **options: Any) -> ImageList:
-        """List the images of those of the ten lists that exist.
+        """List the images of the ten lists.
 
         Raises:
             DataError: If a list is missing or damaged, or all images are missing.
@@ -61,7 +61,7 @@ class Fashion200k(ImageFiles):
         odd = [path for path, p in zip(paths, parts, strict=True) if len(p) != _DEPTH_OF_ITEM + 2]
         if odd:
             raise DataError(
-                f"{folder / 'labels'}: {odd[0]!r} names no item; expected paths such as "
+                f"{lists}: {odd[0]!r} names no item; expected paths such as "
                 "women/dresses/casual_and_day_dresses/51727804/51727804_0.jpeg. Fetch the lists "
                 "again."
             )

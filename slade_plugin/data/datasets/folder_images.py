@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.settings import checked_arguments
 from slade_plugin.base.suggestions import quoting_hint
 from slade_plugin.base.warning import warn_once
 from slade_plugin.data.datasets.image_files import ImageFiles
@@ -67,11 +68,7 @@ class FolderImages(ImageFiles):
                 f"FolderImages: path is {path!r}; expected a folder or a file{quoting_hint(path)} "
                 "(config_dataset)."
             )
-        for name, value in (("labeled", labeled), ("merge_spellings", merge_spellings)):
-            if not isinstance(value, bool):
-                raise ConfigError(
-                    f"FolderImages: {name} is {value!r}; expected True or False (config_dataset)."
-                )
+        checked_arguments("FolderImages", FolderImages.__init__, locals(), "config_dataset")
         if path is None:
             raise ConfigError(f"{FLAGS[labeled]} is not given; expected {_EXPECTED[labeled]}.")
         self.path, self.labeled, self.merge_spellings = path, labeled, merge_spellings

@@ -10,12 +10,13 @@ renders them out of two Debian packages.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.stored_images import StoredImages
+from slade_plugin.base.settings import Range, checked_arguments
+from slade_plugin.data.datasets.stored_images import StoredImages, Subset
 from slade_plugin.data.rendering.furniture_packages import HOW_TO_GET
 
 RECIPE_VERSION = 1
@@ -30,14 +31,13 @@ def folder_of(dataset_root: str | os.PathLike[str]) -> Path:
     return Path(dataset_root) / "furniture"
 
 
-def stem_of(views: int, size: int) -> str:
+def stem_of(views: Annotated[int, Range(MIN_VIEWS)], size: Annotated[int, Range(MIN_SIZE)]) -> str:
     """Return the name of the files without hash and extension.
 
     Raises:
         ConfigError: If a number is not an integer or too small.
     """
-    Furniture.check_number("views", views, MIN_VIEWS)
-    Furniture.check_number("size", size, MIN_SIZE)
+    checked_arguments("Furniture", stem_of, locals(), "config_dataset or on the command line")
     return f"v{RECIPE_VERSION}_{views}_views_{size}_px"
 
 
@@ -71,12 +71,12 @@ class Furniture(StoredImages):
         root: str | os.PathLike[str],
         transform: Callable[[Image.Image], Any] | None = None,
         download: bool = False,
-        subset: str = "labeled",
-        views: int = VIEWS,
-        size: int = SIZE,
+        subset: Subset = "labeled",
+        views: Annotated[int, Range(MIN_VIEWS)] = VIEWS,
+        size: Annotated[int, Range(MIN_SIZE)] = SIZE,
     ) -> None:
         """Check the built files and read the labels."""
-        self.check_subset(subset)
+        checked_arguments("Furniture", Furniture.__init__, locals(), "config_dataset")
         manifest_path = folder_of(root) / f"{stem_of(views, size)}.json"
         if not manifest_path.exists():
             raise DataError(

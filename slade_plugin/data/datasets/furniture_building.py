@@ -56,13 +56,7 @@ _IN_WALLS = ("indow", "oor", "light", "texturable", "Hatch", "blind", "curtains"
 UInt8Array = npt.NDArray[np.uint8]
 
 
-def build(
-    packages: Path,
-    dataset_root: Path,
-    views: int = VIEWS,
-    size: int = SIZE,
-    progress: bool = True,
-) -> Path:
+def build(packages: Path, dataset_root: Path, views: int = VIEWS, size: int = SIZE) -> Path:
     """Render the images and store both subsets, unless they exist.
 
     Args:
@@ -70,7 +64,6 @@ def build(
         dataset_root: The host's; files go to ``dataset_root/furniture``.
         views: Images of a class.
         size: Height and width.
-        progress: Show a progress bar.
 
     Returns:
         The manifest's path.
@@ -115,7 +108,7 @@ def build(
     models = [model for subset in SUBSETS for model in classes[subset]]
     images = []
     for number, model in enumerate(
-        tqdm(models, desc="Rendering furniture", unit="class", disable=not progress)
+        tqdm(models, desc="Rendering furniture", unit="class", disable=None)
     ):
         part = parts / f"{number}.npy"
         rendered = _finished(part, (views, size, size, 3))

@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import matplotlib
 import numpy as np
@@ -23,7 +23,14 @@ import numpy.typing as npt
 import PIL
 from PIL import Image
 
-from slade_plugin.data.datasets.stored_images import SUBSETS, StoredImages, check_writable, store
+from slade_plugin.base.settings import Range, checked_arguments
+from slade_plugin.data.datasets.stored_images import (
+    SUBSETS,
+    StoredImages,
+    Subset,
+    check_writable,
+    store,
+)
 from slade_plugin.data.rendering import glyph_classes, glyph_rendering
 
 logger = logging.getLogger(__name__)
@@ -60,20 +67,20 @@ class Glyphs(StoredImages):
         root: str | os.PathLike[str],
         transform: Callable[[Image.Image], Any] | None = None,
         download: bool = False,
-        subset: str = "labeled",
-        instances_per_face: int = 3,
-        letters_per_script: int | None = None,
+        subset: Subset = "labeled",
+        instances_per_face: Annotated[int, Range(1)] = 3,
+        letters_per_script: Annotated[int | None, Range(2)] = None,
     ) -> None:
         """Render the images on first use, check them and read the labels."""
-        self.check_subset(subset)
+        checked_arguments("Glyphs", Glyphs.__init__, locals(), "config_dataset")
         manifest_path = build(root, instances_per_face, letters_per_script)
         super().__init__(manifest_path, transform, subset)
 
 
 def build(
     dataset_root: str | os.PathLike[str],
-    instances_per_face: int = 3,
-    letters_per_script: int | None = None,
+    instances_per_face: Annotated[int, Range(1)] = 3,
+    letters_per_script: Annotated[int | None, Range(2)] = None,
 ) -> Path:
     """Render the images unless they exist.
 
@@ -89,9 +96,7 @@ def build(
         ConfigError: If a number is too small.
         DataError: If the folder is not writable.
     """
-    Glyphs.check_number("instances_per_face", instances_per_face, smallest=1)
-    if letters_per_script is not None:
-        Glyphs.check_number("letters_per_script", letters_per_script, smallest=2)
+    checked_arguments("Glyphs", build, locals(), "config_dataset or on the command line")
     folder = Path(dataset_root) / "glyphs"
     amount = "all" if letters_per_script is None else f"first{letters_per_script}"
     stem = f"v{glyph_rendering.RECIPE_VERSION}_{amount}_x{instances_per_face}"

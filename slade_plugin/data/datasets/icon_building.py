@@ -46,13 +46,12 @@ IconClass = tuple[str, list[Drawing], UInt8Array]
 """Concept, its drawings, their images: (N, 32, 32)."""
 
 
-def build(package: Path, dataset_root: Path, progress: bool = True) -> Path:
+def build(package: Path, dataset_root: Path) -> Path:
     """Render the icons and store both subsets.
 
     Args:
         package: The unpacked npm package, with ``package.json`` and ``json/*.json``.
         dataset_root: The host's; files go to ``dataset_root/icons``.
-        progress: Show a progress bar.
 
     Returns:
         The manifest's path.
@@ -74,7 +73,7 @@ def build(package: Path, dataset_root: Path, progress: bool = True) -> Path:
             PACKAGE_VERSION,
         )
     concepts = find_concepts(icon_sets, MIN_POOL)
-    found = split(render_concepts(concepts, progress), MIN_LABELED, MIN_POOL)
+    found = split(render_concepts(concepts), MIN_LABELED, MIN_POOL)
     classes = {
         subset: [
             {
@@ -108,13 +107,11 @@ def build(package: Path, dataset_root: Path, progress: bool = True) -> Path:
     return store("Icons", folder, STEM, _stacked(labeled + pool), facts, classes)
 
 
-def render_concepts(
-    concepts: Mapping[str, Sequence[Drawing]], progress: bool = True
-) -> list[IconClass]:
+def render_concepts(concepts: Mapping[str, Sequence[Drawing]]) -> list[IconClass]:
     """Render every drawing; leave out blank ones and near duplicates within a concept."""
     rendered = []
     total = sum(map(len, concepts.values()))
-    with tqdm(total=total, desc="Rendering icons", unit="icon", disable=not progress) as bar:
+    with tqdm(total=total, desc="Rendering icons", unit="icon", disable=None) as bar:
         for concept, drawings in concepts.items():
             pairs = [(drawing, icon_rendering.render(drawing)) for drawing in drawings]
             bar.update(len(drawings))

@@ -14,7 +14,8 @@ from typing import Any
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.datasets.stored_images import StoredImages
+from slade_plugin.base.settings import checked_arguments
+from slade_plugin.data.datasets.stored_images import StoredImages, Subset
 from slade_plugin.data.rendering.icon_concepts import HOW_TO_GET
 
 RECIPE_VERSION = 1
@@ -56,10 +57,10 @@ class Icons(StoredImages):
         root: str | os.PathLike[str],
         transform: Callable[[Image.Image], Any] | None = None,
         download: bool = False,
-        subset: str = "labeled",
+        subset: Subset = "labeled",
     ) -> None:
         """Check the built files and read the labels."""
-        self.check_subset(subset)
+        checked_arguments("Icons", Icons.__init__, locals(), "config_dataset")
         manifest_path = folder_of(root) / f"{STEM}.json"
         if not manifest_path.exists():
             raise DataError(

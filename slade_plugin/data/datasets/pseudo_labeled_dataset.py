@@ -28,7 +28,7 @@ class PseudoLabeledDataset(Dataset[dict[str, Any]]):
         if len(pool_index) != len(pseudo_labels):
             raise DataError(
                 f"{len(pool_index)} images of the pool but {len(pseudo_labels)} pseudo labels; "
-                "expected one label an image. Delete the pseudo-label record and rerun."
+                "expected one label per image. Delete the pseudo-label record and rerun."
             )
         if len(pool_index) and not 0 <= pool_index.min() <= pool_index.max() < len(pool):
             raise DataError(

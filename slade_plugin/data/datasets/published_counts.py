@@ -1,10 +1,9 @@
 """Sizes of data sets according to their authors."""
 
 import logging
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
+from slade_plugin.base.warning import warn_once
 from slade_plugin.data.files.image_list import ImageList
 
 logger = logging.getLogger(__name__)
@@ -24,22 +23,18 @@ class PublishedCounts(NamedTuple):
     source: str
 
     def compare(self, name: str, images: ImageList) -> None:
-        """Log once per process whether a list has these counts.
+        """Log whether a list has these counts; a difference once per process.
 
         Args:
             name: Of the data set.
             images: All its images.
         """
-        _log(self, name, images.root, len(images.class_names), len(images))
-
-
-@cache
-def _log(published: PublishedCounts, name: str, root: Path, classes: int, images: int) -> None:
-    found = f"{name}: {images} images of {classes} classes"
-    if (classes, images) == published[:2]:
-        logger.info("%s in %s, as published", found, root)
-    else:
-        logger.warning(
-            "%s in %s; published are %d images of %d classes (%s)",
-            *(found, root, published.images, published.classes, published.source),
-        )
+        counts = len(images.class_names), len(images)
+        found = f"{name}: {counts[1]} images of {counts[0]} classes in {images.root}"
+        if counts == self[:2]:
+            logger.info("%s, as published", found)
+        else:
+            warn_once(
+                f"{found}; published are {self.images} images of {self.classes} classes "
+                f"({self.source})"
+            )

@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms import Normalize, ToTensor
 
-from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import (
     MANIFEST_HASH,
     atomic_write,
@@ -35,7 +35,8 @@ from slade_plugin.base.files import (
 
 logger = logging.getLogger(__name__)
 
-SUBSETS = ("labeled", "unlabeled")
+Subset = Literal["labeled", "unlabeled"]
+SUBSETS = get_args(Subset)
 
 # path -> (modification time, size, hash) of files whose hash was checked in this process: the host
 # builds one instance per transform and split.
@@ -48,7 +49,7 @@ class StoredImages(Dataset[dict[str, Any]]):
     Args:
         manifest_path: The manifest, as ``store`` wrote it.
         transform: Applied to the PIL image (mode "L" or "RGB").
-        subset: "labeled" or "unlabeled", checked by ``check_subset``.
+        subset: "labeled" or "unlabeled", checked by the subclass.
 
     Attributes:
         labels: (N,) int64, 0 to K - 1, sorted, all K present.
@@ -132,24 +133,6 @@ class StoredImages(Dataset[dict[str, Any]]):
         """Omit the map: a pickled map would copy all images into every worker."""
         return {**self.__dict__, "_images": None}
 
-    @classmethod
-    def check_subset(cls, subset: str) -> None:
-        """Check that ``subset`` is one of the two."""
-        if subset not in SUBSETS:
-            raise ConfigError(
-                f"{cls.__name__}: subset is {subset!r}; expected one of {', '.join(SUBSETS)}. "
-                f"Change it under dataset: {cls.__name__} in config_dataset."
-            )
-
-    @classmethod
-    def check_number(cls, name: str, value: Any, smallest: int) -> None:
-        """Check that the option ``name`` is an integer of at least ``smallest``."""
-        if not isinstance(value, int) or value < smallest:
-            raise ConfigError(
-                f"{cls.__name__}: {name} is {value!r}; expected an integer >= {smallest}. Change "
-                f"it under dataset: {cls.__name__} in config_dataset, or on the command line."
-            )
-
     def _read_manifest(self, path: Path) -> dict[str, Any]:
         """Read and check the manifest, which holds the labels."""
         try:
@@ -221,7 +204,7 @@ def store(
 
     Args:
         name: The data set's name, for the log.
-        folder: Where to; exists.
+        folder: Destination folder (must exist).
         stem: File name without hash and extension.
         images: (N, H, W) gray or (N, H, W, 3) RGB: the labeled ones first, classes in order.
         facts: How they were made, for the manifest.

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from slade_plugin.base.errors import DataError
 
 
-def extract(archive: Path, folder: str, root: Path, progress: bool = True) -> Path:
+def extract(archive: Path, folder: str, root: Path) -> Path:
     """Unpack ``folder`` of an archive to ``root / folder``.
 
     It is unpacked next to its place and renamed, so an interrupted call leaves nothing that looks
@@ -19,8 +19,7 @@ def extract(archive: Path, folder: str, root: Path, progress: bool = True) -> Pa
     Args:
         archive: A tar file, compressed or not.
         folder: The folder to unpack, at the top of the archive; the rest is left out.
-        root: Where to; exists.
-        progress: Show a progress bar.
+        root: Destination folder (must exist).
 
     Returns:
         ``root / folder``.
@@ -47,7 +46,7 @@ def extract(archive: Path, folder: str, root: Path, progress: bool = True) -> Pa
     try:
         with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking-") as temporary:
             with tarfile.open(archive) as tar:
-                members = tqdm(tar, desc=f"Unpacking {archive.name}", disable=not progress)
+                members = tqdm(tar, desc=f"Unpacking {archive.name}", disable=None)
                 for member in members:
                     tar.extract(member, temporary, filter=plain_only)
             unpacked = Path(temporary) / folder

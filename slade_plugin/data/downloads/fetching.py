@@ -48,7 +48,7 @@ class Archive:
     folder: str
 
 
-def fetch(archive: Archive, root: Path, progress: bool = True) -> Path:
+def fetch(archive: Archive, root: Path) -> Path:
     """Download an archive to ``root / archive.file_name``, or check the existing one.
 
     What has arrived is kept in ``<file_name>.part``, and the next call resumes there; from a source
@@ -58,7 +58,6 @@ def fetch(archive: Archive, root: Path, progress: bool = True) -> Path:
     Args:
         archive: What to fetch.
         root: An existing folder.
-        progress: Show a progress bar.
 
     Returns:
         The path of the archive, whole and with the right hash.
@@ -78,7 +77,7 @@ def fetch(archive: Archive, root: Path, progress: bool = True) -> Path:
             raise DataError(
                 f"{part} is being written by another process; wait until it has finished."
             ) from error
-        _receive_all(archive, handle, root, progress)
+        _receive_all(archive, handle, root)
         try:
             _check(archive, part, "it was deleted, so that the same command starts again")
         except DataError:
@@ -88,13 +87,11 @@ def fetch(archive: Archive, root: Path, progress: bool = True) -> Path:
     return target
 
 
-def _receive_all(archive: Archive, handle: BinaryIO, root: Path, progress: bool) -> None:
+def _receive_all(archive: Archive, handle: BinaryIO, root: Path) -> None:
     if handle.tell() > archive.size:
         _empty(handle)
     _check_space(archive, root, handle.tell())
-    bar = tqdm(
-        total=archive.size, desc=archive.file_name, unit="B", unit_scale=True, disable=not progress
-    )
+    bar = tqdm(total=archive.size, desc=archive.file_name, unit="B", unit_scale=True, disable=None)
     failures = 0
     with bar:
         while handle.tell() < archive.size:
@@ -118,7 +115,7 @@ def _receive(archive: Archive, handle: BinaryIO, bar: Any) -> tuple[str, bool]:
     """Append the data of one request, even if it breaks off.
 
     Returns:
-        Why it ended early ("" if it did not), and whether trying again is of no use.
+        Why it ended early ("" if it did not), and whether retrying is pointless.
     """
     start = handle.tell()
     request = urllib.request.Request(

@@ -22,13 +22,12 @@ ARCHIVES = {
 license, or an account."""
 
 
-def download(archive: Archive, root: Path, progress: bool = True) -> Path:
+def download(archive: Archive, root: Path) -> Path:
     """Download and unpack an archive to ``root / place / folder``; keep the archive.
 
     Args:
         archive: What to download.
         root: The host's ``dataset_root``; made if it is not there.
-        progress: Show progress bars.
 
     Returns:
         The unpacked folder.
@@ -50,4 +49,4 @@ def download(archive: Archive, root: Path, progress: bool = True) -> Path:
             f"{place} cannot be made: {error.strerror}. Expected a folder that can be written; "
             "name another one."
         ) from error
-    return extract(fetch(archive, place, progress), archive.folder, place, progress)
+    return extract(fetch(archive, place), archive.folder, place)

@@ -1,46 +1,31 @@
 """The option `cache` of a data set of image files."""
 
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from torchvision import transforms
 from torchvision.transforms import v2
 
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.settings import Range, Settings
 
 
 @dataclass(frozen=True)
-class CacheSettings:
+class CacheSettings(Settings):
     """The option `cache` of a data set of image files.
 
     Attributes:
         short_side: Images are shrunk to this short side, as torchvision's Resize does it; smaller
-            ones are kept as they are. At least 16.
-        folder: Where to; None = `.image_cache` in the data set's root.
+            ones are kept as they are. At least 16; required.
+        folder: Destination folder; None = `.image_cache` in the data set's root.
     """
 
-    short_side: int
+    place: ClassVar[str] = "config_dataset"
+    title: ClassVar[str] = "cache"
+
+    short_side: Annotated[int, Range(16)] = 0
     folder: str | None = None
-
-    @classmethod
-    def from_config(cls, config: Any) -> Self:
-        """Read and check the option.
-
-        Raises:
-            ConfigError: If an entry is missing, unknown or wrong.
-        """
-        with suppress(TypeError):  # no mapping, or not with these entries
-            settings = cls(**config)
-            side = settings.short_side
-            is_side = isinstance(side, int) and not isinstance(side, bool) and side >= 16
-            if is_side and isinstance(settings.folder, str | None):
-                return settings
-        raise ConfigError(
-            f"cache is {config!r}; expected {{short_side: an integer >= 16}} and, if it is not to "
-            "lie in the data set's folder, folder: a path (config_dataset)."
-        )
 
     def check_fits(self, transform: Any) -> None:
         """Check that no transform enlarges cached images.

@@ -5,10 +5,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from slade_plugin.base.suggestions import first_of
+
 # Spreadsheets write 7 as 7.0, and 007 as 7.
 _WHOLE_NUMBER = re.compile(r"(?:\+|(-))?0*(\d+)(?:\.0*)?")
 _INVISIBLE = "Cf"  # category of zero-width spaces, byte-order marks and soft hyphens
-_SHOWN = 3
 
 
 def spelling_key(name: str) -> str:
@@ -52,8 +53,7 @@ def merge_names(names: Sequence[str]) -> list[str]:
 
 def describe_groups(groups: Sequence[Sequence[str]]) -> str:
     """Format the first groups, with quotes that show spaces at the ends."""
-    shown = "; ".join(" = ".join(_quoted(group)) for group in groups[:_SHOWN])
-    return shown + (f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else "")
+    return first_of([" = ".join(_quoted(group)) for group in groups], separator="; ")
 
 
 def _quoted(names: Sequence[str]) -> list[str]:

@@ -221,7 +221,9 @@ class ImageCache:
         logger.info("%s: resizing %d images, once", self._pixels_path, number - done)
         with (
             ThreadPoolExecutor(usable_cores()) as threads,
-            tqdm(total=number, initial=done, desc="resizing images", unit="img") as progress,
+            tqdm(
+                total=number, initial=done, desc="resizing images", unit="img", disable=None
+            ) as bar,
         ):
             for first in range(done, number, _CHUNK):
                 chunk = range(first, min(first + _CHUNK, number))
@@ -235,7 +237,7 @@ class ImageCache:
                 rows.flush()
                 if first == done:
                     self._check_room(pixels.tell() - ends[done], len(chunk), number - done)
-                progress.update(len(chunk))
+                bar.update(len(chunk))
         if flat:
             logger.warning(
                 "%d of %d images are nearly one color, as those of unusual value ranges are "

@@ -50,7 +50,7 @@ def read_rgb(
 ) -> Image.Image:
     """Decode an image file.
 
-    Grey, palette and CMYK images become RGB, transparent pixels white, and the EXIF orientation is
+    Gray, palette and CMYK images become RGB, transparent pixels white, and the EXIF orientation is
     applied. For more than 8 bits see `value_ranges`. Of an animation the first frame is read.
 
     Memory and time are bounded by what the image is resized to, see `reduction`. An image (or box)
@@ -94,6 +94,7 @@ def read_rgb(
             if box is not None:
                 upright = upright.crop(_pixels(box, image.size, image.width / width))
             upright = to_rgb(_without_ends(upright))
+            upright.info.clear()  # nobody shall apply the orientation again
     # Pillow meets damaged files with a dozen kinds of errors.
     except Exception as error:
         reason = str(error).removesuffix(".") or type(error).__name__

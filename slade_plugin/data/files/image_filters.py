@@ -1,6 +1,5 @@
 """Filters of a list of images: missing files, classes by name or by size."""
 
-import logging
 import os
 import unicodedata
 from collections.abc import Collection
@@ -12,8 +11,6 @@ from slade_plugin.base.suggestions import nearest
 from slade_plugin.base.warning import warn_once
 from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.files.text_files import lines_of, read_text
-
-logger = logging.getLogger(__name__)
 
 
 def drop_missing(images: ImageList) -> tuple[ImageList, list[str]]:
@@ -48,7 +45,7 @@ def check_files_exist(name: str, images: ImageList) -> None:
     first = images.path(int(missing[0]))
     remedy = "Unpack it again, or fix the permissions of its folders."
     if first.exists():
-        remedy = "It is no regular file: move it away."
+        remedy = "It is not a regular file. Move it away."
     elif os.path.islink(first):
         remedy = f"It is a link to {os.readlink(first)}: restore that file, or remove the link."
     raise DataError(
@@ -137,15 +134,10 @@ def drop_small_classes_to_match(
     )
     best = int(np.argmin(difference))
     threshold = int(thresholds[best])
-    logger.warning(
-        "%s: classes of at least %d images: %d classes, %d images; published: %d classes, %d "
-        "images, by a rule that is not published.",
-        images.root,
-        threshold,
-        left_classes[best],
-        left_images[best],
-        classes,
-        number_of_images,
+    warn_once(
+        f"{images.root}: classes of at least {threshold} images: {left_classes[best]} classes, "
+        f"{left_images[best]} images; published: {classes} classes, {number_of_images} images, by "
+        "a rule that is not published."
     )
     return drop_small_classes(images, threshold), threshold
 

@@ -190,7 +190,7 @@ def check_one_label_a_file(images: ImageList) -> None:
             raise DataError(
                 f"{images.paths[first]} and {images.paths[second]} in {images.root} are one file, "
                 f"{target}, with the labels {images.class_names[images.labels[first]]!r} and "
-                f"{images.class_names[images.labels[second]]!r}; expected one label an image. "
+                f"{images.class_names[images.labels[second]]!r}; expected one label per image. "
                 "Remove one of the links."
             )
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from slade_plugin.base.errors import DataError
+from slade_plugin.base.suggestions import first_of
 from slade_plugin.base.warning import warn_once
 from slade_plugin.data.files.class_spellings import merge_names
 from slade_plugin.data.files.image_list import ImageList, check_one_label_a_file, remap_labels
@@ -30,7 +31,6 @@ from slade_plugin.data.files.text_files import lines_of, read_text
 _PATH_WORDS = {"path", "file", "filename", "filepath", "image", "imagepath", "imagename", "img"}
 _LABEL_WORDS = {"label", "labels", "class", "classname", "category", "target"}
 _DELIMITERS = ",;\t|"
-_SHOWN = 3  # problems in one message
 
 _Row = tuple[int, list[str]]
 """Line number and cells without blanks around them."""
@@ -62,7 +62,7 @@ def read_labeled_table(file: Path, merge_spellings: bool = False) -> ImageList:
         known_line, known = kept.setdefault(path, (line, label))
         if known != label:
             twice.append(f"{path} is {known!r} in line {known_line} and {label!r} in line {line}")
-    _refuse(file, twice, "expected one label an image")
+    _refuse(file, twice, "expected one label per image")
     places, names = remap_labels([label for _, label in kept.values()])
     if len(names) < 2:
         raise DataError(
@@ -87,8 +87,10 @@ def read_path_list(file: Path) -> ImageList:
         DataError: If the file cannot be read, names no image, or an image is missing.
     """
     text = read_text(file, "a text file with one path per line (--unlabeled)")
-    lines = lines_of(text)
-    header = _parse(file, lines[0][1])[0][1] if lines else []
+    lines = [(line, path) for line, path in lines_of(text) if path.strip(f'{_DELIMITERS} "')]
+    if lines and _delimiter_of_excel(lines[0][1]):
+        lines = lines[1:]
+    header = next((cells for _, cells in _parse(file, lines[0][1])), []) if lines else []
     column = _column_of(_PATH_WORDS, header)
     if column is not None:
         table = _parse(file, text)[1:]
@@ -132,8 +134,8 @@ def _labeled_rows(file: Path) -> list[tuple[int, str, str]]:
 def _parse(file: Path, text: str) -> list[_Row]:
     """Parse the non-empty rows with the delimiter that gives the most rows of one width."""
     first, _, rest = text.partition("\n")
-    if first.strip().lower().startswith("sep=") and len(first.strip()) == len("sep=;"):
-        return _parse_by(file, "\n" + rest, first.strip()[-1])  # a first line written by Excel
+    if delimiter := _delimiter_of_excel(first.strip()):
+        return _parse_by(file, "\n" + rest, delimiter)
     finder = PathFinder(file.parent)
 
     def fit(table: list[_Row]) -> tuple[int, int]:
@@ -144,6 +146,11 @@ def _parse(file: Path, text: str) -> list[_Row]:
     tables = [_parse_by(file, text, delimiter) for delimiter in _DELIMITERS if delimiter in text]
     tables = [table for table in tables if table]
     return max(tables, key=fit) if tables else _parse_by(file, text, ",")
+
+
+def _delimiter_of_excel(line: str) -> str | None:
+    """Return the delimiter that a first line such as "sep=;" names; None if it is none."""
+    return line[-1] if line.lower().startswith("sep=") and len(line) == len("sep=;") else None
 
 
 def _parse_by(file: Path, text: str, delimiter: str) -> list[_Row]:
@@ -183,13 +190,12 @@ def _check_files(file: Path, images: ImageList, lines: list[int], num_rows: int)
 
 def _why_not_read(images: ImageList, index: int) -> str:
     path = str(images.paths[index])
-    return " (no regular file)" if images.path(index).exists() else why_not_found(path)
+    return " (not a regular file)" if images.path(index).exists() else why_not_found(path)
 
 
 def _refuse(file: Path, problems: list[str], expected: str, start: str = "") -> None:
     if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DataError(f"{file}: {start}{'; '.join(problems[:_SHOWN])}{more}; {expected}.")
+        raise DataError(f"{file}: {start}{first_of(problems, separator='; ')}; {expected}.")
 
 
 def _short(cells: list[str]) -> str:

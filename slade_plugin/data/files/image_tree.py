@@ -85,7 +85,7 @@ def read_class_folders(root: Path, merge_spellings: bool = False) -> ImageList:
     empty = [str(folders[name].relative_to(root)) for name in sorted(folders.keys() - known)]
     if empty:
         warn_once(
-            f"{root}: folders that are no class, since they hold no images: {len(empty)}, for "
+            f"{root}: folders without images, ignored as classes: {len(empty)}, for "
             f"example {empty[0]}."
         )
     images = ImageList(root, np.array(paths), labels, classes.tolist())
@@ -211,8 +211,8 @@ def _class_level(root: Path, paths: Sequence[str]) -> int:
     if flat:
         raise DataError(
             f"the folders of {root} are {', '.join(sorted(splits))}, which looks like splits and "
-            f"not like classes, and {flat[0]} lies in no class folder; expected one folder a "
-            f"class, such as {root / flat[0].split('/')[0] / 'CLASS' / 'image.jpg'}."
+            f"not like classes, and {flat[0]} lies in no class folder; expected one folder "
+            f"per class, such as {root / flat[0].split('/')[0] / 'CLASS' / 'image.jpg'}."
         )
     warn_once(
         f"{root}: {', '.join(sorted(splits))} are read as splits and the folders in them as "
@@ -229,8 +229,8 @@ def _check_repeats(root: Path, repeats: Sequence[tuple[str, str]], level: int) -
         if classes[0] != classes[1] and not is_circle:
             raise DataError(
                 f"{pair[1]} and {pair[0]} in {root} are one folder, "
-                f"{os.path.realpath(root / pair[0])}, under two names; expected one folder a "
-                "class. Remove one of the links."
+                f"{os.path.realpath(root / pair[0])}, under two names; expected one folder "
+                "per class. Remove one of the links."
             )
     _warn_of_repeats(root, repeats)
 

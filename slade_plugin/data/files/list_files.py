@@ -27,7 +27,7 @@ def read_rows(
         skip: Number of lines at the top before the rows.
 
     Returns:
-        One list of texts a row, without space around them.
+        One list of texts per row, without space around them.
 
     Raises:
         DataError: If the file cannot be read, is not UTF-8, or a line has too few columns; the line
@@ -58,21 +58,17 @@ def read_rows(
     return rows
 
 
-def read_mapping(
-    path: str | os.PathLike[str], columns: str, *, separator: str | None = " ", skip: int = 0
-) -> dict[str, str]:
-    """Read a list file of two columns, id and value.
+def read_mapping(path: str | os.PathLike[str], columns: str) -> dict[str, str]:
+    """Read a list file of two columns, id and value, separated by a space.
 
     Args:
         path: The file.
         columns: As in `read_rows`, two of them.
-        separator: As in `read_rows`.
-        skip: As in `read_rows`.
 
     Raises:
         DataError: As in `read_rows`, and if an id occurs twice.
     """
-    rows = read_rows(path, columns, separator=separator, skip=skip)
+    rows = read_rows(path, columns)
     mapping = dict(rows)
     if len(mapping) < len(rows):
         (twice, _), *_ = Counter(key for key, _ in rows).most_common(1)

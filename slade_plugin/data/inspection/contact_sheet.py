@@ -14,13 +14,11 @@ from slade_plugin.data.files.image_list import ImageList
 
 CELL = 96  # pixels, of an image with its border
 TITLE = 18  # height of a row's title
-ROWS = 20
-COLUMNS = 10
+ROWS = 20  # maximum number of classes
+COLUMNS = 10  # maximum number of images per class
 
 
-def write_contact_sheet(
-    images: ImageList, path: Path, rows: int = ROWS, columns: int = COLUMNS
-) -> None:
+def write_contact_sheet(images: ImageList, path: Path) -> None:
     """Write a PNG of some classes, spread evenly over their order, and some images of each.
 
     Bounding boxes are drawn in red; an image that cannot be decoded is a gray field with a cross.
@@ -28,15 +26,13 @@ def write_contact_sheet(
     Args:
         images: The list.
         path: The PNG to write.
-        rows: Most classes.
-        columns: Maximum number of images per class.
 
     Raises:
         ExperimentError: If it cannot be written.
     """
-    classes = _spread(np.arange(len(images.class_names)), rows)
+    classes = _spread(np.arange(len(images.class_names)), ROWS)
     sizes = np.bincount(images.labels)
-    columns = int(min(columns, sizes[classes].max()))
+    columns = int(min(COLUMNS, sizes[classes].max()))
     sheet = Image.new("RGB", (columns * CELL, len(classes) * (CELL + TITLE)), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.truetype(

@@ -19,7 +19,8 @@ class FileProbe:
 
     Attributes:
         kind: Format and mode, such as "JPEG RGB"; "" if the header cannot be read.
-        width: In pixels, as stored (an EXIF orientation is not applied); 0 as above.
+        width: In pixels, as stored (an EXIF orientation is not applied); 0 if the header cannot
+            be read.
         height: The same.
         error: Why it cannot be read; "" if it can.
         levels: The widest span of values in a channel, after decoding, 1 to 256; None before it.
@@ -37,7 +38,7 @@ def probe(
 ) -> FileProbe:
     """Read the header of an image file and optionally decode all of it.
 
-    A file that is damaged behind its header, as after a broken download, is found by decoding only.
+    A file that is damaged after its header, as after a broken download, is found by decoding only.
     """
     try:
         with Image.open(path) as image:
@@ -55,16 +56,13 @@ def probe(
     return FileProbe(kind, width, height, levels=levels)
 
 
-def probe_files(
-    images: ImageList, decode: bool, workers: int, progress: bool = True
-) -> list[FileProbe]:
+def probe_files(images: ImageList, decode: bool, workers: int) -> list[FileProbe]:
     """Probe every image of a list.
 
     Args:
         images: N images.
         decode: Decode them, rather than read the headers.
         workers: Processes.
-        progress: Show a progress bar.
 
     Returns:
         N probes.
@@ -75,7 +73,7 @@ def probe_files(
     paths = [str(images.path(index)) for index in range(len(images))]
     title = "Decoding" if decode else "Reading headers"
     read = partial(probe, decode=decode, value_range=images.value_range)
-    return over_files(read, paths, workers, title, progress)
+    return over_files(read, paths, workers, title)
 
 
 def _reason(error: BaseException) -> str:

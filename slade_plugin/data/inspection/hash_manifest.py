@@ -23,30 +23,27 @@ def sample(images: ImageList, size: int) -> npt.NDArray[np.int64]:
     return np.sort(rng.choice(len(images), min(size, len(images)), replace=False))
 
 
-def hash_files(
-    images: ImageList, places: npt.ArrayLike, workers: int, progress: bool = True
-) -> dict[str, str]:
+def hash_files(images: ImageList, places: npt.ArrayLike, workers: int) -> dict[str, str]:
     """Hash some images of a list.
 
     Args:
         images: The list.
         places: (M,) which of them.
         workers: Processes.
-        progress: Show a progress bar.
 
     Returns:
         Path -> SHA-256 in hex, or `UNREADABLE`.
     """
     paths = [str(path) for path in images.paths[np.asarray(places, dtype=np.int64)]]
     files = [str(images.root / path) for path in paths]
-    return dict(zip(paths, over_files(_hash, files, workers, "Hashing", progress), strict=True))
+    return dict(zip(paths, over_files(_hash, files, workers, "Hashing"), strict=True))
 
 
 def write_hashes(path: Path, name: str, images: ImageList, hashes: Mapping[str, str]) -> int:
     """Write the manifest.
 
     Args:
-        path: Where to.
+        path: Output file.
         name: Of the data set.
         images: The whole list; its fingerprint is kept.
         hashes: As from `hash_files`; unreadable files are left out.

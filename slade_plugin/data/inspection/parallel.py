@@ -13,11 +13,7 @@ _FILES_AT_A_TIME = 32
 
 
 def over_files(
-    function: Callable[[Any], Any],
-    items: Sequence[Any],
-    workers: int,
-    title: str,
-    progress: bool = True,
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int, title: str
 ) -> list[Any]:
     """Call a function with each item; the results are in the order of the items.
 
@@ -26,7 +22,6 @@ def over_files(
         items: Paths, or one object a path.
         workers: Processes; 0 for this one alone. At most `usable_cores` are started.
         title: For the progress bar.
-        progress: Whether to show it.
 
     Returns:
         One result an item.
@@ -42,7 +37,7 @@ def over_files(
     )
     results: list[Any] = []
     try:
-        with tqdm(total=len(items), desc=title, unit="file", disable=not progress) as bar:
+        with tqdm(total=len(items), desc=title, unit="file", disable=None) as bar:
             for batch in loader:
                 results += batch
                 bar.update(len(batch))

@@ -52,9 +52,8 @@ def hash_images(decoders: Sequence[Callable[[], Image.Image]], what: str) -> np.
     hashes = np.zeros((len(decoders), 1 + BITS // 8), dtype=np.uint8)
     with ThreadPoolExecutor(_THREADS) as threads:
         found = threads.map(_hash_or_none, decoders)
-        for row, value in zip(
-            hashes, tqdm(found, f"perceptual hashes of {what}", len(decoders)), strict=True
-        ):
+        bar = tqdm(found, f"perceptual hashes of {what}", len(decoders), disable=None)
+        for row, value in zip(hashes, bar, strict=True):
             if value is not None:
                 row[0], row[1:] = 1, value
     return hashes
@@ -73,7 +72,7 @@ def near_identical(
     """Find the images whose hashes differ in few bits from one of `others`.
 
     Args:
-        hashes: (N, 9) uint8 as `hash_files` gives them.
+        hashes: (N, 9) uint8 as `hash_images` returns them.
         others: (M, 9) uint8, as above.
         max_bits: Largest number of differing bits, 0 to 64.
 

@@ -10,7 +10,7 @@ image, so ``c`` and ``C`` stay two classes.
 
 import logging
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
+from scipy.sparse.csgraph import connected_components
 
 from slade_plugin.base.errors import DataError
 
@@ -187,7 +188,7 @@ def draw_glyphs(
     return glyphs
 
 
-def normalized_shape(glyph: Image.Image) -> npt.NDArray[np.float32]:
+def _normalized_shape(glyph: Image.Image) -> npt.NDArray[np.float32]:
     """Scale the glyph to one size and center it: (COMPARE_SIZE,) * 2, in [0, 1]."""
     scale = (COMPARE_SIZE - 4) / max(glyph.size)
     size = (max(1, round(glyph.width * scale)), max(1, round(glyph.height * scale)))
@@ -219,7 +220,7 @@ def compare_letters(
         if not present:
             continue
         shapes = np.stack(
-            [normalized_shape(glyphs[letters[i], face.name]).ravel() for i in present]
+            [_normalized_shape(glyphs[letters[i], face.name]).ravel() for i in present]
         )
         products = shapes @ shapes.T  # (P, P)
         ink = np.diag(products)
@@ -229,23 +230,6 @@ def compare_letters(
         alike[pairs] += difference < SAME_SHAPE
         identical_somewhere[pairs] |= difference < IDENTICAL
     return (shared > 0) & (2 * alike >= shared), identical_somewhere
-
-
-def _groups(same: BoolArray) -> Iterator[list[int]]:
-    """Yield the connected groups of a symmetric relation, each sorted, by first member."""
-    unseen = np.ones(len(same), dtype=np.bool_)
-    for start in range(len(same)):
-        if not unseen[start]:
-            continue
-        group, frontier = [], [start]
-        unseen[start] = False
-        while frontier:
-            member = frontier.pop()
-            group.append(member)
-            neighbors = np.flatnonzero(same[member] & unseen)
-            unseen[neighbors] = False
-            frontier.extend(int(i) for i in neighbors)
-        yield sorted(group)
 
 
 def find_classes(
@@ -279,8 +263,10 @@ def find_classes(
 def _classes(letters: Sequence[str], same: BoolArray) -> list[GlyphClass]:
     """Return one class per connected group of letters."""
     classes = []
-    for group in _groups(same):
-        members = "".join(sorted(letters[i] for i in group))
+    count, groups = connected_components(same, directed=False)
+    for group in range(count):
+        places = np.flatnonzero(groups == group).tolist()
+        members = "".join(sorted(letters[i] for i in places))
         name = unicodedata.name(members[0])
         classes.append(GlyphClass(name=name, script=name.split(" ")[0], letters=members))
     return classes

@@ -18,7 +18,7 @@ MARGIN = 2
 RENDER_SIZE = 128
 # A drawing whose longest side has fewer pixels in the large rendering is rendered again, larger.
 MIN_INK = 2 * IMAGE_SIZE
-# Grey levels (standard deviation) below which an image counts as blank.
+# Gray levels (standard deviation) below which an image counts as blank.
 MIN_CONTRAST = 3.0
 # Two drawings of one concept whose pixels correlate more than this are one: sets borrow icons.
 SAME_DRAWING = 0.97

@@ -56,9 +56,9 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
             DataError: If two splits of one scheme share an image.
         """
         self.split_scheme_holder = self.helper_split_manager.split_scheme_holder
-        self.check_disjoint()
+        self._check_disjoint()
 
-    def check_disjoint(self) -> None:
+    def _check_disjoint(self) -> None:
         """Check with an error what the host checks with ``assert``.
 
         Splits that are whole data sets of equal content are only warned of: the host's
@@ -72,8 +72,8 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
                 whole = [v.fingerprint for v in splits.values() if hasattr(v, "fingerprint")]
                 if len(set(whole)) < len(whole):
                     logger.warning(
-                        "split scheme %s (%s): some of %s are the same images, so val and test say "
-                        "nothing of new ones",
+                        "split scheme %s (%s): some of %s are the same images, so val and test "
+                        "scores do not measure generalization",
                         *(scheme_name, transform_type, ", ".join(splits)),
                     )
                 indices = {k: v.indices for k, v in splits.items() if hasattr(v, "indices")}
@@ -136,14 +136,6 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
                 "under unlabeled_dataset in config_dataset."
             )
         return self.pools[transform_type]
-
-    def get_test_set_name(self) -> str:
-        """Return the host's name of the test set."""
-        return self.helper_split_manager.get_test_set_name()
-
-    def get_base_split_scheme_name(self) -> str:
-        """Return the host's common part of the split scheme names."""
-        return self.helper_split_manager.get_base_split_scheme_name()
 
     def get_split_scheme_name(self, partition: int) -> str:
         """Return the host's name of one split scheme."""

@@ -26,6 +26,7 @@ from torchvision.models import WeightsEnum
 
 from slade_plugin.base.errors import CheckpointError, ConfigError
 from slade_plugin.base.files import sha256_of_file
+from slade_plugin.base.suggestions import first_of
 
 _WRAPPERS = ("state_dict", "model")
 _PREFIX = "module."
@@ -159,9 +160,9 @@ def load_weights(trunk: nn.Module, source: str, sha256: str | None = None) -> Lo
         )
         raise CheckpointError(
             f"the weight file {path} fits {len(fitting)} of the trunk's {len(wanted)} tensors; "
-            f"expected all of them. It has {len(state)}, such as {_some(state)}; the trunk lacks "
-            f"{_some(missing)} ({len(other)} differ in shape{shapes}). Name the architecture of "
-            "the file in config_models."
+            f"expected all of them. It has {len(state)}, such as {first_of(state)}; the trunk "
+            f"lacks {first_of(missing)} ({len(other)} differ in shape{shapes}). Name the "
+            "architecture of the file in config_models."
         )
     trunk.load_state_dict(fitting, strict=False)
     left_over = Counter(k.split(".")[0] for k in state if k not in fitting)
@@ -207,8 +208,3 @@ def _tensors(content: Any) -> dict[str, Tensor]:
             content = content[wrapper]
     entries = content.items() if isinstance(content, Mapping) else ()
     return {str(k).removeprefix(_PREFIX): v for k, v in entries if isinstance(v, Tensor)}
-
-
-def _some(names: Any) -> str:
-    first = list(names)[:3]
-    return ", ".join(first) + (", ..." if len(names) > len(first) else "") or "nothing"

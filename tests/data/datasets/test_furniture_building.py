@@ -34,7 +34,7 @@ def packages(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("painter")
 def test_what_is_built_is_read(packages: Path, tmp_path: Path) -> None:
-    path = build(packages, tmp_path, views=3, size=32, progress=False)
+    path = build(packages, tmp_path, views=3, size=32)
     assert path == tmp_path / "furniture" / "v1_3_views_32_px.json"
     labeled = Furniture(tmp_path, views=3, size=32)
     pool = Furniture(tmp_path, subset="unlabeled", views=3, size=32)
@@ -51,7 +51,7 @@ def test_what_is_built_is_read(packages: Path, tmp_path: Path) -> None:
 def test_the_manifest_names_packages_versions_and_the_author_of_each_model(
     packages: Path, tmp_path: Path
 ) -> None:
-    manifest = json.loads(build(packages, tmp_path, 2, 32, progress=False).read_text())
+    manifest = json.loads(build(packages, tmp_path, 2, 32).read_text())
     assert (manifest["views"], manifest["size"], manifest["renderer"]) == (2, 32, "a brush")
     assert manifest["packages"]["sweethome3d"] == {
         "version": "9.9-2",
@@ -75,7 +75,7 @@ def test_the_manifest_names_packages_versions_and_the_author_of_each_model(
 @pytest.mark.usefixtures("painter")
 def test_an_image_shows_its_own_model(packages: Path, tmp_path: Path) -> None:
     """The painter's colors are the extents, so that of `thingN`, 1 wide and N high, is known."""
-    build(packages, tmp_path, views=4, size=32, progress=False)
+    build(packages, tmp_path, views=4, size=32)
     for subset in ("labeled", "unlabeled"):
         dataset = Furniture(tmp_path, subset=subset, views=4, size=32)
         for item in dataset:  # type: ignore[attr-defined]
@@ -88,9 +88,7 @@ def test_an_image_shows_its_own_model(packages: Path, tmp_path: Path) -> None:
 def test_views_depend_on_the_name_alone(
     packages: Path, painter: type[Painter], tmp_path: Path
 ) -> None:
-    few, many = (
-        build(packages, tmp_path / str(views), views, 32, progress=False) for views in (2, 4)
-    )
+    few, many = (build(packages, tmp_path / str(views), views, 32) for views in (2, 4))
     first, second = (
         Furniture(path.parents[1], views=views, size=32) for path, views in ((few, 2), (many, 4))
     )
@@ -104,18 +102,18 @@ def test_views_depend_on_the_name_alone(
 def test_an_interrupted_build_is_resumed(
     packages: Path, painter: type[Painter], tmp_path: Path
 ) -> None:
-    whole = build(packages, tmp_path / "whole", 2, 32, progress=False)
+    whole = build(packages, tmp_path / "whole", 2, 32)
     assert painter.painted == 12
     painter.stop_at = 12 + 7  # in the fourth class
     with pytest.raises(KeyboardInterrupt):
-        build(packages, tmp_path / "halves", 2, 32, progress=False)
+        build(packages, tmp_path / "halves", 2, 32)
     assert not (tmp_path / "halves" / "furniture" / whole.name).exists()
     (parts,) = (tmp_path / "halves" / "furniture").iterdir()
     assert len(list(parts.iterdir())) == 3
     (parts / "1.npy").write_bytes(b"half of a file")
     painter.stop_at = 10**9
     painter.painted = 0
-    halves = build(packages, tmp_path / "halves", 2, 32, progress=False)
+    halves = build(packages, tmp_path / "halves", 2, 32)
     assert painter.painted == 12 - 4
     assert halves.read_bytes() == whole.read_bytes()
 
@@ -123,13 +121,13 @@ def test_an_interrupted_build_is_resumed(
 def test_a_complete_build_is_not_repeated_unless_the_packages_change(
     packages: Path, painter: type[Painter], tmp_path: Path
 ) -> None:
-    build(packages, tmp_path, 2, 32, progress=False)
-    assert build(packages, tmp_path, 2, 32, progress=False).exists()
+    build(packages, tmp_path, 2, 32)
+    assert build(packages, tmp_path, 2, 32).exists()
     assert painter.painted == 12
     for deb in packages.iterdir():
         deb.unlink()
     write_packages(packages, models=4)
-    build(packages, tmp_path, 2, 32, progress=False)
+    build(packages, tmp_path, 2, 32)
     assert len(Furniture(tmp_path, views=2, size=32).class_names) == 4
 
 
@@ -138,10 +136,10 @@ def test_blank_views_are_drawn_again(
 ) -> None:
     answers = iter([True, True, False] * 100)
     monkeypatch.setattr(furniture_building, "is_blank", lambda _: next(answers))
-    build(packages, tmp_path, 2, 32, progress=False)
+    build(packages, tmp_path, 2, 32)
     assert painter.painted == 3 * 12
     monkeypatch.setattr(furniture_building, "is_blank", lambda _: True)
-    build(packages, tmp_path, 2, 48, progress=False)  # what is always blank is kept in the end
+    build(packages, tmp_path, 2, 48)  # what is always blank is kept in the end
     assert painter.painted == (3 + furniture_building.ATTEMPTS) * 12
 
 
@@ -150,7 +148,7 @@ def test_other_versions_are_reported(
     packages: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        build(packages, tmp_path, 2, 32, progress=False)
+        build(packages, tmp_path, 2, 32)
     assert "9.9-1" in caplog.text
     assert "1.8-1" in caplog.text
 
@@ -172,7 +170,7 @@ def test_rendered_for_real(packages: Path, tmp_path: Path) -> None:
         SceneRenderer(32)
     except DataError as error:
         pytest.skip(f"no OpenGL here: {error}")
-    first, second = (build(packages, tmp_path / name, 6, 64, progress=False) for name in ("a", "b"))
+    first, second = (build(packages, tmp_path / name, 6, 64) for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
     assert json.loads(first.read_text())["renderer"].startswith("llvmpipe")
     dataset = Furniture(tmp_path / "a", views=6, size=64)

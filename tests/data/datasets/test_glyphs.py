@@ -230,6 +230,7 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         ({"subset": "train"}, "subset is 'train'; expected one of labeled, unlabeled"),
         ({"instances_per_face": 0}, "instances_per_face is 0"),
+        ({"instances_per_face": True}, "instances_per_face is True; expected an integer >= 1"),
         ({"letters_per_script": 1}, "letters_per_script is 1"),
         ({"letters_per_script": "all"}, "letters_per_script is 'all'"),
     ],

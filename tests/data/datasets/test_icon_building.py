@@ -20,9 +20,7 @@ def small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_built_is_read(tmp_path: Path) -> None:
-    manifest = json.loads(
-        build(write_package(tmp_path / "package"), tmp_path, progress=False).read_text()
-    )
+    manifest = json.loads(build(write_package(tmp_path / "package"), tmp_path).read_text())
     labeled, pool = Icons(tmp_path), Icons(tmp_path, subset="unlabeled")
     assert len(labeled.class_names) == 2
     assert set(labeled.class_names) < set(CONCEPTS[:4])
@@ -47,7 +45,7 @@ def test_what_is_built_is_read(tmp_path: Path) -> None:
 def test_every_image_is_the_icon_that_the_manifest_names(tmp_path: Path) -> None:
     from slade_plugin.data.rendering.icon_rendering import render
 
-    path = build(write_package(tmp_path / "package"), tmp_path, progress=False)
+    path = build(write_package(tmp_path / "package"), tmp_path)
     classes = json.loads(path.read_text())["classes"]
     for subset, entries in classes.items():
         dataset = Icons(tmp_path, subset=subset)
@@ -64,7 +62,7 @@ def test_every_image_is_the_icon_that_the_manifest_names(tmp_path: Path) -> None
 def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
     package = write_package(tmp_path / "package")
     for name in "ab":
-        build(package, tmp_path / name, progress=False)
+        build(package, tmp_path / name)
     files = [sorted((tmp_path / name / "icons").iterdir()) for name in "ab"]
     assert len(files[0]) == 2
     for first, second in zip(*files, strict=True):
@@ -117,7 +115,7 @@ def test_blank_and_borrowed_drawings_are_left_out() -> None:
     bodies = ["", '<rect width="9" height="4"/>', '<rect width="9" height="4"/>']
     bodies += ['<circle r="9" cx="12" cy="12"/>']
     drawings = [Drawing(f"set{n}", "bell", text, (0, 0, 24, 24)) for n, text in enumerate(bodies)]
-    [(_, kept, images)] = render_concepts({"bell": drawings, "sun": drawings[:1]}, progress=False)
+    [(_, kept, images)] = render_concepts({"bell": drawings, "sun": drawings[:1]})
     assert [drawing.set_prefix for drawing in kept] == ["set1", "set3"]
     assert images.shape == (2, 32, 32)
 
@@ -134,4 +132,4 @@ def test_a_missing_renderer_is_named_before_the_work(
 def test_too_small_a_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(icon_building, "MIN_LABELED", 100)
     with pytest.raises(DataError, match="0 labeled and 0 pool classes out of 8 concepts"):
-        build(write_package(tmp_path / "package"), tmp_path, progress=False)
+        build(write_package(tmp_path / "package"), tmp_path)

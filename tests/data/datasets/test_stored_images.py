@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms import Compose, Normalize, RandomAffine, ToTensor
 
-from slade_plugin.base.errors import ConfigError, DataError, ExperimentError
+from slade_plugin.base.errors import DataError, ExperimentError
 from slade_plugin.data.datasets.stored_images import StoredImages, check_writable, store
 
 IMAGES = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4)
@@ -79,11 +79,6 @@ def test_a_damaged_file_names_the_class_and_the_remedy(manifest: Path) -> None:
     manifest.write_text(manifest.read_text().replace('"seed": 7', '"seed": 8'))
     with pytest.raises(DataError, match=r"Squares: .*own hash\. Delete .* and draw them again\."):
         Squares(manifest, None, "labeled")
-
-
-def test_an_unknown_subset_is_named() -> None:
-    with pytest.raises(ConfigError, match="Squares: subset is 'all'; expected one of labeled"):
-        Squares.check_subset("all")
 
 
 def test_an_unusable_folder_is_named(tmp_path: Path) -> None:

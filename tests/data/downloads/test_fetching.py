@@ -75,17 +75,17 @@ def birds(source: Source, content: bytes = CONTENT) -> Archive:
 
 
 def test_a_file_is_fetched_once(source: Source, tmp_path: Path) -> None:
-    path = fetch(birds(source), tmp_path, progress=False)
+    path = fetch(birds(source), tmp_path)
     assert path == tmp_path / "birds.tgz"
     assert path.read_bytes() == CONTENT
-    assert fetch(birds(source), tmp_path, progress=False) == path
+    assert fetch(birds(source), tmp_path) == path
     assert source.ranges == [None]
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_broken_connection_goes_on_where_it_broke(source: Source, tmp_path: Path) -> None:
     source.stops_after = [1000, 500]
-    assert fetch(birds(source), tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch(birds(source), tmp_path).read_bytes() == CONTENT
     assert source.ranges == [None, "bytes=1000-", "bytes=1500-"]
 
 
@@ -93,8 +93,8 @@ def test_a_later_call_goes_on_with_what_an_earlier_one_left(source: Source, tmp_
     source.statuses = [404]
     (tmp_path / "birds.tgz.part").write_bytes(CONTENT[:3000])
     with pytest.raises(DataError, match=r"HTTP Error 404.*Got 3000 of 10240 bytes.*resumes there"):
-        fetch(birds(source), tmp_path, progress=False)
-    assert fetch(birds(source), tmp_path, progress=False).read_bytes() == CONTENT
+        fetch(birds(source), tmp_path)
+    assert fetch(birds(source), tmp_path).read_bytes() == CONTENT
     assert source.ranges == ["bytes=3000-", "bytes=3000-"]
     assert not (tmp_path / "birds.tgz.part").exists()
 
@@ -102,31 +102,31 @@ def test_a_later_call_goes_on_with_what_an_earlier_one_left(source: Source, tmp_
 def test_a_source_without_ranges_is_read_from_its_beginning(source: Source, tmp_path: Path) -> None:
     source.knows_ranges = False
     (tmp_path / "birds.tgz.part").write_bytes(CONTENT[:3000])
-    assert fetch(birds(source), tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch(birds(source), tmp_path).read_bytes() == CONTENT
     assert source.ranges == ["bytes=3000-"]
 
 
 def test_a_source_that_says_no_length_is_read_to_its_end(source: Source, tmp_path: Path) -> None:
     source.names_length = False
     source.content = CONTENT + b"more"
-    assert fetch(birds(source), tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch(birds(source), tmp_path).read_bytes() == CONTENT
     source.content = CONTENT[:-1]
     with pytest.raises(DataError, match=r"ended early\. Got 10239 of 10240"):
-        fetch(birds(source), _folder(tmp_path / "short"), progress=False)
+        fetch(birds(source), _folder(tmp_path / "short"))
 
 
 def test_a_part_that_is_too_long_is_thrown_away(source: Source, tmp_path: Path) -> None:
     (tmp_path / "birds.tgz.part").write_bytes(CONTENT + b"x")
-    assert fetch(birds(source), tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch(birds(source), tmp_path).read_bytes() == CONTENT
     assert source.ranges == [None]
 
 
 def test_a_busy_source_is_asked_again_and_not_for_ever(source: Source, tmp_path: Path) -> None:
     source.statuses = [503, 429, 500]
-    assert fetch(birds(source), tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch(birds(source), tmp_path).read_bytes() == CONTENT
     source.statuses = [503] * 9
     with pytest.raises(DataError, match=r"HTTP Error 503.*to .*birds\.tgz; the same command then"):
-        fetch(birds(source), _folder(tmp_path / "again"), progress=False)
+        fetch(birds(source), _folder(tmp_path / "again"))
     assert len(source.statuses) == 9 - fetching._ATTEMPTS
 
 
@@ -135,27 +135,27 @@ def test_a_source_that_is_away_is_named(source: Source, tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"http://127\.0\.0\.1:9/birds\.tgz cannot be read.*refused"
     ):
-        fetch(away, tmp_path, progress=False)
+        fetch(away, tmp_path)
 
 
 def test_another_file_is_refused_before_it_is_read(source: Source, tmp_path: Path) -> None:
     source.content = b"<html>This record has moved.</html>"
     with pytest.raises(DataError, match="offers 35 bytes, another file or a page"):
-        fetch(birds(source), tmp_path, progress=False)
+        fetch(birds(source), tmp_path)
     assert (tmp_path / "birds.tgz.part").stat().st_size == 0
 
 
 def test_a_wrong_hash_leaves_nothing(source: Source, tmp_path: Path) -> None:
     source.content = CONTENT[::-1]
     with pytest.raises(DataError, match=r"SHA-256 [0-9a-f]{64}; expected .*it was deleted"):
-        fetch(birds(source), tmp_path, progress=False)
+        fetch(birds(source), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_put_there_by_hand_is_checked_and_kept(source: Source, tmp_path: Path) -> None:
     (tmp_path / "birds.tgz").write_bytes(CONTENT[:-1])
     with pytest.raises(DataError, match=r"\(10239 bytes\) has SHA-256 .* \(10240 bytes\).*delete"):
-        fetch(birds(source), tmp_path, progress=False)
+        fetch(birds(source), tmp_path)
     assert (tmp_path / "birds.tgz").exists()
     assert source.ranges == []
 
@@ -164,14 +164,14 @@ def test_a_second_process_is_told_to_wait(source: Source, tmp_path: Path) -> Non
     with open(tmp_path / "birds.tgz.part", "ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(DataError, match=r"birds\.tgz\.part is being written by another"):
-            fetch(birds(source), tmp_path, progress=False)
+            fetch(birds(source), tmp_path)
 
 
 def test_too_small_a_disk_is_refused_before_the_download(source: Source, tmp_path: Path) -> None:
     """2**62 bytes are wanted: the real disk is asked."""
     huge = Archive(source.url, "birds.tgz", 1 << 62, "0" * 64, "", "birds")
     with pytest.raises(DataError, match=r"GB free; expected 9223372036\.9 GB, for the rest of"):
-        fetch(huge, tmp_path, progress=False)
+        fetch(huge, tmp_path)
     assert source.ranges == []
 
 
@@ -179,12 +179,12 @@ def test_too_small_a_disk_is_refused_before_the_download(source: Source, tmp_pat
 def test_a_disk_that_fills_up_is_named(source: Source, tmp_path: Path) -> None:
     (tmp_path / "birds.tgz.part").symlink_to("/dev/full")
     with pytest.raises(DataError, match=re.escape("birds.tgz.part: No space left on device")):
-        fetch(birds(source), tmp_path, progress=False)
+        fetch(birds(source), tmp_path)
 
 
 def test_a_folder_that_is_absent_is_named(source: Source, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere/birds\.tgz\.part: No such file"):
-        fetch(birds(source), tmp_path / "nowhere", progress=False)
+        fetch(birds(source), tmp_path / "nowhere")
 
 
 def _folder(path: Path) -> Path:

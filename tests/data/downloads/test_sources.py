@@ -34,7 +34,7 @@ def test_the_archives_are_of_data_sets_there_are() -> None:
 
 
 def test_an_archive_becomes_its_folder(birds: Archive, tmp_path: Path) -> None:
-    folder = download(birds, tmp_path / "root", progress=False)
+    folder = download(birds, tmp_path / "root")
     assert folder == tmp_path / "root" / "place" / "birds"
     assert (folder / "images.txt").read_text() == "1 a.jpg"
     assert sorted(p.name for p in folder.parent.iterdir()) == ["birds", "birds.tgz"]
@@ -43,7 +43,7 @@ def test_an_archive_becomes_its_folder(birds: Archive, tmp_path: Path) -> None:
 def test_a_folder_that_is_there_is_left_alone(birds: Archive, tmp_path: Path) -> None:
     (tmp_path / "root" / "place" / "birds").mkdir()
     with pytest.raises(DataError, match=r"birds exists already, but does not hold the whole"):
-        download(birds, tmp_path / "root", progress=False)
+        download(birds, tmp_path / "root")
     assert not list((tmp_path / "root" / "place" / "birds").iterdir())
 
 
@@ -52,8 +52,8 @@ def test_the_root_is_made_or_named(
 ) -> None:
     monkeypatch.setattr(fetching, "_PAUSE_S", 0)
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9/ cannot be read"):
-        download(birds, tmp_path / "a" / "b", progress=False)
+        download(birds, tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b" / "place").is_dir()
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"file/place cannot be made: Not a directory"):
-        download(birds, tmp_path / "file", progress=False)
+        download(birds, tmp_path / "file")

@@ -8,12 +8,20 @@ from slade_plugin.data.files.cache_settings import CacheSettings
 
 
 @pytest.mark.parametrize(
-    "config",
-    [{}, {"short_side": 15}, {"short_side": True}, {"short_side": "256"}, 256, [256],
-     {"short_side": 256, "folder": 1}, {"short_side": 256, "size": 1}],
-)  # fmt: skip
-def test_wrong_settings_are_refused(config: Any) -> None:
-    with pytest.raises(ConfigError, match=r"cache is .*expected \{short_side: an integer >= 16"):
+    ("config", "message"),
+    [
+        ({}, "short_side is 0; expected an integer >= 16"),
+        ({"short_side": 15}, "short_side is 15; expected an integer >= 16"),
+        ({"short_side": True}, "short_side is True"),
+        ({"short_side": "256"}, "short_side is '256'"),
+        (256, "cache is 256; expected short_side, folder"),
+        ([256], r"cache is \[256\]"),
+        ({"short_side": 256, "folder": 1}, "folder is 1; expected a str or null"),
+        ({"short_side": 256, "size": 1}, "cache has no entry 'size'"),
+    ],
+)
+def test_wrong_settings_are_refused(config: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         CacheSettings.from_config(config)
 
 

@@ -35,7 +35,7 @@ def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
     """Reading a pipe would wait for ever."""
     os.mkfifo(tmp_path / "a.png")
     images = ImageList(tmp_path, np.array(["a.png"]), np.array([0]), ["a"])
-    with pytest.raises(DataError, match=r"a\.png. It is no regular file: move it away"):
+    with pytest.raises(DataError, match=r"a\.png. It is not a regular file. Move it away"):
         check_files_exist("Own", images)
 
 

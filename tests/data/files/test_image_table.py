@@ -69,10 +69,10 @@ def test_images_may_be_elsewhere(folder: Path, tmp_path_factory: pytest.TempPath
         ("1.jpg\n2.jpg\n", r"line 1: 1\.jpg \(columns: 1\); line 2: 2\.jpg \(columns: 1\); exp"),
         ("1.jpg,pot\n2.jpg, \n", r"line 2: 2\.jpg, \(empty label\)"),
         ("1.jpg,pot\n2.jpg,cup\n./1.jpg,cup\n",
-         r"1\.jpg is 'pot' in line 1 and 'cup' in line 3; expected one label an image"),
+         r"1\.jpg is 'pot' in line 1 and 'cup' in line 3; expected one label per image"),
         ("1.jpg,pot\n2.jpg,pot\n", "names 2 images of 1 classes; expected rows of path,label"),
         ("\n", "names 0 images of 0 classes"),
-        ("1.jpg,pot\nsub,cup\n", r"1 of 2 listed .*line 2: sub \(no regular file\)"),
+        ("1.jpg,pot\nsub,cup\n", r"1 of 2 listed .*line 2: sub \(not a regular file\)"),
         ("files,kinds\n1.jpg,pot\n", r"1 of 2 listed images are not there: line 1: files; expected "
          r"images that exist: relative paths count from /.*, and a header, if there is one, is"),
     ],
@@ -195,6 +195,20 @@ def test_a_list_of_paths_from_other_systems(folder: Path) -> None:
     text = 'sep\\x\r\n"a, b.jpg"\rSUB\\3.jpg;\r\n'.replace("sep\\x", ".\\1.jpg")
     images = read_path_list(write(folder, text, "pool.csv"))
     assert images.paths.tolist() == ["1.jpg", "a, b.jpg", "sub/3.jpg"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\r\npath;label\r\nsub/3.jpg;pot\r\n1.jpg;cup\r\n",
+        "sep=;\r\nsub/3.jpg;\r\n1.jpg;\r\n",
+        ';;\r\npath;label;\r\nsub/3.jpg;pot;\r\n"";"";\r\n1.jpg;cup;\r\n',
+        " ; \r\nsub/3.jpg\r\n1.jpg\r\n",
+    ],
+)
+def test_a_list_of_paths_from_excel(text: str, folder: Path) -> None:
+    images = read_path_list(write(folder, text, "pool.csv"))
+    assert images.paths.tolist() == ["sub/3.jpg", "1.jpg"]
 
 
 def test_a_table_is_a_list_of_its_paths(folder: Path) -> None:

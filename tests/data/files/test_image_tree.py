@@ -153,7 +153,7 @@ def test_odd_things_beside_the_classes_are_named(
     assert len(read_class_folders(photos)) == 4
     beside, empty = caplog.messages
     assert beside.endswith("lie beside the class folders: 2, for example 3.jpg.")
-    assert empty.endswith("since they hold no images: 1, for example vase.")
+    assert empty.endswith("ignored as classes: 1, for example vase.")
 
 
 def test_an_empty_class_is_named_in_folders_of_splits_too(
@@ -162,7 +162,7 @@ def test_an_empty_class_is_named_in_folders_of_splits_too(
     make(tmp_path, "train/cup/1.jpg", "train/pot/1.jpg", "train/vase/1.gif", "test/cup/2.jpg")
     (tmp_path / "test" / "pot").mkdir()  # it has images in the other split
     assert read_class_folders(tmp_path).class_names == ["cup", "pot"]
-    assert caplog.messages[-1].endswith("since they hold no images: 1, for example train/vase.")
+    assert caplog.messages[-1].endswith("ignored as classes: 1, for example train/vase.")
 
 
 def test_a_pool_without_images(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.data.files.image_list import ImageList
+from slade_plugin.data.inspection import contact_sheet
 from slade_plugin.data.inspection.contact_sheet import CELL, TITLE, write_contact_sheet
 
 
@@ -43,11 +44,15 @@ def test_a_row_a_class_and_a_box_an_image(drawn: Callable[..., ImageList], tmp_p
     assert (sheet[:TITLE, :60] < 100).any(), "the title"
 
 
-def test_a_long_list_is_sampled_evenly(drawn: Callable[..., ImageList], tmp_path: Path) -> None:
+def test_a_long_list_is_sampled_evenly(
+    drawn: Callable[..., ImageList], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contact_sheet, "ROWS", 3)
+    monkeypatch.setattr(contact_sheet, "COLUMNS", 3)
     images = drawn(a=1, b=1, c=5, d=1, e=1)
     Image.new("RGB", (99, 99), (0, 0, 255)).save(images.path(4))  # the third of five
     plain = replace(images, boxes=None)
-    write_contact_sheet(plain, tmp_path / "sheet.png", rows=3, columns=3)
+    write_contact_sheet(plain, tmp_path / "sheet.png")
     sheet = pixels(tmp_path / "sheet.png")
     assert sheet.shape == (3 * (CELL + TITLE), 3 * CELL, 3)
     assert abs(cell(sheet, 1, 1)[48, 48] - [0, 0, 255]).max() < 20

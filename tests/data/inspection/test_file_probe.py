@@ -61,7 +61,7 @@ def test_a_file_that_claims_to_be_huge_is_named(tmp_path: Path) -> None:
 def test_every_image_of_a_list(workers: int, drawn: Callable[..., ImageList]) -> None:
     images = drawn(ant=1, bee=2)
     images.path(1).unlink()
-    probes = probe_files(images, True, workers, progress=False)
+    probes = probe_files(images, True, workers)
     assert [found.error for found in probes] == ["", "No such file or directory", ""]
     assert probes[2] == FileProbe("JPEG RGB", 12, 8, levels=probes[2].levels)
     assert (probes[2].levels or 0) > 100

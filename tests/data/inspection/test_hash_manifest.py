@@ -28,7 +28,7 @@ def test_hashes_by_path(drawn: Callable[..., ImageList]) -> None:
     images = drawn(ant=1, bee=2)
     images.path(2).unlink()
     expected = hashlib.sha256(images.path(0).read_bytes()).hexdigest()
-    found = hash_files(images, [0, 2], 0, progress=False)
+    found = hash_files(images, [0, 2], 0)
     assert found == {"ant/0.jpg": expected, "bee/1.jpg": UNREADABLE}
 
 

@@ -101,7 +101,6 @@ def test_a_pool_goes_beside_it(blobs: Any) -> None:
     for name in SPLITS:
         assert indices(ours, name) == indices(split(data), name)
     assert ours.get_unlabeled_dataset("eval") is pool
-    assert ours.get_test_set_name() == "QueryGallery"
 
 
 def test_data_without_roles_are_refused(blobs: Any) -> None:

@@ -86,13 +86,10 @@ def test_names_and_getters_are_the_helpers(name: str, blobs: Any) -> None:
     ours = UnlabeledPoolSplitManager(helper)
     ours.create_split_schemes(datasets_of(blobs))
     assert ours.get_split_scheme_name(1) == helper.get_split_scheme_name(1)
-    assert ours.get_base_split_scheme_name() == helper.get_base_split_scheme_name()
     assert ours.collate_fn is None
     assert ours.split_names == helper.split_names
     assert ours.num_split_schemes == helper.num_split_schemes
     assert ours.data_and_label_getter({"data": 1, "label": 2, "pool_index": 3}) == (1, 2)
-    if hasattr(helper, "test_size"):
-        assert ours.get_test_set_name() == helper.get_test_set_name()
 
 
 def test_the_helper_follows_the_current_scheme(blobs: Any) -> None:

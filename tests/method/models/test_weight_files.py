@@ -103,7 +103,7 @@ def test_the_counter_of_a_batch_norm_may_be_missing(source: nn.Module, tmp_path:
     ("content", "text"),
     [
         ({"projection_head.0.weight": torch.zeros(2)}, r"fits 0 of the trunk's 7 tensors"),
-        ({}, "It has 0, such as nothing"),
+        ({}, "It has 0, such as none"),
         ([1, 2], "fits 0 of the trunk's 7"),
         ({"state_dict": {"epoch": 3}}, "It has 0"),
     ],
