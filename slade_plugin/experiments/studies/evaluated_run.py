@@ -12,7 +12,7 @@ from pathlib import Path
 from slade_plugin.base.files import write_json
 from slade_plugin.config.experiment_folder import is_pipeline_folder
 from slade_plugin.experiments.studies.plan import MARKERS
-from slade_plugin.stages.kinds import STUDENT, TEACHER
+from slade_plugin.stages.kinds import TEACHER, students_of
 
 # It passes the entry point on, so that nothing above is imported.
 PROGRAM = (
@@ -55,8 +55,9 @@ def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int]) -> int:
     code = run(words)
     found = [name]
     if is_pipeline_folder(experiment):
-        stages = [stage for stage in (TEACHER, STUDENT) if (experiment / stage).is_dir()]
-        found = [f"{name}/{stage}" for stage in stages]  # a given teacher is evaluated with its own
+        # a given teacher is evaluated with its own run
+        stages = [experiment / TEACHER, *students_of(experiment)[-1:]]
+        found = [stage.relative_to(root).as_posix() for stage in stages if stage.is_dir()]
     for one in found if evaluation == "test" else ():
         places = [*_places(words), "--root_experiment_folder", str(root), "--experiment_name", one]
         for how, splits in (("--evaluate", "[test]"), ("--evaluate_ensemble", "[val, test]")):
