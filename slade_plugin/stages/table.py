@@ -41,7 +41,8 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
         {split: {metric: {split scheme: percent}}}, for METRICS and recall at k where recorded.
 
     Raises:
-        ExperimentError: If a split scheme has no best model or was not evaluated on a split.
+        ExperimentError: If a split scheme has no best model, was not evaluated on a split, or
+            lacks one of METRICS.
     """
     schemes = sorted(p.parent for p in folder.glob("*/saved_models"))
     schemes = [scheme for scheme in schemes if scheme.name != META_LOGS_FOLDER_NAME]
@@ -64,6 +65,12 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
                 )
             recalls = [k.removesuffix("_level0") for k in row if k.startswith(_RECALL)]
             for metric in (*METRICS, *sorted(recalls, key=_k_of_recall)):
+                if f"{metric}_level0" not in row:
+                    raise ExperimentError(
+                        f"{scheme} has no {metric} of labels of level 0 on {split}; expected "
+                        f"{', '.join(METRICS)}. Train it with a tester that computes them "
+                        "(config_eval: accuracy_calculator, label_hierarchy_level)."
+                    )
                 by_scheme = results[split].setdefault(metric, {})
                 by_scheme[scheme.name] = 100 * row[f"{metric}_level0"]
     return results

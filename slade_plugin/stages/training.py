@@ -12,6 +12,7 @@ from slade_plugin.config.experiment_folder import saved_areas
 from slade_plugin.host.validation import check_args
 from slade_plugin.stages.kinds import SELF_SUPERVISED
 from slade_plugin.stages.stage import Findings, Stage
+from slade_plugin.stages.table import METRICS
 
 EVALUATED = ["val", "test"]
 
@@ -39,6 +40,7 @@ class TrainedStage(Stage):
         command, args = self.command, self.config
         check_args(args, command.runner.pytorch_getter)
         check_saves_models(self.name, args)
+        check_scores(self.name, args)
         place = command.self_supervised.get("folder")
         trained_later = place == str(command.stage_folder(SELF_SUPERVISED))
         return command.runner.try_to_build(args, teacher, not trained_later)
@@ -78,6 +80,31 @@ def check_saves_models(stage: str, args: Any) -> None:
         raise ConfigError(
             f"{stage}: hook_container.{name}.save_models is False, but self-training needs the "
             "best models; expected True (config_eval)."
+        )
+
+
+def check_scores(stage: str, args: Any) -> None:
+    """Check that a stage's tester computes every score of the table.
+
+    Raises:
+        ConfigError: If a metric is left out or labels of level 0 are not evaluated.
+    """
+    ((name, tester),) = args.tester.items()
+    tester = tester or {}
+    calculator = next(iter((tester.get("accuracy_calculator") or {}).values()), None) or {}
+    included, excluded = calculator.get("include") or METRICS, calculator.get("exclude") or ()
+    missing = [metric for metric in METRICS if metric in excluded or metric not in included]
+    if missing:
+        raise ConfigError(
+            f"{stage}: tester.{name}.accuracy_calculator leaves out {', '.join(missing)}; expected "
+            f"the metrics of the table: {', '.join(METRICS)}. Change include or exclude "
+            "(config_eval)."
+        )
+    level = tester.get("label_hierarchy_level", 0)
+    if not (level in (0, "all") or (isinstance(level, list | tuple) and 0 in level)):
+        raise ConfigError(
+            f"{stage}: tester.{name}.label_hierarchy_level is {level!r}; expected 0, the level of "
+            "the table (config_eval)."
         )
 
 

@@ -112,6 +112,18 @@ def test_a_split_that_was_not_evaluated_is_named_with_the_command(tmp_path: Path
         read_experiment(tmp_path, ["val", "test"])
 
 
+def test_a_metric_that_was_not_computed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a tester whose calculator excludes it."""
+    save_models(tmp_path / SCHEMES[0], "best2")
+    partial = {f"{metric}_level0": 0.5 for metric in METRICS if metric != "r_precision"}
+    monkeypatch.setitem(globals(), "accuracies_of", lambda map_at_r: partial)
+    write_records(tmp_path / SCHEMES[0], {"val": [(2, 0.25)]})
+    with pytest.raises(ExperimentError, match=rf"{SCHEMES[0]} has no r_precision .* on val"):
+        read_experiment(tmp_path, ["val"])
+
+
 def test_missing_records_are_named(tmp_path: Path) -> None:
     save_models(tmp_path / SCHEMES[0], "best2")
     with pytest.raises(ExperimentError, match="no record of epoch 2 on val"):
