@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.base.files import atomic_write
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.outputs import add_out, check_outputs
@@ -37,6 +37,10 @@ def main(argv: Sequence[str]) -> int:
     """
     args = argument_parser().parse_args(argv)
     check_outputs(args.out, WRITERS)
+    if args.check and args.out:
+        raise ConfigError(
+            f"--check writes no file, but --out is {args.out[0]}; expected one of the two flags."
+        )
     records, problems = read_records(args.folder)
     for path, texts in problems.items():
         for text in texts:

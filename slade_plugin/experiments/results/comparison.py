@@ -193,8 +193,7 @@ def _verdict(a: str, b: str, forbidding: list[str], tests: list[dict[str, Any]])
     found += f", p = {test['p_value']:.2g}"
     if test["p_value"] >= ALPHA:
         return f"No difference is significantly different from zero: {found}."
-    better, worse = (a, b) if test["difference"] > 0 else (b, a)
-    name = "A" if better is a else "B"
+    name, better, worse = ("A", a, b) if test["difference"] > 0 else ("B", b, a)
     verdict = f"{name} is better: {better} against {worse}, A - B on {found}."
     if test["over"] != "runs":
         verdict += " There is only one run each: other seeds may differ."

@@ -80,6 +80,12 @@ def test_differences_that_are_all_equal_have_no_test(method: Callable[..., Group
     assert result["verdict"] == "No winner is named: all pairs differ by exactly +0.10 points."
 
 
+def test_the_better_of_two_methods_with_one_title_is_named(method: Callable[..., Group]) -> None:
+    a, b = method("a", {0: (10, 12.1)}), method("b", {0: (20, 22)})
+    b.title = a.title
+    assert compare(a, b)["verdict"].startswith("B is better: a against a")
+
+
 def test_one_pair_names_no_winner(make_experiment: Make, tmp_path: Path) -> None:
     groups = []
     for name, value in (("a", 10), ("b", 50)):
