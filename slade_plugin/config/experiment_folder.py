@@ -1,7 +1,9 @@
 """Inspect an experiment folder: empty, saved configs, trained models, or stages."""
 
+import json
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,44 @@ from slade_plugin.base.locks import LOCK_FILE
 from slade_plugin.config.composition import AREAS_FILE
 
 STATE_FILE = "pipeline.json"  # of the stages of self-training
+_TYPES = {"plan": dict, "data": dict, "environment": list, "stages": dict}  # in it
 
 
 def is_pipeline_folder(folder: Path) -> bool:
     """Whether a folder contains the stages of a pipeline."""
     return (folder / STATE_FILE).is_file()
+
+
+def read_state(run: Path, *needed: str) -> dict[str, Any]:
+    """Read the pipeline.json of a run.
+
+    Args:
+        run: Folder of the run.
+        needed: Entries that it must have: plan, data, environment, stages.
+
+    Raises:
+        ExperimentError: If it is missing or damaged.
+    """
+    path = run / STATE_FILE
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        wrong = [key for key in needed if not isinstance(content.get(key), _TYPES[key])]
+        reason = f"{', '.join(wrong)} missing or of another type" if wrong else ""
+    except (OSError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    if reason:
+        raise ExperimentError(
+            f"{path} cannot be read: {reason}; expected the state of a self-training run. Restore "
+            "it from a copy, or start a new run under another --experiment_name."
+        )
+    return dict(content)
+
+
+def evaluate_command(experiment: Path, split: str) -> str:
+    """Return the command that evaluates an experiment, which may be a stage of a run."""
+    place = f"--root_experiment_folder {shlex.quote(str(experiment.parent))}"
+    name = shlex.quote(experiment.name)
+    return f"run.py {place} --experiment_name {name} --evaluate --splits_to_eval [{split}]"
 
 
 def check_folder_is_free(folder: Path) -> None:

@@ -17,7 +17,7 @@ from scipy import stats
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import atomic_write, write_json
-from slade_plugin.config.experiment_folder import latest_epoch
+from slade_plugin.config.experiment_folder import evaluate_command, latest_epoch
 
 METRICS = {
     "mean_average_precision_at_r": "MAP@R",
@@ -61,7 +61,7 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
             if row is None:
                 raise ExperimentError(
                     f"{scheme} has no record of epoch {epoch} on {split}; expected one. Evaluate "
-                    f"it: run.py --experiment_name <name> --evaluate --splits_to_eval [{split}]"
+                    f"it: {evaluate_command(folder, split)}"
                 )
             recalls = [k.removesuffix("_level0") for k in row if k.startswith(_RECALL)]
             for metric in (*METRICS, *sorted(recalls, key=_k_of_recall)):

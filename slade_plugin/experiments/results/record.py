@@ -21,7 +21,7 @@ from slade_plugin.base.files import (
     write_manifest,
 )
 from slade_plugin.base.provenance import ENVIRONMENT_FILE
-from slade_plugin.config.experiment_folder import latest_epoch
+from slade_plugin.config.experiment_folder import evaluate_command, latest_epoch
 from slade_plugin.experiments.results.data_splits import DataSplits
 from slade_plugin.experiments.results.found import (
     CONCATENATED,
@@ -74,7 +74,7 @@ def write_record(
     if lacking:
         raise ExperimentError(
             f"{lacking[0]} was not evaluated on test; expected test scores of every run. "
-            "Evaluate it: run.py --experiment_name <name> --evaluate --splits_to_eval [test]"
+            f"Evaluate it: {evaluate_command(lacking[0], 'test')}"
         )
     data = DataSplits(dataset_root)
     with atomic_folder(folder) as temporary:
@@ -138,9 +138,9 @@ def read_budget(text: str) -> dict[str, Any]:
 
 def search_budget(experiment: Path) -> dict[str, Any] | None:
     """Return the effort of the search that an experiment belongs to; None without a search."""
-    for folder in experiment.resolve().parents[:2]:
+    for folder in experiment.resolve().parents[:3]:  # such as search/trial0/round2/student
         if trials := count_trials(folder):
-            return {"trials": trials, "split": "val", "note": "slade-bench search"}
+            return {"trials": trials, "split": "val", "note": "--bayes_opt_iters"}
     return None
 
 

@@ -70,4 +70,5 @@ def test_a_missing_split_is_named_with_its_command(make_experiment: Make, tmp_pa
     groups, _ = group_experiments(find_experiments([tmp_path]))
     (note,) = missing_splits(groups)
     assert "has no scores on test" in note
-    assert "--experiment_name 'e [1]' --evaluate --splits_to_eval [test]" in note
+    place = f"--root_experiment_folder {tmp_path} --experiment_name 'e [1]'"
+    assert note.endswith(f"run.py {place} --evaluate --splits_to_eval [test]")
