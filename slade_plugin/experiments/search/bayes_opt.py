@@ -28,13 +28,13 @@ from slade_plugin.base.files import atomic_write, write_json
 from slade_plugin.base.locks import locked
 from slade_plugin.base.provenance import describe_environment
 from slade_plugin.base.seeding import derive_seed, seed_everything
-from slade_plugin.config.experiment_folder import check_folder_is_free
+from slade_plugin.config.experiment_folder import check_folder_is_free, is_pipeline_folder
 from slade_plugin.experiments.results.searches import SEARCH_FILE
 from slade_plugin.experiments.search.plots import progress_page
 from slade_plugin.experiments.search.trial import SpaceRunner, TrialRunner, touches_teacher
 from slade_plugin.runner import SladeRunner
 from slade_plugin.stages.kinds import TEACHER
-from slade_plugin.stages.state import plan_settings
+from slade_plugin.stages.state import RunState, plan_settings
 from slade_plugin.stages.table import mean_and_interval
 
 # Split schemes use seed, seed + 1, ...; the next repetition starts after them.
@@ -318,8 +318,5 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
 
 def _is_finished(teacher: Path) -> bool:
     """Whether the first trial's teacher is trained."""
-    path = teacher.parent / "pipeline.json"
-    if not path.is_file():
-        return False
-    stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
-    return bool(stages.get(TEACHER, {}).get("done"))
+    run = teacher.parent
+    return is_pipeline_folder(run) and RunState.read(run).is_done(TEACHER)

@@ -12,6 +12,7 @@ from slade_plugin.experiments.studies.config_check import read_each, read_stages
 from slade_plugin.experiments.studies.estimate import Probe, count_images, run_hours
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.experiments.studies.shell import to_shell
+from slade_plugin.runner import SladeRunner
 from slade_plugin.stages.kinds import TEACHER
 
 
@@ -28,8 +29,6 @@ def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
     Raises:
         ConfigError: If run.py would refuse one of them.
     """
-    from slade_plugin.runner import SladeRunner
-
     compat.apply()
     getter = SladeRunner().pytorch_getter
     device = "cuda" if torch.cuda.is_available() else "cpu"
