@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ConfigError, ExperimentError
-from slade_plugin.base.files import atomic_write
+from slade_plugin.base.files import write_text
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.outputs import add_out, check_outputs
 from slade_plugin.experiments.leaderboard.checks import read_records
@@ -56,8 +56,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     rankings = rank_records(records)
     for path in args.out:
-        with atomic_write(path) as file:
-            file.write(WRITERS[path.suffix](rankings, path).encode())
+        write_text(path, WRITERS[path.suffix](rankings, path))
     if not args.out:
         print(to_markdown(rankings, Path("leaderboard.md")), end="")
     return 0

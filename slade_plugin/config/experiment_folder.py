@@ -79,15 +79,29 @@ def check_folder_is_free(folder: Path) -> None:
         )
 
 
+def split_scheme_folders(folder: Path, content: str = "saved_models") -> list[Path]:
+    """List the folders of an experiment's split schemes by name.
+
+    Args:
+        folder: Folder of the experiment.
+        content: A folder that each has.
+    """
+    return sorted(p.parent for p in folder.glob(f"*/{content}") if p.parent.name != META_LOGS)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether an experiment has a checkpoint of any split scheme to resume from."""
+    return any(folder.glob("*/saved_models/trunk_[0-9]*.pth"))
+
+
 def check_is_trained(folder: Path) -> None:
     """Check that every split scheme of an experiment has a model to evaluate.
 
     Raises:
         ExperimentError: If one has only the untrained model.
     """
-    schemes = sorted(p for p in folder.glob("*/saved_models") if p.parent.name != META_LOGS)
-    for scheme in schemes or [folder]:
-        names = " ".join(sorted(p.name for p in scheme.glob("trunk_*.pth")))
+    for scheme in split_scheme_folders(folder) or [folder]:
+        names = " ".join(sorted(p.name for p in scheme.glob("saved_models/trunk_*.pth")))
         best, trained = r"trunk_best\d+\.pth", r"trunk_(best)?[1-9]\d*\.pth"
         if not (re.search(best, names) and re.search(trained, names)):
             raise ExperimentError(

@@ -10,10 +10,12 @@ from slade_plugin.config.experiment_folder import (
     check_is_trained,
     check_saved_configs,
     evaluate_command,
+    has_checkpoint,
     is_pipeline_folder,
     latest_epoch,
     read_state,
     saved_areas,
+    split_scheme_folders,
 )
 
 
@@ -57,6 +59,24 @@ def test_the_command_that_evaluates_a_stage() -> None:
         "run.py --root_experiment_folder 'my runs/slade_seed0/round2' --experiment_name student "
         "--evaluate --splits_to_eval [test]"
     )
+
+
+def test_split_schemes_are_listed_without_the_common_logs(tmp_path: Path) -> None:
+    for name in ("b_1", "a_0", "meta_logs"):
+        (tmp_path / name / "saved_models").mkdir(parents=True)
+    (tmp_path / "meta_logs" / "saved_csvs").mkdir()
+    (tmp_path / "b_1" / "saved_csvs").mkdir()
+    assert split_scheme_folders(tmp_path) == [tmp_path / "a_0", tmp_path / "b_1"]
+    assert split_scheme_folders(tmp_path, "saved_csvs") == [tmp_path / "b_1"]
+
+
+def test_a_best_model_is_no_checkpoint_to_resume_from(tmp_path: Path) -> None:
+    models = tmp_path / "a_0" / "saved_models"
+    models.mkdir(parents=True)
+    (models / "trunk_best3.pth").touch()
+    assert not has_checkpoint(tmp_path)
+    (models / "trunk_3.pth").touch()
+    assert has_checkpoint(tmp_path)
 
 
 def test_a_free_folder_may_exist_and_be_empty(tmp_path: Path) -> None:
@@ -122,7 +142,7 @@ def test_is_trained(tmp_path: Path, files: list[str], trained: bool) -> None:
     if trained:
         check_is_trained(tmp_path)
     else:
-        with pytest.raises(ExperimentError, match="saved_models has no trained model"):
+        with pytest.raises(ExperimentError, match="scheme has no trained model"):
             check_is_trained(tmp_path)
 
 

@@ -19,6 +19,7 @@ from slade_plugin.stages.table import (
     read_experiment,
     summarize,
     to_markdown,
+    with_interval,
     write_tables,
 )
 
@@ -166,6 +167,21 @@ def test_one_value_has_no_interval() -> None:
     mean, half = mean_and_interval([7])
     assert mean == 7
     assert math.isnan(half)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((36.614, 0.816), "36.61 ± 0.82"),
+        ((36.614, None), "36.61"),
+        ((36.614, math.nan), "36.61"),
+        ((None, None), ""),
+        ((0.25, 0.04, "+", 1), "+0.2 ± 0.0"),
+        ((-0.25, 1.0, "+"), "-0.25 ± 1.00"),
+    ],
+)
+def test_a_mean_and_its_interval_as_text(arguments: tuple[Any, ...], text: str) -> None:
+    assert with_interval(*arguments) == text
 
 
 # ---- the table ----------------------------------------------------------------------------------
