@@ -73,7 +73,10 @@ class Stage(ABC):
         return row_name(self.kind, self.number, self.command.rounds if self.in_every_round else 1)
 
     def images_drawn(self) -> float:
-        """Estimate the images it trains on, a measure of its duration; 0 without a trainer."""
+        """Estimate the images it trains on, a measure of its duration.
+
+        0 for a stage that is not an experiment of the host.
+        """
         args = self.command.configs.get(self.name)
         if args is None:
             return 0

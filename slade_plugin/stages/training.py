@@ -8,13 +8,13 @@ from typing import Any
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.config.experiment_folder import saved_areas
+from slade_plugin.config.experiment_folder import has_checkpoint, saved_areas
 from slade_plugin.host.validation import check_args
 from slade_plugin.stages.kinds import SELF_SUPERVISED
 from slade_plugin.stages.stage import Findings, Stage
 from slade_plugin.stages.table import METRICS
 
-EVALUATED = ["val", "test"]
+EVALUATED_SPLITS = ["val", "test"]
 
 
 class TrainedStage(Stage):
@@ -64,7 +64,7 @@ class TrainedStage(Stage):
                 shutil.rmtree(folder)  # ours, interrupted before its first checkpoint
             args = Namespace(**vars(self.config))
         command.runner.start_experiment(args, built_before=True)
-        evaluation = command.read_saved(self.name, evaluate=True, splits_to_eval=EVALUATED)
+        evaluation = command.read_saved(self.name, evaluate=True, splits_to_eval=EVALUATED_SPLITS)
         command.runner.start_experiment(evaluation)
         entry["done"] = True
 
@@ -110,7 +110,7 @@ def check_scores(stage: str, args: Any) -> None:
 
 def _can_resume(folder: Path) -> bool:
     """Whether a stage has a checkpoint to resume from."""
-    if not any(folder.glob("*/saved_models/trunk_[0-9]*.pth")):
+    if not has_checkpoint(folder):
         return False
     saved_areas(folder)
     return True

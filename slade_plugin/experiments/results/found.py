@@ -10,14 +10,18 @@ from typing import Any
 
 import yaml
 from powerful_benchmarker.utils.constants import CONFIG_DIFF_BASE_FOLDER_NAME
-from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.config import former_keys
 from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.compute_settings import ComputeSettings
-from slade_plugin.config.experiment_folder import latest_epoch, read_state, saved_areas
+from slade_plugin.config.experiment_folder import (
+    latest_epoch,
+    read_state,
+    saved_areas,
+    split_scheme_folders,
+)
 from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.experiments.results.ensemble import read_ensemble
 from slade_plugin.experiments.results.searches import describe_search, is_search, tuned_experiments
@@ -93,8 +97,7 @@ class Experiment:
     @property
     def schemes(self) -> list[Path]:
         """Folders of its split schemes."""
-        folders = sorted(path.parent for path in self.folder.glob("*/saved_csvs"))
-        return [path for path in folders if path.name != META_LOGS]
+        return split_scheme_folders(self.folder, "saved_csvs")
 
     @property
     def dim(self) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slade_plugin.base.files import write_json
-from slade_plugin.config.experiment_folder import is_pipeline_folder
+from slade_plugin.config.experiment_folder import has_checkpoint, is_pipeline_folder
 from slade_plugin.experiments.studies.plan import MARKERS
 from slade_plugin.stages.kinds import TEACHER, students_of
 
@@ -48,7 +48,7 @@ def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int]) -> int:
     experiment = root / name
     evaluation = json.loads((root / "run.json").read_text(encoding="utf-8"))["evaluation"]
     if (experiment / "configs").is_dir():  # a plain experiment that was started
-        if any(experiment.glob("*/saved_models/trunk_[0-9]*.pth")):
+        if has_checkpoint(experiment):
             words += RESUME
         else:
             shutil.rmtree(experiment)  # stopped before its first checkpoint
