@@ -43,7 +43,7 @@ def summarize(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> list[d
     return rows
 
 
-def missing_splits(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> list[str]:
+def missing_splits(groups: Iterable[Group], splits: Sequence[str]) -> list[str]:
     """Report the experiments that lack a split, with the command that evaluates it."""
     return [
         f"{experiment.folder} has no scores on {split}; evaluate it with "
