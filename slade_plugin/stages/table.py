@@ -65,7 +65,8 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
                     f"{scheme} has no record of epoch {epoch} on {split}; expected one. Evaluate "
                     f"it: {evaluate_command(folder, split)}"
                 )
-            recalls = [k.removesuffix("_level0") for k in row if k.startswith(_RECALL)]
+            names = [k.removesuffix("_level0") for k in row if k.endswith("_level0")]
+            recalls = [name for name in names if name.startswith(_RECALL)]
             for metric in (*METRICS, *sorted(recalls, key=_k_of_recall)):
                 if f"{metric}_level0" not in row:
                     raise ExperimentError(

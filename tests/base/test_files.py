@@ -279,7 +279,7 @@ OWN_WRITERS = {
     "commands/show_config.py": "a temporary file that it reads at once",
 }
 _WRITES = re.compile(
-    r"""open\([^()]*,\s*"[wax+b]*[wax+][wax+b]*"|\.open\("[wax]|write_text\(|write_bytes\("""
+    r"""open\([^()]*,\s*"[wax+b]*[wax+][wax+b]*"|\.open\("[wax]|\.write_text\(|write_bytes\("""
     r"""|\.to_csv\(|\.touch\("""
 )
 

@@ -125,6 +125,20 @@ def test_a_metric_that_was_not_computed_is_named(
         read_experiment(tmp_path, ["val"])
 
 
+def test_recall_of_other_label_levels_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a tester with `label_hierarchy_level: all`."""
+    save_models(tmp_path / SCHEMES[0], "best2")
+    metrics = (*METRICS, "recall_at_2")
+    found = {f"{metric}_level{level}": 0.5 + level for metric in metrics for level in (0, 1)}
+    monkeypatch.setitem(globals(), "accuracies_of", lambda map_at_r: found)
+    write_records(tmp_path / SCHEMES[0], {"val": [(2, 0.25)]})
+    results = read_experiment(tmp_path, ["val"])["val"]
+    assert list(results) == [*METRICS, "recall_at_2"]
+    assert results["recall_at_2"] == {SCHEMES[0]: 50.0}
+
+
 def test_missing_records_are_named(tmp_path: Path) -> None:
     save_models(tmp_path / SCHEMES[0], "best2")
     with pytest.raises(ExperimentError, match="no record of epoch 2 on val"):
