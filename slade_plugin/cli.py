@@ -46,13 +46,6 @@ COMMANDS = {
     "verify-record": "slade_plugin.commands.verify_record",
 }
 
-# Commands of earlier versions -> what replaces them.
-RENAMED = {
-    "export": "record",
-    "reproduce": "study main_table --datasets NAME",
-    "verify-export": "verify-record",
-}
-
 
 def main() -> int:
     """Run the command line.
@@ -103,10 +96,6 @@ def main() -> int:
 
 
 def _run(command: str | None) -> int:
-    if sys.argv[1:2] and sys.argv[1] in RENAMED:
-        raise ConfigError(
-            f"unknown command: {sys.argv[1]}. It is now: slade-bench {RENAMED[sys.argv[1]]}"
-        )
     if command is None:
         _main()
         return 0

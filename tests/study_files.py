@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from slade_plugin.experiments.studies.plan import Run
-from slade_plugin.experiments.studies.study import Study
+from slade_plugin.experiments.studies.study import Setting, Study
 from slade_plugin.experiments.studies.study_file import read_study
 
 CONTENT: dict[str, Any] = {
@@ -27,6 +27,11 @@ def load_study(tmp_path: Path, **changes: Any) -> Study:
     content = {k: v for k, v in {**CONTENT, **changes}.items() if v != "absent"}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return read_study(path)
+
+
+def setting_of(study: Study, name: str) -> Setting:
+    """The setting with a name."""
+    return next(s for s in study.settings if s.name == name)
 
 
 def value_of(run: Run, flag: str) -> str:

@@ -195,6 +195,20 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write text as UTF-8 atomically, with its own line ends.
+
+    Args:
+        path: The file to create or to replace.
+        text: Its content.
+
+    Raises:
+        ExperimentError: If the file cannot be written.
+    """
+    with atomic_write(path) as handle:
+        handle.write(text.encode("utf-8"))
+
+
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write indented JSON atomically, keys in the order given, NaN and infinity as null.
 
@@ -206,8 +220,7 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         ExperimentError: If the file cannot be written.
     """
     text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with atomic_write(path) as handle:
-        handle.write(text.encode("utf-8"))
+    write_text(path, text)
 
 
 def write_manifest(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:

@@ -4,6 +4,8 @@ import argparse
 
 from slade_plugin.base.errors import ConfigError
 
+EXIT_PROBLEM = 1  # of a command that checks something and found a problem
+
 
 def command_parser(
     name: str, description: str | None, epilog: str | None = None

@@ -92,7 +92,7 @@ BUILDERS = {
         },
     ),
 }
-"""Data set to builder. To add one: write its module in `data/datasets/` and add an entry."""
+"""Name to builder. To add a data set: write its module in `data/datasets/` and add an entry."""
 
 
 def main(argv: Sequence[str]) -> int:

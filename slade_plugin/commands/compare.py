@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.base.files import write_json, write_text
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.outputs import add_out, check_outputs
 from slade_plugin.experiments.results.comparison import compare, to_text
@@ -28,9 +28,8 @@ def main(argv: Sequence[str]) -> int:
     for path in args.out:
         if path.suffix == ".json":
             write_json(path, comparison)
-            continue
-        with atomic_write(path) as file:
-            file.write(to_text(comparison, "github" if path.suffix == ".md" else "simple").encode())
+        else:
+            write_text(path, to_text(comparison, "github" if path.suffix == ".md" else "simple"))
     return 0
 
 
@@ -39,6 +38,6 @@ def argument_parser() -> argparse.ArgumentParser:
     words = command_parser("compare", __doc__)
     add: Any = words.add_argument
     add("a", metavar="A", help="folder of an experiment, or a pattern in quotes")
-    add("b", metavar="B", help="the same, of what it is compared with")
+    add("b", metavar="B", help="same, for the other method")
     add_out(words, _SUFFIXES)
     return words

@@ -10,7 +10,6 @@ the data set, 2 a mistake or unreadable files.
 
 import argparse
 import inspect
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +19,11 @@ import numpy as np
 import yaml
 
 from slade_plugin.base.errors import ConfigError, DataError
-from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.base.files import write_json, write_text
 from slade_plugin.base.machine import usable_cores
 from slade_plugin.base.suggestions import nearest
-from slade_plugin.commands.arguments import check_at_least, command_parser
+from slade_plugin.commands.arguments import EXIT_PROBLEM, check_at_least, command_parser
+from slade_plugin.commands.outputs import check_outputs, check_writable
 from slade_plugin.config.lookup import check_arguments
 from slade_plugin.data import datasets
 from slade_plugin.data.datasets.image_files import ImageFiles
@@ -40,8 +40,6 @@ from slade_plugin.data.inspection.description import (
 )
 from slade_plugin.data.inspection.duplicates import find_duplicates
 from slade_plugin.data.inspection.file_probe import probe_files
-
-EXIT_PROBLEM = 1
 
 _SAMPLE = 1000  # files in a manifest without --full
 _FILTERS = {"min_images_per_class", "excluded_classes"}  # they change the counts
@@ -138,13 +136,9 @@ def _data_set(name: str) -> type[ImageFiles]:
 def _load(args: argparse.Namespace) -> tuple[str, ImageList, PublishedCounts | None]:
     """Name, files, and the counts to compare them with. Checks that outputs can be written."""
     cls = _data_set(args.name)
-    for path in filter(None, (args.out, args.manifest, args.contact_sheet)):
-        if not os.access(path.parent, os.W_OK):
-            raise ConfigError(
-                f"{path} cannot be written; expected a writable folder {path.parent}."
-            )
-    if args.out is not None and args.out.suffix not in (".json", ".md"):
-        raise ConfigError(f"--out is {args.out}; expected a file FILE.md or FILE.json.")
+    check_outputs(filter(None, [args.out]), (".md", ".json"))
+    for path in filter(None, (args.manifest, args.contact_sheet)):
+        check_writable(path)
     check_at_least("--workers", args.workers, 0)
     options = _options(cls, args.options)
     if not options:  # the checks find what is missing
@@ -196,8 +190,7 @@ def _report(
     if args.out.suffix == ".json":
         write_json(args.out, {**facts, "checks": [asdict(check) for check in results]})
     else:
-        with atomic_write(args.out) as handle:
-            handle.write(page.encode("utf-8"))
+        write_text(args.out, page)
 
 
 def argument_parser() -> argparse.ArgumentParser:

@@ -53,7 +53,7 @@ def add_image_flags(words: argparse.ArgumentParser) -> None:
         words: The command's parser.
     """
     add: Any = words.add_argument
-    add("--labeled", action="store_true", help="the folders of a tree are classes")
+    add("--labeled", action="store_true", help="treat each folder as a class")
     add(
         "--max_unreadable", type=int, default=0, metavar="N",
         help="skip up to N images that cannot be read (default: 0)",

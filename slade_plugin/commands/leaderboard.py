@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.base.errors import ExperimentError
-from slade_plugin.base.files import atomic_write
+from slade_plugin.base.errors import ConfigError, ExperimentError
+from slade_plugin.base.files import write_text
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.outputs import add_out, check_outputs
 from slade_plugin.experiments.leaderboard.checks import read_records
@@ -37,6 +37,10 @@ def main(argv: Sequence[str]) -> int:
     """
     args = argument_parser().parse_args(argv)
     check_outputs(args.out, WRITERS)
+    if args.check and args.out:
+        raise ConfigError(
+            f"--check writes no file, but --out is {args.out[0]}; expected one of the two flags."
+        )
     records, problems = read_records(args.folder)
     for path, texts in problems.items():
         for text in texts:
@@ -52,8 +56,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     rankings = rank_records(records)
     for path in args.out:
-        with atomic_write(path) as file:
-            file.write(WRITERS[path.suffix](rankings, path).encode())
+        write_text(path, WRITERS[path.suffix](rankings, path))
     if not args.out:
         print(to_markdown(rankings, Path("leaderboard.md")), end="")
     return 0

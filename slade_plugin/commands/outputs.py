@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.base.files import atomic_write
+from slade_plugin.base.files import write_text
 from slade_plugin.experiments.results.layouts import LAYOUTS, SUFFIXES, Rows
 
 
@@ -35,8 +35,7 @@ def write_rows(rows: Rows, layout: str, paths: Iterable[Path]) -> None:
     """
     print(LAYOUTS[layout](rows), end="")
     for path in paths:
-        with atomic_write(path) as file:
-            file.write(LAYOUTS[SUFFIXES[path.suffix]](rows).encode())
+        write_text(path, LAYOUTS[SUFFIXES[path.suffix]](rows))
 
 
 def check_outputs(paths: Iterable[Path], suffixes: Iterable[str]) -> None:
@@ -54,7 +53,14 @@ def check_outputs(paths: Iterable[Path], suffixes: Iterable[str]) -> None:
             raise ConfigError(
                 f"--out is {path}; expected a file that ends in {', '.join(suffixes)}."
             )
-        if not os.access(path.parent, os.W_OK):
-            raise ConfigError(
-                f"--out {path} cannot be written; expected a writable folder {path.parent}."
-            )
+        check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Check that the folder of an output file can be written to.
+
+    Raises:
+        ConfigError: If it cannot, or does not exist.
+    """
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path} cannot be written; expected a writable folder {path.parent}.")

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.base.files import atomic_write
+from slade_plugin.base.files import write_text
 from slade_plugin.commands.arguments import check_at_least, command_parser
 from slade_plugin.commands.outputs import add_out, check_outputs
 from slade_plugin.experiments.report.pool_pairs import PoolPairs, describe_pairs, draw_pairs
-from slade_plugin.experiments.report.trained_stages import last_student
 from slade_plugin.experiments.studies.markdown import markdown_table
+from slade_plugin.retrieval.saved_model import find_experiment
 
 _HEAD = ["pairs of D^u", "a batch", "of one class", "with a loss above 0, a batch"]
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     check_outputs(args.out, [".md"])
     check_at_least("--batches", args.batches, 1)
     check_at_least("--seed", args.seed, 0)
-    students = [last_student(path) for path in args.experiments]
+    students = [find_experiment(path) for path in args.experiments]
     sections = []
     for path, student in zip(args.experiments, students, strict=True):
         pairs = draw_pairs(student, args.split_scheme, args.dataset_root, args.batches, args.seed)
@@ -38,8 +38,7 @@ def main(argv: Sequence[str]) -> int:
     text = "\n".join(sections)
     print(text, end="")
     for path in args.out:
-        with atomic_write(path) as file:
-            file.write(text.encode("utf-8"))
+        write_text(path, text)
     return 0
 
 

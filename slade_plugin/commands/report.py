@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.base.files import atomic_write
+from slade_plugin.base.files import write_text
 from slade_plugin.base.provenance import describe_environment
 from slade_plugin.commands.arguments import check_at_least, command_parser
 from slade_plugin.commands.outputs import check_outputs
 from slade_plugin.experiments.report.curves import plot_curves
+from slade_plugin.experiments.report.embedded_split import EmbeddedSplit, embed_split
 from slade_plugin.experiments.report.page import Thumbnails, figure_uri, grid, summarize
 from slade_plugin.experiments.report.projection import METHODS, choose_method, plot_embeddings
 from slade_plugin.experiments.report.retrieval import (
@@ -28,10 +27,9 @@ from slade_plugin.experiments.report.retrieval import (
     choose_queries,
     retrieve,
 )
-from slade_plugin.experiments.report.saved_model import EmbeddedSplit, embed_split
 from slade_plugin.experiments.report.trained_stages import ShownExperiment, select_experiments
 from slade_plugin.retrieval.pages import render_page
-from slade_plugin.stages.table import METRICS, build_rows, read_experiment
+from slade_plugin.stages.table import METRICS, build_rows, read_experiment, with_interval
 
 
 def main(argv: Sequence[str]) -> int:
@@ -96,8 +94,7 @@ def write_report(args: argparse.Namespace) -> Path:
         curves={title: figure_uri(figure) for title, figure in figures.items() if figure},
         origin=origin(shown),
     )
-    with atomic_write(out) as file:
-        file.write(text.encode("utf-8"))
+    write_text(out, text)
     return out
 
 
@@ -142,8 +139,8 @@ def score_rows(experiments: Sequence[ShownExperiment]) -> list[dict[str, Any]]:
             *schemes, mean = build_rows({experiment.title: results})
             values = []
             for metric in METRICS:
-                half = mean.get(f"{metric}_interval95", np.nan)
-                values.append(f"{mean[metric]:.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}"))
+                half = mean.get(f"{metric}_interval95")
+                values.append(with_interval(mean[metric], half))
             row = {"experiment": experiment.title, "split": split, "schemes": len(schemes)}
             found.append({**row, "values": values})
     return found

@@ -8,12 +8,11 @@ itself.
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.base.files import atomic_write
+from slade_plugin.base.files import write_text
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.model_arguments import read_embedder
 from slade_plugin.commands.outputs import add_out, check_outputs
@@ -27,8 +26,6 @@ from slade_plugin.retrieval.search_results import (
 )
 
 _SUFFIXES = (".json", ".html")
-
-logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -46,11 +43,9 @@ def main(argv: Sequence[str]) -> int:
     print(results_table(results), end="")
     for path in args.out:
         if path.suffix == ".json":
-            text = results_json(results, index)
+            write_text(path, results_json(results, index))
         else:
-            text = results_page(results, index, f"Search in {args.index.name}")
-        with atomic_write(path) as file:
-            file.write(text.encode("utf-8"))
+            write_text(path, results_page(results, index, f"Search in {args.index.name}"))
     return 0
 
 

@@ -47,6 +47,13 @@ def main(argv: Sequence[str]) -> int:
     study = read_study(_study_path(args.study)).selected(
         names([args.datasets]), names(args.only), names(args.without)
     )
+    seeds = study.seeds(args.seeds)
+    if study.trials and study.tuning_seed in seeds:
+        raise ConfigError(
+            f"study {study.name} is tuned with seed {study.tuning_seed} and reports the seeds "
+            f"{seeds[0]} to {seeds[-1]}; expected a tuning seed that is not reported, since a "
+            "split that chose a setting must not score it. Change tuning: seed or --seeds."
+        )
     folder = args.folder.resolve() / "runs"
     trials = plan_trials(study, folder, extra)
     if trials and args.run and not args.dry_run:
@@ -54,8 +61,9 @@ def main(argv: Sequence[str]) -> int:
         with locked(args.folder / "locks" / study.name, "study"):
             _raise(executor([trial.run for trial in trials]))
         trials = plan_trials(study, folder, extra)
-    values = best_values(trials) if not args.dry_run else {}
-    runs = plan_runs(study, folder, study.seeds(args.seeds), extra, values)
+    tuned = all(trial.score is not None for trial in trials)
+    values = best_values(trials) if tuned or not args.dry_run else {}
+    runs = plan_runs(study, folder, seeds, extra, values)
     if args.dry_run:
         every = [*(trial.run for trial in trials), *runs.values()]
         titles = {run: f"{run.dataset}, {run.setting}, seed {run.seed}" for run in every}
@@ -74,7 +82,11 @@ def main(argv: Sequence[str]) -> int:
         with locked(args.folder / "locks" / study.name, "study"):
             failures = executor(runs.values())
     if not failures or any(run.finished for run in runs.values()):
-        print(write_page(study, runs, args.out, repeating_command(args, extra), notes, trials))
+        try:
+            print(write_page(study, runs, args.out, repeating_command(args, extra), notes, trials))
+        except ExperimentError:
+            if not failures:
+                raise
     _raise(failures)
     if args.records:
         places = dict(itertools.pairwise(next(run.places for run in runs.values())))

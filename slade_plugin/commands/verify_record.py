@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.commands.arguments import command_parser
+from slade_plugin.commands.arguments import EXIT_PROBLEM, command_parser
 from slade_plugin.experiments.results.found import read_method
 from slade_plugin.experiments.results.verification import compare_runs, read_record, verify_record
-
-EXIT_PROBLEM = 1
 
 
 def main(argv: Sequence[str]) -> int:

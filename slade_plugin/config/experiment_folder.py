@@ -1,7 +1,9 @@
 """Inspect an experiment folder: empty, saved configs, trained models, or stages."""
 
+import json
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,44 @@ from slade_plugin.base.locks import LOCK_FILE
 from slade_plugin.config.composition import AREAS_FILE
 
 STATE_FILE = "pipeline.json"  # of the stages of self-training
+_TYPES = {"plan": dict, "data": dict, "environment": list, "stages": dict}  # in it
 
 
 def is_pipeline_folder(folder: Path) -> bool:
     """Whether a folder contains the stages of a pipeline."""
     return (folder / STATE_FILE).is_file()
+
+
+def read_state(run: Path, *needed: str) -> dict[str, Any]:
+    """Read the pipeline.json of a run.
+
+    Args:
+        run: Folder of the run.
+        needed: Entries that it must have: plan, data, environment, stages.
+
+    Raises:
+        ExperimentError: If it is missing or damaged.
+    """
+    path = run / STATE_FILE
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        wrong = [key for key in needed if not isinstance(content.get(key), _TYPES[key])]
+        reason = f"{', '.join(wrong)} missing or of another type" if wrong else ""
+    except (OSError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    if reason:
+        raise ExperimentError(
+            f"{path} cannot be read: {reason}; expected the state of a self-training run. Restore "
+            "it from a copy, or start a new run under another --experiment_name."
+        )
+    return dict(content)
+
+
+def evaluate_command(experiment: Path, split: str) -> str:
+    """Return the command that evaluates an experiment, which may be a stage of a run."""
+    place = f"--root_experiment_folder {shlex.quote(str(experiment.parent))}"
+    name = shlex.quote(experiment.name)
+    return f"run.py {place} --experiment_name {name} --evaluate --splits_to_eval [{split}]"
 
 
 def check_folder_is_free(folder: Path) -> None:
@@ -44,15 +79,29 @@ def check_folder_is_free(folder: Path) -> None:
         )
 
 
+def split_scheme_folders(folder: Path, content: str = "saved_models") -> list[Path]:
+    """List the folders of an experiment's split schemes by name.
+
+    Args:
+        folder: Folder of the experiment.
+        content: A folder that each has.
+    """
+    return sorted(p.parent for p in folder.glob(f"*/{content}") if p.parent.name != META_LOGS)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether an experiment has a checkpoint of any split scheme to resume from."""
+    return any(folder.glob("*/saved_models/trunk_[0-9]*.pth"))
+
+
 def check_is_trained(folder: Path) -> None:
     """Check that every split scheme of an experiment has a model to evaluate.
 
     Raises:
         ExperimentError: If one has only the untrained model.
     """
-    schemes = sorted(p for p in folder.glob("*/saved_models") if p.parent.name != META_LOGS)
-    for scheme in schemes or [folder]:
-        names = " ".join(sorted(p.name for p in scheme.glob("trunk_*.pth")))
+    for scheme in split_scheme_folders(folder) or [folder]:
+        names = " ".join(sorted(p.name for p in scheme.glob("saved_models/trunk_*.pth")))
         best, trained = r"trunk_best\d+\.pth", r"trunk_(best)?[1-9]\d*\.pth"
         if not (re.search(best, names) and re.search(trained, names)):
             raise ExperimentError(

@@ -5,7 +5,6 @@ experiment was trained with. Config keys prove nothing: `config_general/folders`
 `pseudo_labels` into every experiment.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.config.experiment_folder import STATE_FILE, is_pipeline_folder
+from slade_plugin.config.experiment_folder import is_pipeline_folder, read_state
 from slade_plugin.config.saved_paths import run_of
 
 PLAIN = "plain"
@@ -106,14 +105,7 @@ def planned_experiments(run: Path) -> list[str]:
     Raises:
         ExperimentError: If the pipeline.json cannot be read.
     """
-    path = run / STATE_FILE
-    try:
-        return list(dict(json.loads(path.read_text(encoding="utf-8"))["plan"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExperimentError(
-            f"{path} cannot be read: {type(error).__name__}: {error}; expected the state of a "
-            "self-training run. Restore it from a copy."
-        ) from error
+    return list(read_state(run, "plan")["plan"])
 
 
 def students_of(run: Path) -> list[Path]:

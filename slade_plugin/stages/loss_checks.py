@@ -61,7 +61,7 @@ def check_takes_embeddings(loss: Any, embedding_size: int) -> None:
         ) from error
 
 
-def check_takes_pairs(loss: Any, embedding_size: int, num_labels: int = 10**6) -> None:
+def check_takes_pairs(loss: Any, embedding_size: int, num_labels: int) -> None:
     """Check that a loss depends only on the mined pairs, not on labels.
 
     Proxy and classification losses compare labels with weights of known classes, which do not

@@ -24,7 +24,7 @@ from slade_plugin.stages.stage import Findings
 from slade_plugin.stages.stages import list_stages, title_of_row
 from slade_plugin.stages.state import RunState, plain_config
 from slade_plugin.stages.table import read_experiment, write_tables
-from slade_plugin.stages.training import EVALUATED
+from slade_plugin.stages.training import EVALUATED_SPLITS
 
 LEAKAGE_FILE = "leakage.json"
 
@@ -123,7 +123,7 @@ class Pipeline:
             for stage in sorted(self.stages, key=lambda stage: stage.row_order)
             if stage.has_scores
         }
-        results = {row: read_experiment(folder, EVALUATED) for row, folder in rows.items()}
+        results = {row: read_experiment(folder, EVALUATED_SPLITS) for row, folder in rows.items()}
         titles = {row: title_of_row(row) for row in rows}
         text, table = write_tables(self.folder / "results", results, titles)
         print(

@@ -73,15 +73,16 @@ class Stage(ABC):
         return row_name(self.kind, self.number, self.command.rounds if self.in_every_round else 1)
 
     def images_drawn(self) -> float:
-        """Estimate the images it trains on, a measure of its duration; 0 if it trains none."""
+        """Estimate the images it trains on, a measure of its duration.
+
+        0 for a stage that is not an experiment of the host.
+        """
         args = self.command.configs.get(self.name)
         if args is None:
             return 0
         (settings,) = args.trainer.values()
         batch = settings["batch_size"] + settings.get("unlabeled_batch_size", 0)
-        epochs = args.num_epochs_train
-        epochs = epochs if isinstance(epochs, int) else max(epochs.values())
-        return float(epochs * (settings.get("iterations_per_epoch") or 1) * batch)
+        return float(most_epochs(args) * (settings.get("iterations_per_epoch") or 1) * batch)
 
     @property
     def config(self) -> Any:
@@ -118,3 +119,9 @@ class Stage(ABC):
         Args:
             entry: The stage's entry in pipeline.json; `done` is True once it is finished.
         """
+
+
+def most_epochs(args: Any) -> int:
+    """Return the epochs of an experiment, or of the longest if each split scheme has its own."""
+    epochs = args.num_epochs_train
+    return int(epochs if isinstance(epochs, int) else max(epochs.values()))

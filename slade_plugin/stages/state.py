@@ -17,12 +17,11 @@ from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import write_json
 from slade_plugin.base.provenance import describe_environment
 from slade_plugin.config import former_keys
-from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.config.experiment_folder import STATE_FILE, read_state
 from slade_plugin.config.saved_paths import without_locations
 
 FORMAT = 2
 WEIGHTS = "weights"
-_TYPES = {"plan": dict, "data": dict, "environment": list, "stages": dict}
 _FLAGS = {
     "labeled": "--labeled or --dataset_root",
     "pool": "--unlabeled or --dataset_root",
@@ -52,18 +51,12 @@ class RunState:
         Raises:
             ExperimentError: If it is damaged or of a later version.
         """
-        path = folder / STATE_FILE
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            wrong = [key for key, kind in _TYPES.items() if not isinstance(content[key], kind)]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(path, f"{type(error).__name__}: {error}") from error
-        if wrong:
-            raise _damaged(path, f"{', '.join(wrong)} cannot be read")
+        content = read_state(folder, "plan", "data", "environment", "stages")
         if content.get("format", 1) not in range(1, FORMAT + 1):
             raise ExperimentError(
-                f"{path} has format {content['format']!r}; expected at most {FORMAT}. Resume with "
-                "the version of slade-plugin that started the run, or a later one."
+                f"{folder / STATE_FILE} has format {content['format']!r}; expected at most "
+                f"{FORMAT}. Resume with the version of slade-plugin that started the run, or a "
+                "later one."
             )
         return cls(folder, content)
 
@@ -196,10 +189,3 @@ def _cpu_seconds() -> float:
     """Sum the CPU time of this process, its threads and its finished worker processes."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def _damaged(path: Path, reason: str) -> ExperimentError:
-    return ExperimentError(
-        f"{path} is damaged: {reason}; expected the state of a run. Restore it, or start a new run "
-        "under another --experiment_name."
-    )

@@ -3,8 +3,6 @@
 Accuracies are those of the best epoch, which the host chose on the validation split.
 """
 
-import csv
-import io
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -12,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME
 from scipy import stats
 
+from slade_plugin.base.csv_text import csv_text
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.base.files import atomic_write, write_json
-from slade_plugin.config.experiment_folder import latest_epoch
+from slade_plugin.base.files import write_json, write_text
+from slade_plugin.config.experiment_folder import (
+    evaluate_command,
+    latest_epoch,
+    split_scheme_folders,
+)
 
 METRICS = {
     "mean_average_precision_at_r": "MAP@R",
     "r_precision": "RP",
     "precision_at_1": "P@1",
 }
+MAIN_METRIC = "mean_average_precision_at_r"
 _RECALL = "recall_at_"
 
 # experiment -> split -> metric -> split scheme -> percent
@@ -41,10 +44,10 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
         {split: {metric: {split scheme: percent}}}, for METRICS and recall at k where recorded.
 
     Raises:
-        ExperimentError: If a split scheme has no best model or was not evaluated on a split.
+        ExperimentError: If a split scheme has no best model, was not evaluated on a split, or
+            lacks one of METRICS.
     """
-    schemes = sorted(p.parent for p in folder.glob("*/saved_models"))
-    schemes = [scheme for scheme in schemes if scheme.name != META_LOGS_FOLDER_NAME]
+    schemes = split_scheme_folders(folder)
     if not schemes:
         raise ExperimentError(f"{folder} has no trained split scheme; expected an experiment.")
     results: Results = {split: {} for split in splits}
@@ -60,10 +63,17 @@ def read_experiment(folder: Path, splits: Sequence[str]) -> Results:
             if row is None:
                 raise ExperimentError(
                     f"{scheme} has no record of epoch {epoch} on {split}; expected one. Evaluate "
-                    f"it: run.py --experiment_name <name> --evaluate --splits_to_eval [{split}]"
+                    f"it: {evaluate_command(folder, split)}"
                 )
-            recalls = [k.removesuffix("_level0") for k in row if k.startswith(_RECALL)]
+            names = [k.removesuffix("_level0") for k in row if k.endswith("_level0")]
+            recalls = [name for name in names if name.startswith(_RECALL)]
             for metric in (*METRICS, *sorted(recalls, key=_k_of_recall)):
+                if f"{metric}_level0" not in row:
+                    raise ExperimentError(
+                        f"{scheme} has no {metric} of labels of level 0 on {split}; expected "
+                        f"{', '.join(METRICS)}. Train it with a tester that computes them "
+                        "(config_eval: accuracy_calculator, label_hierarchy_level)."
+                    )
                 by_scheme = results[split].setdefault(metric, {})
                 by_scheme[scheme.name] = 100 * row[f"{metric}_level0"]
     return results
@@ -126,6 +136,21 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
     return float(x.mean()), float(stats.t.ppf(0.975, len(x) - 1) * stats.sem(x))
 
 
+def with_interval(mean: float | None, half: float | None, sign: str = "", digits: int = 2) -> str:
+    """Format a mean and the half width of its interval: `36.61 ± 0.82`.
+
+    Args:
+        mean: None gives an empty text.
+        half: None or NaN gives the mean alone.
+        sign: "+" also marks a positive mean.
+        digits: After the point.
+    """
+    if mean is None:
+        return ""
+    interval = "" if half is None or np.isnan(half) else f" ± {half:.{digits}f}"
+    return f"{mean:{sign}.{digits}f}{interval}"
+
+
 def build_rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
     """Build one row per experiment, split and split scheme, and one for the mean.
 
@@ -186,9 +211,7 @@ def summarize(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> s
 
 
 def _cell(row: Mapping[str, Any], metric: str) -> str:
-    half = row.get(f"{metric}_interval95", float("nan"))
-    mean = f"{row[metric]:.2f}" if metric in row else ""
-    return mean + ("" if np.isnan(half) else f" ± {half:.2f}")
+    return with_interval(row.get(metric), row.get(f"{metric}_interval95"))
 
 
 def _aligned(lines: list[list[str]]) -> str:
@@ -213,17 +236,12 @@ def write_tables(
     """
     rows = build_rows(results)
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / "table.md") as file:
-        file.write(f"{to_markdown(rows, titles)}\n".encode())
-    buffer = io.StringIO()
+    write_text(folder / "table.md", f"{to_markdown(rows, titles)}\n")
     metrics = _columns(rows)
     columns = ["experiment", "split", "split_scheme", *metrics]
     columns += [f"{m}_interval95" for m in metrics]
-    writer = csv.DictWriter(buffer, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_write(folder / "table.csv") as file:
-        file.write(buffer.getvalue().encode())
+    cells = [[row.get(column) for column in columns] for row in rows]
+    write_text(folder / "table.csv", csv_text(columns, cells, "\r\n"))
     table = {"unit": "percent", "interval": "95 %, Student's t over split schemes", "rows": rows}
     write_json(folder / "table.json", table)
     return summarize(rows, titles), table

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
-
 from slade_plugin.base.differences import first_difference
 from slade_plugin.base.errors import ConfigError, ExperimentError
-from slade_plugin.config.experiment_folder import read_saved_config, saved_areas
+from slade_plugin.config.experiment_folder import (
+    read_saved_config,
+    saved_areas,
+    split_scheme_folders,
+)
 from slade_plugin.config.keys import complete_config
 from slade_plugin.config.saved_paths import resolve_folders, without_locations
 from slade_plugin.host.api_parsers.data_record import read_data_record
@@ -19,7 +21,7 @@ from slade_plugin.stages.kinds import STUDENT, TEACHER
 from slade_plugin.stages.run_command import RunCommand
 from slade_plugin.stages.stage import Findings
 from slade_plugin.stages.table import read_experiment
-from slade_plugin.stages.training import EVALUATED, TrainedStage
+from slade_plugin.stages.training import EVALUATED_SPLITS, TrainedStage
 
 
 class Teacher(TrainedStage):
@@ -44,10 +46,9 @@ class Teacher(TrainedStage):
         record = read_data_record(self.given)
         check_given_teacher(self.given, self.command.configs[STUDENT], by_hash=bool(record))
         digest = hashlib.sha256()
-        schemes = {path.parent.name for path in self.given.glob("*/saved_models")} - {META_LOGS}
-        for scheme in sorted(schemes):
-            digest.update(f"{scheme} {TrainedTeacher(self.given, scheme).sha256()}".encode())
-        read_experiment(self.given, EVALUATED)  # the table needs its scores
+        for name in (scheme.name for scheme in split_scheme_folders(self.given)):
+            digest.update(f"{name} {TrainedTeacher(self.given, name).sha256()}".encode())
+        read_experiment(self.given, EVALUATED_SPLITS)  # the table needs its scores
         labeled = {name: value for name, value in record.items() if name == "labeled"}
         return Findings({TEACHER: digest.hexdigest(), **labeled})
 
@@ -75,7 +76,7 @@ def read_teacher(command: RunCommand, name: str, own: Iterable[tuple[str, Any]] 
     return command.runner.read(reader)
 
 
-def check_given_teacher(teacher: Path, student: Any, by_hash: bool = False) -> None:
+def check_given_teacher(teacher: Path, student: Any, by_hash: bool) -> None:
     """Check that a trained teacher has the student's labeled data and splits.
 
     Args:

@@ -8,12 +8,13 @@ from typing import Any
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.config.experiment_folder import saved_areas
+from slade_plugin.config.experiment_folder import has_checkpoint, saved_areas
 from slade_plugin.host.validation import check_args
 from slade_plugin.stages.kinds import SELF_SUPERVISED
 from slade_plugin.stages.stage import Findings, Stage
+from slade_plugin.stages.table import METRICS
 
-EVALUATED = ["val", "test"]
+EVALUATED_SPLITS = ["val", "test"]
 
 
 class TrainedStage(Stage):
@@ -39,6 +40,7 @@ class TrainedStage(Stage):
         command, args = self.command, self.config
         check_args(args, command.runner.pytorch_getter)
         check_saves_models(self.name, args)
+        check_scores(self.name, args)
         place = command.self_supervised.get("folder")
         trained_later = place == str(command.stage_folder(SELF_SUPERVISED))
         return command.runner.try_to_build(args, teacher, not trained_later)
@@ -62,7 +64,7 @@ class TrainedStage(Stage):
                 shutil.rmtree(folder)  # ours, interrupted before its first checkpoint
             args = Namespace(**vars(self.config))
         command.runner.start_experiment(args, built_before=True)
-        evaluation = command.read_saved(self.name, evaluate=True, splits_to_eval=EVALUATED)
+        evaluation = command.read_saved(self.name, evaluate=True, splits_to_eval=EVALUATED_SPLITS)
         command.runner.start_experiment(evaluation)
         entry["done"] = True
 
@@ -81,9 +83,34 @@ def check_saves_models(stage: str, args: Any) -> None:
         )
 
 
+def check_scores(stage: str, args: Any) -> None:
+    """Check that a stage's tester computes every score of the table.
+
+    Raises:
+        ConfigError: If a metric is left out or labels of level 0 are not evaluated.
+    """
+    ((name, tester),) = args.tester.items()
+    tester = tester or {}
+    calculator = next(iter((tester.get("accuracy_calculator") or {}).values()), None) or {}
+    included, excluded = calculator.get("include") or METRICS, calculator.get("exclude") or ()
+    missing = [metric for metric in METRICS if metric in excluded or metric not in included]
+    if missing:
+        raise ConfigError(
+            f"{stage}: tester.{name}.accuracy_calculator leaves out {', '.join(missing)}; expected "
+            f"the metrics of the table: {', '.join(METRICS)}. Change include or exclude "
+            "(config_eval)."
+        )
+    level = tester.get("label_hierarchy_level", 0)
+    if not (level in (0, "all") or (isinstance(level, list | tuple) and 0 in level)):
+        raise ConfigError(
+            f"{stage}: tester.{name}.label_hierarchy_level is {level!r}; expected 0, the level of "
+            "the table (config_eval)."
+        )
+
+
 def _can_resume(folder: Path) -> bool:
     """Whether a stage has a checkpoint to resume from."""
-    if not any(folder.glob("*/saved_models/trunk_[0-9]*.pth")):
+    if not has_checkpoint(folder):
         return False
     saved_areas(folder)
     return True

@@ -29,6 +29,7 @@ from slade_plugin.base.files import (
     sha256_of_file,
     write_json,
     write_manifest,
+    write_text,
 )
 
 
@@ -117,6 +118,12 @@ def test_a_manifest_holds_the_hash_of_what_is_read(tmp_path: Path) -> None:
     expected = hashlib.sha256(b'{"a": [1, 2], "b": null}').hexdigest()
     assert manifest[MANIFEST_HASH] == manifest_hash(manifest) == expected
     assert manifest_hash({**manifest, "a": [1, 3]}) != expected
+
+
+@pytest.mark.parametrize("text", ["", "Ω\n", "a\r\nb\n"])
+def test_text_is_written_as_it_is(text: str, tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", text)
+    assert (tmp_path / "a.txt").read_bytes() == text.encode("utf-8")
 
 
 def test_json_round_trip_keeps_order_and_letters(tmp_path: Path) -> None:
@@ -272,7 +279,7 @@ OWN_WRITERS = {
     "commands/show_config.py": "a temporary file that it reads at once",
 }
 _WRITES = re.compile(
-    r"""open\([^()]*,\s*"[wax+b]*[wax+][wax+b]*"|\.open\("[wax]|write_text\(|write_bytes\("""
+    r"""open\([^()]*,\s*"[wax+b]*[wax+][wax+b]*"|\.open\("[wax]|\.write_text\(|write_bytes\("""
     r"""|\.to_csv\(|\.touch\("""
 )
 

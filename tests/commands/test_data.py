@@ -276,7 +276,10 @@ def test_a_download_ends_in_files_that_pass(
         (["Bug", "ROOT"], "unknown data set of image files: 'Bug' (did you mean 'Bugs'?)"),
         (["Glyphs", "ROOT"], "unknown data set of image files: 'Glyphs'"),
         (["Bugs", "ROOT/no"], "DataError: Bugs: names.txt not found; looked in ROOT/no/bugs"),
-        (["Bugs", "ROOT", "--out", "ROOT/a.txt"], "--out is ROOT/a.txt; expected a file FILE.md"),
+        (
+            ["Bugs", "ROOT", "--out", "ROOT/a.txt"],
+            "--out is ROOT/a.txt; expected a file that ends in .md",
+        ),
         (["Bugs", "ROOT", "--out", "ROOT/no/a.md"], "expected a writable folder ROOT/no"),
         (["Bugs", "ROOT", "--options", "{crop: 1}"], "--options: Bugs takes no argument 'crop'"),
         (["Bugs", "ROOT", "--options", "{crop"], "--options is '{crop'; expected a YAML mapping"),

@@ -68,6 +68,12 @@ def board(bench: Any, call: Callable[..., Any], tmp_path_factory: pytest.TempPat
     return root / "board"
 
 
+def test_a_check_writes_no_file(call: Callable[..., Any], tmp_path: Path) -> None:
+    outcome = call("leaderboard", tmp_path, "--check", "--out", tmp_path / "board.md")
+    assert outcome.code == 2
+    assert f"--check writes no file, but --out is {tmp_path / 'board.md'}" in outcome.err
+
+
 def test_the_host_s_own_record_is_ranked_beside_ours(
     board: Path, call: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -1,10 +1,13 @@
 """`slade-bench pairs` from the words of the command to the exit code."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.pipeline_runs import undo
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +62,14 @@ def test_a_folder_that_is_no_experiment(call: Callable[..., Any], tmp_path: Path
     outcome = call(tmp_path)
     assert outcome.code == 2
     assert "is not an experiment" in outcome.err
+
+
+def test_a_student_in_training_is_refused(
+    finished: Path, call: Callable[..., Any], tmp_path: Path
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(finished, copied)
+    undo(copied, "student")
+    outcome = call(copied)
+    assert outcome.code == 2
+    assert "student is still being trained, or its run was stopped" in outcome.err

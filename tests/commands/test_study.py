@@ -21,7 +21,11 @@ from slade_plugin.experiments.studies import execution
 from slade_plugin.experiments.studies.plan import MARKERS, plan_runs
 from slade_plugin.experiments.studies.run_options import read_executor
 from slade_plugin.experiments.studies.study_file import read_study
+from slade_plugin.experiments.studies.tuning import plan_trials
+from tests.made_experiments import make_experiment
 from tests.study_runs import meanwhile, wait_for
+
+__all__ = ["make_experiment"]
 
 STUDY = """
 datasets: {dots: , icons: --config_dataset icons}
@@ -264,6 +268,61 @@ def test_if_every_run_failed_there_is_no_page(
     assert "dots seed0 slade ended with exit code 9" in error
     assert "dots seed0 low has no teacher" in error
     assert not (study.folder / "docs").exists()
+
+
+def test_a_failure_is_named_if_no_setting_has_all_seeds(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One seed of the only setting is finished, so there is no page."""
+    words = ("mine.yaml", "--datasets", "dots", "--only", "slade")
+    assert study.call(*words, "--seeds", "1") == 0
+    (study.folder / "docs" / "results" / "mine.md").unlink()
+    study.runs.behave(slade=9)
+    capsys.readouterr()
+    assert study.call(*words, "--seeds", "2") == 2
+    error = capsys.readouterr().err
+    assert "dots seed1 slade ended with exit code 9; its log is" in error
+    assert "no setting" not in error
+    assert not (study.folder / "docs" / "results" / "mine.md").exists()
+
+
+TUNED = """
+datasets: {dots: }
+first: contrastive
+plain:
+  contrastive:
+    flags: '--config_loss contrastive --optimizers {embedder_optimizer: {Adam: {lr: $rate}}}'
+    tune: {rate: [0.001, 0.01]}
+tuning: {trials: 2, seed: 1}
+"""
+
+
+def test_a_seed_that_tunes_is_not_reported(
+    study: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study.folder / "mine.yaml").write_text(TUNED)
+    assert study.call("mine.yaml", "--seeds", "2") == 2
+    error = capsys.readouterr().err
+    assert "ConfigError: study mine is tuned with seed 1 and reports the seeds 0 to 1" in error
+    assert study.runs.calls() == []
+    assert study.call("mine.yaml", "--seeds", "1", "--dry-run", "--no-probe") == 0
+
+
+def test_a_dry_run_has_the_chosen_values_once_all_trials_are_done(
+    study: SimpleNamespace,
+    make_experiment: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (study.folder / "mine.yaml").write_text(TUNED)
+    words = ("mine.yaml", "--seeds", "1", "--dry-run", "--no-probe")
+    trials = plan_trials(read_study(study.folder / "mine.yaml"), study.folder / "studies" / "runs")
+    for number, trial in enumerate(trials):
+        make_experiment(trial.run.experiment, {"val": (10 + number,)}, seed=1)
+        (trial.run.folder / MARKERS["val"]).touch()
+        assert study.call(*words) == 0
+        reported = capsys.readouterr().out.splitlines()[-1]
+        chosen = [t for t in trials if f"lr: {t.values['rate']}}}" in reported]
+        assert chosen == ([trials[-1]] if trial is trials[-1] else [])
 
 
 def test_no_run_runs_nothing(study: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,13 @@ from slade_plugin.config.experiment_folder import (
     check_folder_is_free,
     check_is_trained,
     check_saved_configs,
+    evaluate_command,
+    has_checkpoint,
     is_pipeline_folder,
     latest_epoch,
+    read_state,
     saved_areas,
+    split_scheme_folders,
 )
 
 
@@ -25,6 +29,54 @@ def saved(finished: Path, tmp_path: Path) -> Path:
 def test_stages_are_told_from_one_experiment(finished: Path) -> None:
     assert is_pipeline_folder(finished)
     assert not is_pipeline_folder(finished / "teacher")
+
+
+def test_the_state_of_a_run_is_read(finished: Path) -> None:
+    state = read_state(finished, "plan", "data", "environment", "stages")
+    assert list(state["plan"]) == ["teacher", "student", "baseline"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "FileNotFoundError: .*"),
+        ("{", "JSONDecodeError: .*"),
+        ("[]", "AttributeError: .*"),
+        ("{}", "plan, stages missing or of another type"),
+        ('{"plan": {}, "stages": 3}', "stages missing or of another type"),
+    ],
+)
+def test_a_damaged_state_is_named(content: str | None, reason: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "pipeline.json").write_text(content)
+    with pytest.raises(ExperimentError, match=rf"pipeline\.json cannot be read: {reason}; expect"):
+        read_state(tmp_path, "plan", "stages")
+
+
+def test_the_command_that_evaluates_a_stage() -> None:
+    """The host takes the last folder as the name of an experiment."""
+    assert evaluate_command(Path("my runs/slade_seed0/round2/student"), "test") == (
+        "run.py --root_experiment_folder 'my runs/slade_seed0/round2' --experiment_name student "
+        "--evaluate --splits_to_eval [test]"
+    )
+
+
+def test_split_schemes_are_listed_without_the_common_logs(tmp_path: Path) -> None:
+    for name in ("b_1", "a_0", "meta_logs"):
+        (tmp_path / name / "saved_models").mkdir(parents=True)
+    (tmp_path / "meta_logs" / "saved_csvs").mkdir()
+    (tmp_path / "b_1" / "saved_csvs").mkdir()
+    assert split_scheme_folders(tmp_path) == [tmp_path / "a_0", tmp_path / "b_1"]
+    assert split_scheme_folders(tmp_path, "saved_csvs") == [tmp_path / "b_1"]
+
+
+def test_a_best_model_is_no_checkpoint_to_resume_from(tmp_path: Path) -> None:
+    models = tmp_path / "a_0" / "saved_models"
+    models.mkdir(parents=True)
+    (models / "trunk_best3.pth").touch()
+    assert not has_checkpoint(tmp_path)
+    (models / "trunk_3.pth").touch()
+    assert has_checkpoint(tmp_path)
 
 
 def test_a_free_folder_may_exist_and_be_empty(tmp_path: Path) -> None:
@@ -90,7 +142,7 @@ def test_is_trained(tmp_path: Path, files: list[str], trained: bool) -> None:
     if trained:
         check_is_trained(tmp_path)
     else:
-        with pytest.raises(ExperimentError, match="saved_models has no trained model"):
+        with pytest.raises(ExperimentError, match="scheme has no trained model"):
             check_is_trained(tmp_path)
 
 

@@ -23,6 +23,7 @@ from slade_plugin.host.registry import register_all
 from slade_plugin.host.validation import check_args
 from slade_plugin.method.self_supervised.settings import SwAVSettings
 from slade_plugin.method.self_supervised.views import MultiCropViews
+from tests.study_files import setting_of
 
 ROOT = Path(__file__).resolve().parents[2] / "bench_configs"
 AREAS_FILE = ROOT / "config_foldernames.yaml"
@@ -254,7 +255,8 @@ def test_every_row_of_the_main_table_has_a_search() -> None:
 @pytest.mark.parametrize("row", ["proxy_nca_plus_plus", "mutual_info"])
 def test_a_row_s_models_and_optimizers_keep_the_bounds(row: str) -> None:
     """The row's own command is searched by another --config_loss."""
-    flags = " ".join(read_study(ROOT / "studies" / "main_table.yaml").setting(row).flags)
+    study = read_study(ROOT / "studies" / "main_table.yaml")
+    flags = " ".join(setting_of(study, row).flags)
     words = flags.split("--")
     requested = dict(word.split() for word in words if word.startswith("config_"))
     requested["config_loss"] += "_search"

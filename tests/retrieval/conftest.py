@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slade_plugin.experiments.report.saved_model import load_with_data
+from slade_plugin.experiments.report.embedded_split import load_with_data
 from slade_plugin.retrieval.embedder import Embedder, load_embedder
 
 

@@ -13,7 +13,7 @@ from pytorch_metric_learning.testers import BaseTester
 import slade_plugin
 from slade_plugin.base.errors import ConfigError, ExperimentError, RetrievalError
 from slade_plugin.base.seeding import generator_states
-from slade_plugin.experiments.report.saved_model import embed_split
+from slade_plugin.experiments.report.embedded_split import embed_split
 from slade_plugin.retrieval.embedder import load_embedder
 from slade_plugin.retrieval.saved_model import split_schemes
 

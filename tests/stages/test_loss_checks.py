@@ -15,6 +15,7 @@ from slade_plugin.base.errors import ConfigError
 from slade_plugin.stages.loss_checks import check_margins, check_takes_embeddings, check_takes_pairs
 
 DIM = 8
+LABELS = 10**6  # c + k
 
 OF_CLASSES = {"num_classes": 6, "embedding_size": DIM}
 
@@ -85,7 +86,7 @@ def test_trap_08_losses_of_pairs_take_whatever_a_miner_finds(name: str, found: s
 
 @pytest.mark.parametrize("name", TAKES_PAIRS)
 def test_trap_08_losses_of_pairs_are_taken(name: str) -> None:
-    check_takes_pairs(TAKES_PAIRS[name](), DIM)
+    check_takes_pairs(TAKES_PAIRS[name](), DIM, LABELS)
 
 
 @pytest.mark.parametrize("classes", [4, 6, 1000])
@@ -97,13 +98,13 @@ def test_trap_08_losses_of_classes_are_refused(
     monkeypatch.setitem(OF_CLASSES, "num_classes", classes)
     loss = TAKES_NONE[name]()
     with pytest.raises(ConfigError, match=rf"unlabeled_metric_loss is {type(loss).__name__}, "):
-        check_takes_pairs(loss, DIM)
+        check_takes_pairs(loss, DIM, LABELS)
 
 
 def test_trap_08_a_loss_with_a_number_for_each_class_is_refused() -> None:
     """MarginLoss has one beta a class, and the loss factory tells it the labeled classes only."""
     with pytest.raises(ConfigError, match="unlabeled_metric_loss is MarginLoss"):
-        check_takes_pairs(losses.MarginLoss(num_classes=60), DIM)
+        check_takes_pairs(losses.MarginLoss(num_classes=60), DIM, LABELS)
 
 
 def test_trap_08_a_loss_that_ignores_the_pairs_is_refused() -> None:
@@ -112,7 +113,7 @@ def test_trap_08_a_loss_that_ignores_the_pairs_is_refused() -> None:
             return embeddings.square().mean()
 
     with pytest.raises(ConfigError, match="unlabeled_metric_loss is OfEmbeddings"):
-        check_takes_pairs(OfEmbeddings(), DIM)
+        check_takes_pairs(OfEmbeddings(), DIM, LABELS)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_class_weights_of_another_size_are_refused(name: str) -> None:
 
 def test_the_check_draws_nothing_from_the_runs_generator() -> None:
     state = torch.get_rng_state()
-    check_takes_pairs(losses.ContrastiveLoss(), DIM)
+    check_takes_pairs(losses.ContrastiveLoss(), DIM, LABELS)
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -115,7 +115,7 @@ def test_a_damaged_state_is_named(damage: str, bench: Any, copied: Path, command
     before = bench.snapshot(copied)
     outcome = bench(command, RESUME, root=copied.parent)
     assert outcome.code == 2
-    assert f"{copied / 'pipeline.json'} is damaged: " in outcome.err
+    assert f"{copied / 'pipeline.json'} cannot be read: " in outcome.err
     assert bench.snapshot(copied) == before
 
 

@@ -19,6 +19,7 @@ from slade_plugin.stages.table import (
     read_experiment,
     summarize,
     to_markdown,
+    with_interval,
     write_tables,
 )
 
@@ -112,6 +113,32 @@ def test_a_split_that_was_not_evaluated_is_named_with_the_command(tmp_path: Path
         read_experiment(tmp_path, ["val", "test"])
 
 
+def test_a_metric_that_was_not_computed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a tester whose calculator excludes it."""
+    save_models(tmp_path / SCHEMES[0], "best2")
+    partial = {f"{metric}_level0": 0.5 for metric in METRICS if metric != "r_precision"}
+    monkeypatch.setitem(globals(), "accuracies_of", lambda map_at_r: partial)
+    write_records(tmp_path / SCHEMES[0], {"val": [(2, 0.25)]})
+    with pytest.raises(ExperimentError, match=rf"{SCHEMES[0]} has no r_precision .* on val"):
+        read_experiment(tmp_path, ["val"])
+
+
+def test_recall_of_other_label_levels_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a tester with `label_hierarchy_level: all`."""
+    save_models(tmp_path / SCHEMES[0], "best2")
+    metrics = (*METRICS, "recall_at_2")
+    found = {f"{metric}_level{level}": 0.5 + level for metric in metrics for level in (0, 1)}
+    monkeypatch.setitem(globals(), "accuracies_of", lambda map_at_r: found)
+    write_records(tmp_path / SCHEMES[0], {"val": [(2, 0.25)]})
+    results = read_experiment(tmp_path, ["val"])["val"]
+    assert list(results) == [*METRICS, "recall_at_2"]
+    assert results["recall_at_2"] == {SCHEMES[0]: 50.0}
+
+
 def test_missing_records_are_named(tmp_path: Path) -> None:
     save_models(tmp_path / SCHEMES[0], "best2")
     with pytest.raises(ExperimentError, match="no record of epoch 2 on val"):
@@ -154,6 +181,21 @@ def test_one_value_has_no_interval() -> None:
     mean, half = mean_and_interval([7])
     assert mean == 7
     assert math.isnan(half)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((36.614, 0.816), "36.61 ± 0.82"),
+        ((36.614, None), "36.61"),
+        ((36.614, math.nan), "36.61"),
+        ((None, None), ""),
+        ((0.25, 0.04, "+", 1), "+0.2 ± 0.0"),
+        ((-0.25, 1.0, "+"), "-0.25 ± 1.00"),
+    ],
+)
+def test_a_mean_and_its_interval_as_text(arguments: tuple[Any, ...], text: str) -> None:
+    assert with_interval(*arguments) == text
 
 
 # ---- the table ----------------------------------------------------------------------------------

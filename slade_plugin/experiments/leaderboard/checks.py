@@ -7,7 +7,6 @@ from typing import Any
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.experiments.leaderboard.ranking import Record, protocol_key
-from slade_plugin.experiments.results.comparison import MAIN_METRIC
 from slade_plugin.experiments.results.found import (
     CONCATENATED,
     SEPARATED,
@@ -15,6 +14,7 @@ from slade_plugin.experiments.results.found import (
     Experiment,
 )
 from slade_plugin.experiments.results.verification import read_record, read_runs, verify_record
+from slade_plugin.stages.table import MAIN_METRIC
 
 LEAST_RUNS = 2
 LARGEST = 250_000  # bytes of a record

@@ -1,7 +1,6 @@
 """Write rankings as one HTML page, Markdown or CSV. The page needs no network."""
 
 import base64
-import csv
 import hashlib
 import io
 import os
@@ -15,12 +14,13 @@ import matplotlib as mpl
 import yaml
 from tabulate import tabulate
 
+from slade_plugin.base.csv_text import csv_text
 from slade_plugin.experiments.leaderboard.ranking import Ranking, Row
-from slade_plugin.experiments.results.comparison import ALPHA, MAIN_METRIC
+from slade_plugin.experiments.results.comparison import ALPHA
 from slade_plugin.experiments.results.record import RECORD
 from slade_plugin.experiments.studies.plot import plot_scores
 from slade_plugin.retrieval.pages import render_page
-from slade_plugin.stages.table import METRICS
+from slade_plugin.stages.table import MAIN_METRIC, METRICS, with_interval
 
 TITLE = "Leaderboard"
 EXPLANATION = (
@@ -65,11 +65,8 @@ def to_csv(rankings: Sequence[Ranking], out: Path) -> str:
         for ranking in rankings
         for row in ranking.rows
     ]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, dict.fromkeys(k for line in lines for k in line))
-    writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue().replace("\r\n", "\n")
+    columns = [*dict.fromkeys(name for line in lines for name in line)]
+    return csv_text(columns, [[line.get(name) for name in columns] for line in lines])
 
 
 def to_markdown(rankings: Sequence[Ranking], out: Path) -> str:
@@ -155,12 +152,12 @@ def _cells(row: Row) -> list[tuple[str, str, Any]]:
     """Return column, text and what to sort by of each cell."""
     f = facts(row)
     scores = [
-        (title, _with_interval(f[metric], f[f"{metric}_interval95"]), f[metric])
+        (title, with_interval(f[metric], f[f"{metric}_interval95"]), f[metric])
         for metric, title in METRICS.items()
     ]
     if not row.record:
         return [("method", row.method, row.method), *scores]
-    difference = _with_interval(f["difference"], f["difference_interval95"], "+")
+    difference = with_interval(f["difference"], f["difference_interval95"], "+")
     p_value = "" if f["p_value"] is None else f"{f['p_value']:.2g}"
     if f["test"] == "unpaired":
         p_value += " (unpaired)"
@@ -177,12 +174,6 @@ def _cells(row: Row) -> list[tuple[str, str, Any]]:
         ("steps", "" if f["steps"] is None else f"{f['steps']:,}", f["steps"]),
         ("tuning", trials, f["trials"]),
     ]
-
-
-def _with_interval(value: float | None, half: float | None, sign: str = "") -> str:
-    if value is None:
-        return ""
-    return f"{value:{sign}.2f}" + ("" if half is None else f" ± {half:.2f}")
 
 
 def _link(folder: Path, out: Path) -> str:

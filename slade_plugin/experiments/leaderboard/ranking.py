@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from slade_plugin.experiments.results.comparison import ALPHA, MAIN_METRIC, paired_test
+from slade_plugin.experiments.results.comparison import ALPHA, paired_test
 from slade_plugin.experiments.results.found import SEPARATED, SPLIT_OF_SEED, first_key
 from slade_plugin.experiments.results.poster import published_scores
+from slade_plugin.stages.table import MAIN_METRIC
 
 Record = Mapping[str, Any]
 
@@ -39,8 +40,9 @@ class Row:
         record: The record; empty for a published number.
         rank: From 1; None if nothing was tested.
         shared: Whether other rows have this rank.
-        behind: Test against the first row: `difference` (percent points, at most 0), `interval95`,
-            `p_value` (corrected), `test`; empty for the first row and for published numbers.
+        behind: Test against the first row: `difference` (percent points; above 0 only if a paired
+            test leaves out runs of the first row), `interval95`, `p_value` (corrected), `test`;
+            empty for the first row and for published numbers.
     """
 
     method: str
@@ -70,7 +72,7 @@ class Ranking:
 
 
 def rank_records(records: Mapping[Path, Record]) -> list[Ranking]:
-    """Rank records that passed `checks.check_leaderboard`.
+    """Rank records that passed `checks.read_records`.
 
     Args:
         records: Folder to record.

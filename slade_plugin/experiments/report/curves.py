@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from slade_plugin.experiments.studies.mined_pairs import COLUMNS, TITLES, read_records, share
+from slade_plugin.config.experiment_folder import split_scheme_folders
+from slade_plugin.experiments.studies.mined_pairs import COLUMNS, read_records, share
+from slade_plugin.stages.table import MAIN_METRIC, read_curve
 
 _PARTS = 100  # points of a curve, each a mean over equally many steps
-_MAP = "mean_average_precision_at_r_level0"
 _BASIS_PARTS = ("cross_entropy", "similarity_distribution")
 _GAUSSIANS = (("mu_pos", "var_pos"), ("mu_neg", "var_neg"))
 
@@ -55,13 +56,10 @@ def read_losses(experiment: Path) -> dict[str, Series]:
 def read_val(experiment: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """Read epochs and MAP@R on val (percent) per split scheme, without the untrained model."""
     found = []
-    for path in sorted(experiment.glob("*/saved_csvs/logs.db")):
-        with closing(sqlite3.connect(path)) as database:
-            for table in _tables(database):
-                if table.startswith("accuracies") and table.endswith("_VAL"):
-                    query = f'SELECT epoch, {_MAP} FROM "{table}" WHERE epoch > 0 ORDER BY id'
-                    rows = np.array(database.execute(query).fetchall(), dtype=float).reshape(-1, 2)
-                    found.append((rows[:, 0], 100 * rows[:, 1]))
+    for scheme in split_scheme_folders(experiment, "saved_csvs"):
+        curve = {e: x for e, x in read_curve(scheme, "val", MAIN_METRIC).items() if e > 0}
+        if curve:
+            found.append((np.array([*curve]), np.array([*curve.values()])))
     return found
 
 
@@ -121,7 +119,7 @@ def _pair_shares(experiment: Path) -> dict[str, Series]:
             if column in r
         ]
         if any(not np.isnan(values).all() for values in series):
-            found[TITLES[column]] = series
+            found[COLUMNS[column].title] = series
     return found
 
 

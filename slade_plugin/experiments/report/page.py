@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from slade_plugin.base.errors import DataError
+from slade_plugin.experiments.report.embedded_split import EmbeddedSplit
 from slade_plugin.experiments.report.retrieval import Retrieval
-from slade_plugin.experiments.report.saved_model import EmbeddedSplit
 from slade_plugin.experiments.studies.plot import save_png
 from slade_plugin.retrieval.pages import data_uri, thumbnail_uri
 

@@ -15,7 +15,7 @@ from pytorch_metric_learning.losses import ContrastiveLoss
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.seeding import seed_everything
-from slade_plugin.experiments.report.saved_model import load_with_data
+from slade_plugin.experiments.report.embedded_split import load_with_data
 from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.host.checkpoints.checkpoint_files import load_state
 from slade_plugin.method.trainers import SladeStudent

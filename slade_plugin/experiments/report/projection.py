@@ -11,7 +11,7 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.experiments.report.saved_model import EmbeddedSplit
+from slade_plugin.experiments.report.embedded_split import EmbeddedSplit
 
 _CLASSES = 20  # more colors are not distinguishable
 _IMAGES = 1000

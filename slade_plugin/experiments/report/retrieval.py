@@ -9,7 +9,7 @@ from pytorch_metric_learning.utils.accuracy_calculator import get_label_counts
 from pytorch_metric_learning.utils.stat_utils import get_knn
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.experiments.report.saved_model import EmbeddedSplit
+from slade_plugin.experiments.report.embedded_split import EmbeddedSplit
 
 _SEED = 0  # of the random queries
 

@@ -67,19 +67,6 @@ def select_experiments(
     return shown, compared
 
 
-def last_student(path: Path) -> Path:
-    """Return the last student of a folder of self-training, or `path` if it is one experiment.
-
-    Raises:
-        ExperimentError: If there is none, or if it is not trained.
-    """
-    stages = _stages(path)
-    folder = _last_student(stages).folder
-    saved_areas(folder)
-    check_is_trained(folder)
-    return folder
-
-
 def _last_student(stages: Sequence[ShownExperiment]) -> ShownExperiment:
     return ([e for e in stages if e.title.startswith(STUDENT)] or stages)[-1]
 

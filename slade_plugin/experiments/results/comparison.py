@@ -17,10 +17,9 @@ from slade_plugin.experiments.results.found import (
     Group,
 )
 from slade_plugin.experiments.results.protocol import other_differences, protocol_differences
-from slade_plugin.stages.table import mean_and_interval, metric_titles
+from slade_plugin.stages.table import MAIN_METRIC, mean_and_interval, metric_titles, with_interval
 
 ALPHA = 0.05
-MAIN_METRIC = "mean_average_precision_at_r"
 _ROUNDING = 1e-9  # percent
 
 Pairs = list[tuple[Experiment, Experiment]]
@@ -94,8 +93,8 @@ def to_text(comparison: Mapping[str, Any], form: str = "simple") -> str:
     lines = []
     for test in comparison["tests"]:
         line = [test["split"], test["embedding"], titles[test["metric"]]]
-        line += [f"{test['a']:.2f}", f"{test['b']:.2f}", f"{test['difference']:+.2f}"]
-        line[-1] += f" ± {test['interval95']:.2f}" if "interval95" in test else ""
+        line += [f"{test['a']:.2f}", f"{test['b']:.2f}"]
+        line += [with_interval(test["difference"], test.get("interval95"), "+")]
         line += [f"{test['p_value']:.3g}" if "p_value" in test else ""]
         line += [f"{test['effect_size']:.2f}" if "effect_size" in test else ""]
         lines.append([*line, f"{test['n']} {test['over']}"])
@@ -173,7 +172,7 @@ def _verdict(a: str, b: str, forbidding: list[str], tests: list[dict[str, Any]])
     if forbidding:
         where = sorted({place.partition("/")[0] for place in forbidding})
         return (
-            f"No winner is named: the protocols differ ({', '.join(where)}). "
+            f"No winner: the protocols differ ({', '.join(where)}). "
             "The numbers below say nothing about the methods."
         )
     main = [
@@ -182,19 +181,18 @@ def _verdict(a: str, b: str, forbidding: list[str], tests: list[dict[str, Any]])
         if (test["split"], test["embedding"], test["metric"]) == ("test", SEPARATED, MAIN_METRIC)
     ]
     if not main:
-        return "No winner is named: the two were not both evaluated on test (--evaluate)."
+        return "No winner: the two were not both evaluated on test (--evaluate)."
     test = main[0]
     if test["n"] < 2:
-        return "No winner is named: one pair shows no difference from chance; expected two or more."
-    found = f"test MAP@R {test['difference']:+.2f} ± {test['interval95']:.2f} points"
+        return "No winner: a single pair cannot be tested; at least two are needed."
+    found = f"test MAP@R {with_interval(test['difference'], test['interval95'], '+')} points"
     found += f", {test['n']} {test['over']}"
     if "p_value" not in test:
-        return f"No winner is named: all pairs differ by exactly {test['difference']:+.2f} points."
+        return f"No winner: all pairs differ by exactly {test['difference']:+.2f} points."
     found += f", p = {test['p_value']:.2g}"
     if test["p_value"] >= ALPHA:
-        return f"No difference is significantly different from zero: {found}."
-    better, worse = (a, b) if test["difference"] > 0 else (b, a)
-    name = "A" if better is a else "B"
+        return f"The difference is not significantly different from zero: {found}."
+    name, better, worse = ("A", a, b) if test["difference"] > 0 else ("B", b, a)
     verdict = f"{name} is better: {better} against {worse}, A - B on {found}."
     if test["over"] != "runs":
         verdict += " There is only one run each: other seeds may differ."

@@ -1,7 +1,6 @@
 """Find experiments on disk, group those of one method, and read their scores."""
 
 import glob
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,14 +10,18 @@ from typing import Any
 
 import yaml
 from powerful_benchmarker.utils.constants import CONFIG_DIFF_BASE_FOLDER_NAME
-from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.config import former_keys
 from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.compute_settings import ComputeSettings
-from slade_plugin.config.experiment_folder import STATE_FILE, latest_epoch, saved_areas
+from slade_plugin.config.experiment_folder import (
+    latest_epoch,
+    read_state,
+    saved_areas,
+    split_scheme_folders,
+)
 from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.experiments.results.ensemble import read_ensemble
 from slade_plugin.experiments.results.searches import describe_search, is_search, tuned_experiments
@@ -94,8 +97,7 @@ class Experiment:
     @property
     def schemes(self) -> list[Path]:
         """Folders of its split schemes."""
-        folders = sorted(path.parent for path in self.folder.glob("*/saved_csvs"))
-        return [path for path in folders if path.name != META_LOGS]
+        return split_scheme_folders(self.folder, "saved_csvs")
 
     @property
     def dim(self) -> int | None:
@@ -134,8 +136,7 @@ class Experiment:
     def state(self) -> Mapping[str, Any]:
         """pipeline.json of its run; empty outside a run."""
         run = self.saved_as.run
-        state: Mapping[str, Any] = {} if run is None else _read_state(run / STATE_FILE)
-        return state
+        return {} if run is None else read_state(run, "stages")
 
     @cached_property
     def method(self) -> dict[str, Any]:
@@ -281,15 +282,6 @@ def _walk(folder: Path) -> Iterator[Path]:
         if (path / "configs" / f"{AREAS_FILE}.yaml").is_file() or is_search(path):
             names.clear()  # an experiment contains no other one
             yield path
-
-
-def _read_state(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExperimentError(
-            f"{path} cannot be read: {error}; expected the state of a pipeline. Restore it."
-        ) from error
 
 
 def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], list[str]]:

@@ -1,15 +1,14 @@
 """Format a summary as a table for the terminal, Markdown, CSV, JSON or LaTeX."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
+from slade_plugin.base.csv_text import csv_text
 from slade_plugin.base.files import finite
-from slade_plugin.stages.table import metric_titles
+from slade_plugin.stages.table import metric_titles, with_interval
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -49,20 +48,13 @@ def to_csv(rows: Rows) -> str:
     """Return one line per row, with every number in its own column."""
     metrics = list(metric_titles(m for row in rows for m in row["metrics"]))
     columns = [f"{metric}_{number}" for metric in metrics for number in _NUMBERS]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [*_FACTS, "poster_row", *columns], lineterminator="\n")
-    writer.writeheader()
+    lines = []
     for row in rows:
         facts = {fact: row[fact] for fact in (*_FACTS, "poster_row")}
         facts["seeds"] = " ".join(str(seed) for seed in row["seeds"])
-        numbers = {
-            f"{metric}_{number}": row["metrics"][metric].get(number)
-            for metric in row["metrics"]
-            for number in _NUMBERS
-            if metric in metrics
-        }
-        writer.writerow({**facts, **numbers})
-    return buffer.getvalue()
+        numbers = [row["metrics"].get(m, {}).get(number) for m in metrics for number in _NUMBERS]
+        lines.append([*facts.values(), *numbers])
+    return csv_text([*_FACTS, "poster_row", *columns], lines)
 
 
 def to_json(rows: Rows) -> str:
@@ -110,7 +102,5 @@ def _with_published(rows: Rows) -> set[str]:
 def _cell(numbers: Mapping[str, Any]) -> str:
     if not numbers:
         return ""
-    if "interval95" not in numbers:
-        return f"{numbers['mean']:.2f}"
-    error = numbers["standard_error"]
-    return f"{numbers['mean']:.2f} ± {numbers['interval95']:.2f} ({error:.2f})"
+    error = f" ({numbers['standard_error']:.2f})" if "interval95" in numbers else ""
+    return with_interval(numbers["mean"], numbers.get("interval95")) + error

@@ -33,18 +33,12 @@ _LOSSES = {
     "SmoothedCrossEntropyLoss": "Mutual-Info",
 }
 _RESNET50 = "ResNet-50"
-# (loss, weights) of a ResNet-50 -> name of its row, for teachers and for students
-_TEACHERS = {
-    ("Contrastive", "ImageNet"): "Contrastive (T1)",
-    ("Contrastive", "SwAV"): "Contrastive (T2)",
-    ("MS", "ImageNet"): "MS (T3)",
-    ("MS", "SwAV"): "MS (T4)",
-}
-_STUDENTS = {
-    ("Contrastive", "ImageNet"): "SLADE (S1)",
-    ("Contrastive", "SwAV"): "SLADE (S2)",
-    ("MS", "ImageNet"): "SLADE (S3)",
-    ("MS", "SwAV"): "SLADE (S4)",
+# (loss, weights) of a ResNet-50 -> names of its rows: of the teacher and of its student
+_PAIRS = {
+    ("Contrastive", "ImageNet"): ("Contrastive (T1)", "SLADE (S1)"),
+    ("Contrastive", "SwAV"): ("Contrastive (T2)", "SLADE (S2)"),
+    ("MS", "ImageNet"): ("MS (T3)", "SLADE (S3)"),
+    ("MS", "SwAV"): ("MS (T4)", "SLADE (S4)"),
 }
 
 
@@ -121,11 +115,12 @@ def find_row(experiment: Experiment) -> str | None:
         return None  # a baseline trains longer; a later round has another teacher
     arch, init = _trunk(experiment.config)
     loss = _LOSSES.get(first_key(experiment.losses.get("metric_loss")), "")
+    teacher, student = _PAIRS.get((loss, init), (loss, None))
     miners = experiment.config.get("mining_funcs") or {}
     if stage.is_student:
         mined = first_key(miners.get("unlabeled_tuple_miner")) == "BasisSimilarityMiner"
-        return _STUDENTS.get((loss, init)) if mined and arch == _RESNET50 else None
-    name = _TEACHERS.get((loss, init), loss) if arch == _RESNET50 else loss
+        return student if mined and arch == _RESNET50 else None
+    name = teacher if arch == _RESNET50 else loss
     if arch == "BN-Inception" and loss == "MS":
         name = "MS+Miner" if miners else ""
     elif arch == _RESNET50 and loss == "ProxyNCA":

@@ -1,7 +1,5 @@
 """Write a leaderboard record of a method: its scores and everything needed to repeat them."""
 
-import csv
-import io
 import json
 import re
 import shlex
@@ -12,16 +10,17 @@ from typing import Any
 
 import yaml
 
+from slade_plugin.base.csv_text import csv_text
 from slade_plugin.base.errors import ConfigError, ExperimentError
 from slade_plugin.base.files import (
     atomic_folder,
-    atomic_write,
     sha256_of_file,
     write_json,
     write_manifest,
+    write_text,
 )
 from slade_plugin.base.provenance import ENVIRONMENT_FILE
-from slade_plugin.config.experiment_folder import latest_epoch
+from slade_plugin.config.experiment_folder import evaluate_command, latest_epoch
 from slade_plugin.experiments.results.data_splits import DataSplits
 from slade_plugin.experiments.results.found import (
     CONCATENATED,
@@ -34,7 +33,7 @@ from slade_plugin.experiments.results.searches import count_trials
 from slade_plugin.experiments.results.summary import summarize
 from slade_plugin.method.pseudo_labels.record import record_paths
 from slade_plugin.stages.kinds import BASELINE, PLAIN, PSEUDO_LABELS, STUDENT, TEACHER, stage_name
-from slade_plugin.stages.table import METRICS, read_curve
+from slade_plugin.stages.table import METRICS, read_curve, with_interval
 
 FORMAT = 2
 RECORD, RESULTS, LABELS = "record.json", "results.csv", "pseudo_labels.json"
@@ -74,7 +73,7 @@ def write_record(
     if lacking:
         raise ExperimentError(
             f"{lacking[0]} was not evaluated on test; expected test scores of every run. "
-            "Evaluate it: run.py --experiment_name <name> --evaluate --splits_to_eval [test]"
+            f"Evaluate it: {evaluate_command(lacking[0], 'test')}"
         )
     data = DataSplits(dataset_root)
     with atomic_folder(folder) as temporary:
@@ -98,8 +97,8 @@ def write_record(
                 }
             )
         rows = summarize([group])
-        with atomic_write(temporary / RESULTS) as file:
-            file.write(benchmark_columns(group.title, group.first.dataset, rows).encode())
+        text = benchmark_columns(group.title, group.first.dataset, rows)
+        write_text(temporary / RESULTS, text)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         kind = group.first.saved_as.kind
         record = {
@@ -138,9 +137,9 @@ def read_budget(text: str) -> dict[str, Any]:
 
 def search_budget(experiment: Path) -> dict[str, Any] | None:
     """Return the effort of the search that an experiment belongs to; None without a search."""
-    for folder in experiment.resolve().parents[:2]:
+    for folder in experiment.resolve().parents[:3]:  # such as search/trial0/round2/student
         if trials := count_trials(folder):
-            return {"trials": trials, "split": "val", "note": "slade-bench search"}
+            return {"trials": trials, "split": "val", "note": "--bayes_opt_iters"}
     return None
 
 
@@ -169,14 +168,9 @@ def benchmark_columns(method: str, dataset: str, rows: Sequence[Mapping[str, Any
         dim = f" ({row['dim']}-dim)" if row and row["dim"] else ""
         for metric in reversed(METRICS):
             numbers = (row or {"metrics": {}})["metrics"].get(metric)
-            half = f" ± {numbers['interval95']:.2f}" if numbers and "interval95" in numbers else ""
-            text = f"{numbers['mean']:.2f}{half}" if numbers else ""
+            text = with_interval(numbers["mean"], numbers.get("interval95")) if numbers else ""
             line[f"{kind.capitalize()}{dim} {METRICS[metric]}"] = text
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, line, lineterminator="\n")
-    writer.writeheader()
-    writer.writerow(line)
-    return buffer.getvalue()
+    return csv_text([*line], [[*line.values()]])
 
 
 def _with_teachers(experiment: Experiment) -> list[Experiment]:
@@ -208,8 +202,7 @@ def _copy_inputs(experiment: Experiment, place: Path) -> None:
         if changed == config:
             shutil.copyfile(path, copy)
         else:
-            with atomic_write(copy) as file:
-                file.write(yaml.safe_dump(changed, sort_keys=False).encode())
+            write_text(copy, yaml.safe_dump(changed, sort_keys=False))
     if experiment.saved_as.is_student:
         manifests = {}
         for scheme in experiment.schemes:

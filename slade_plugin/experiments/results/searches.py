@@ -5,18 +5,17 @@ in their seeds.
 """
 
 import glob
-import json
-import re
 from pathlib import Path
 
 import yaml
 
-from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.config.experiment_folder import is_pipeline_folder, read_state
 from slade_plugin.stages.kinds import TEACHER
 
 SEARCH_FILE = "search.json"
 _MARKS = (SEARCH_FILE, "bayes_opt_ax_logs")  # of ours, and of the host's own
 _BEST = "best_parameters.yaml"
+_TRIAL = "bayes_opt_parameters.yaml"  # of each trial, not of a repetition
 
 
 def is_search(folder: Path) -> bool:
@@ -37,17 +36,15 @@ def tuned_experiments(search: Path) -> list[Path]:
         return []
     best = yaml.safe_load((search / _BEST).read_text(encoding="utf-8"))["best_sub_experiment_name"]
     found = [search / best, *sorted(search.glob(f"{glob.escape(best)}_reproduction*"))]
-    state = search / best / STATE_FILE
-    if state.is_file() and not (search / best / TEACHER).exists():
-        given = Path(json.loads(state.read_text(encoding="utf-8"))["teacher_experiment"])
+    if is_pipeline_folder(search / best) and not (search / best / TEACHER).exists():
+        given = Path(read_state(search / best)["teacher_experiment"])
         found.append(search / given.parent.name / given.name)  # also if everything was moved
     return [folder for folder in found if folder.is_dir()]
 
 
 def count_trials(search: Path) -> int:
-    """Return the number of trials of a search; 0 for any other folder."""
-    trial = re.compile(rf"{re.escape(search.name)}\d+")
-    return sum(bool(trial.fullmatch(p.name)) for p in search.iterdir()) if is_search(search) else 0
+    """Return the number of finished trials of a search; 0 for any other folder."""
+    return len([*search.glob(f"*/{_TRIAL}")]) if is_search(search) else 0
 
 
 def describe_search(search: Path) -> str:

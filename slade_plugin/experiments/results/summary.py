@@ -1,12 +1,12 @@
 """Summarize the runs of a method: mean, standard error, interval, published number."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from slade_plugin.config.experiment_folder import evaluate_command
 from slade_plugin.experiments.results.found import (
     CONCATENATED,
     SEPARATED,
@@ -43,11 +43,11 @@ def summarize(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> list[d
     return rows
 
 
-def missing_splits(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> list[str]:
+def missing_splits(groups: Iterable[Group], splits: Sequence[str]) -> list[str]:
     """Report the experiments that lack a split, with the command that evaluates it."""
     return [
-        f"{experiment.folder} has no scores on {split}; evaluate it with run.py --experiment_name "
-        f"{shlex.quote(experiment.folder.name)} --evaluate --splits_to_eval [{split}]"
+        f"{experiment.folder} has no scores on {split}; evaluate it with "
+        f"{evaluate_command(experiment.folder, split)}"
         for group in groups
         for experiment in group.experiments
         for split in splits

@@ -10,7 +10,6 @@ import jsonschema
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file
-from slade_plugin.experiments.results.comparison import MAIN_METRIC
 from slade_plugin.experiments.results.found import SEPARATED, Experiment, Group, read_saved
 from slade_plugin.experiments.results.protocol import protocol
 from slade_plugin.experiments.results.record import (
@@ -21,6 +20,7 @@ from slade_plugin.experiments.results.record import (
     portable,
 )
 from slade_plugin.experiments.results.summary import numbers_of
+from slade_plugin.stages.table import MAIN_METRIC
 
 _SAME = 1e-9  # percent: largest effect of the order of summation on a mean
 

@@ -24,17 +24,17 @@ from powerful_benchmarker.utils import constants as const
 
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ConfigError, DivergenceError, ExperimentError
-from slade_plugin.base.files import atomic_write, write_json
+from slade_plugin.base.files import write_json, write_text
 from slade_plugin.base.locks import locked
 from slade_plugin.base.provenance import describe_environment
 from slade_plugin.base.seeding import derive_seed, seed_everything
-from slade_plugin.config.experiment_folder import check_folder_is_free
+from slade_plugin.config.experiment_folder import check_folder_is_free, is_pipeline_folder
 from slade_plugin.experiments.results.searches import SEARCH_FILE
 from slade_plugin.experiments.search.plots import progress_page
 from slade_plugin.experiments.search.trial import SpaceRunner, TrialRunner, touches_teacher
 from slade_plugin.runner import SladeRunner
 from slade_plugin.stages.kinds import TEACHER
-from slade_plugin.stages.state import plan_settings
+from slade_plugin.stages.state import RunState, plan_settings
 from slade_plugin.stages.table import mean_and_interval
 
 # Split schemes use seed, seed + 1, ...; the next repetition starts after them.
@@ -186,8 +186,8 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         """Save the host's log atomically."""
         folder = Path(self.ax_log_folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / f"log{len(self.get_all_log_paths()):05d}.json") as file:
-            file.write(json.dumps(ax_client.to_json_snapshot()).encode())
+        text = json.dumps(ax_client.to_json_snapshot())
+        write_text(folder / f"log{len(self.get_all_log_paths()):05d}.json", text)
 
     def run_new_experiment(self, parameters: dict[str, float], name: str) -> Any:
         """Run a trial, or resume it.
@@ -227,8 +227,7 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
         except Exception as error:  # noqa: BLE001 - any failure of Ax's models
             _logger.warning("no new optimization_plots.html after this trial: %s", error)
             return
-        with atomic_write(self._folder / "optimization_plots.html") as file:
-            file.write(page.encode())
+        write_text(self._folder / "optimization_plots.html", page)
 
     # ---- the best trial -----------------------------------------------------------------------
 
@@ -318,8 +317,5 @@ class BayesOptSearch(BayesOptRunner, SladeRunner):
 
 def _is_finished(teacher: Path) -> bool:
     """Whether the first trial's teacher is trained."""
-    path = teacher.parent / "pipeline.json"
-    if not path.is_file():
-        return False
-    stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
-    return bool(stages.get(TEACHER, {}).get("done"))
+    run = teacher.parent
+    return is_pipeline_folder(run) and RunState.read(run).is_done(TEACHER)

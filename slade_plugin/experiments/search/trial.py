@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.config.experiment_folder import STATE_FILE, saved_areas
+from slade_plugin.config.experiment_folder import has_checkpoint, is_pipeline_folder, saved_areas
 from slade_plugin.config.keys import HOST_KEYS, OUR_KEYS, STUDENT_KEYS, plain_key
 from slade_plugin.experiments.search.space import Parameter, fill, find_space
 from slade_plugin.host.validation import check_args
@@ -25,7 +25,7 @@ from slade_plugin.stages.pipeline import Pipeline
 from slade_plugin.stages.table import METRICS, read_experiment
 
 TEACHER_PREFIX = f"{TEACHER}/"
-_EVALUATED = ["test"]
+_EVALUATED_SPLITS = ["test"]
 
 
 class TrialRunner(SladeRunner):
@@ -63,7 +63,7 @@ class TrialRunner(SladeRunner):
     @property
     def is_pipeline(self) -> bool:
         """Whether the trial has stages."""
-        return (self.folder / STATE_FILE).is_file()
+        return is_pipeline_folder(self.folder)
 
     # ---- running ------------------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ class TrialRunner(SladeRunner):
         Args:
             **flags: `evaluate` or `evaluate_ensemble`, and values of the config.
         """
-        reader = self.saved_reader(splits_to_eval=_EVALUATED, **flags)
+        reader = self.saved_reader(splits_to_eval=_EVALUATED_SPLITS, **flags)
         self.start_experiment(self.read(reader))
 
     def saved_reader(self, **flags: Any) -> Any:
@@ -118,7 +118,7 @@ class TrialRunner(SladeRunner):
         return reader
 
     def _can_resume(self) -> bool:
-        return self.is_pipeline or any(self.folder.glob("*/saved_models/trunk_[0-9]*.pth"))
+        return self.is_pipeline or has_checkpoint(self.folder)
 
     # ---- the trial's config -------------------------------------------------------------------
 

@@ -9,18 +9,22 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+import yaml
+
+from slade_plugin import compat
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ConfigError, SladeError
 from slade_plugin.config import former_keys
-from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.config.experiment_folder import is_pipeline_folder, read_state
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.host.validation import check_args
-from slade_plugin.stages.kinds import BASELINE, TEACHER
+from slade_plugin.runner import SladeRunner
+from slade_plugin.stages.kinds import BASELINE, PLAIN, TEACHER
 from slade_plugin.stages.pipeline import Pipeline
 
 T = TypeVar("T")
 
-PLAIN = "experiment"  # the only experiment of a plain run
+_TRANSFORMS = "config_transforms"
 
 # Entries that differ between the runs of one setting by design, and the names of the files that
 # were merged, since the merged values are compared.
@@ -42,22 +46,22 @@ def check_configs(runs: Iterable[Run]) -> list[str]:
         A note for each setting and data set with a run on disk whose config differs.
 
     Raises:
-        ConfigError: If run.py would refuse a setting.
+        ConfigError: If run.py would reject a setting.
     """
     runs = list(dict.fromkeys(runs))
     plans = read_each(runs, read_plan)
     notes: dict[str, str] = {}
     for run in runs:
-        state = run.experiment / STATE_FILE
-        saved = json.loads(state.read_text(encoding="utf-8"))["plan"] if state.is_file() else {}
-        now = plans[run.flags]
+        saved, now = _saved_plan(run), plans[run.flags]
         for area in (area for stage in saved.values() for area in stage.values()):
             former_keys.translate(area)
         found = [
             f"{where} was {old!r} and is now {new!r}"
             for stage in saved
             if stage in now and not (stage == BASELINE and TEACHER not in saved)
-            for where, old, new in differences(_of_setting(saved[stage]), now[stage], stage)
+            for where, old, new in differences(
+                _compared(saved[stage], run.plain), _compared(now[stage], run.plain), stage
+            )
         ]
         if found:
             notes.setdefault(
@@ -68,6 +72,20 @@ def check_configs(runs: Iterable[Run]) -> list[str]:
     return list(notes.values())
 
 
+def _saved_plan(run: Run) -> dict[str, Any]:
+    """Return the config of each experiment of a run as it was made; empty if it was not started."""
+    if is_pipeline_folder(run.experiment):
+        return dict(read_state(run.experiment, "plan")["plan"])
+    configs = sorted((run.experiment / "configs").glob("config_*.yaml"))
+    saved = {p.stem: yaml.safe_load(p.read_text(encoding="utf-8")) or {} for p in configs}
+    return {PLAIN: saved} if run.plain and saved else {}
+
+
+def _compared(areas: Mapping[str, Any], plain: bool) -> Any:
+    """Return the areas to compare: the host adds to the saved transforms of a plain experiment."""
+    return {k: v for k, v in _of_setting(areas).items() if not (plain and k == _TRANSFORMS)}
+
+
 def read_each(runs: Iterable[Run], read: Callable[[Run], T]) -> dict[tuple[str, ...], T]:
     """Map flags to what `read` returns for their run; equal flags are read once.
 
@@ -76,7 +94,7 @@ def read_each(runs: Iterable[Run], read: Callable[[Run], T]) -> dict[tuple[str, 
         read: `read_plan` or `read_stages`.
 
     Raises:
-        ConfigError: If run.py would refuse one.
+        ConfigError: If run.py would reject one.
     """
     found: dict[tuple[str, ...], T] = {}
     for run in runs:
@@ -92,7 +110,7 @@ def read_plan(run: Run) -> dict[str, Any]:
     """Return the merged, checked config of the stages of a run, as if it trained its own teacher.
 
     Raises:
-        SladeError: If run.py would refuse it, or its kind differs from that in the study.
+        SladeError: If run.py would reject it, or its kind differs from that in the study.
     """
     plan = read_stages(run)
     if (PLAIN in plan) != run.plain:
@@ -107,11 +125,8 @@ def read_stages(run: Run) -> dict[str, Any]:
     """Return the merged, checked args of each experiment of a run; a plain one is under `PLAIN`.
 
     Raises:
-        SladeError: If run.py would refuse it.
+        SladeError: If run.py would reject it.
     """
-    from slade_plugin import compat
-    from slade_plugin.runner import SladeRunner
-
     before = sys.argv
     sys.argv = ["run.py", *run.flags, *run.places, "--seed", str(run.seed)]
     try:

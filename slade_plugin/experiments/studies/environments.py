@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from slade_plugin.base.provenance import ENVIRONMENT_FILE
-from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.config.experiment_folder import read_state
 from slade_plugin.experiments.studies.markdown import markdown_table
 from slade_plugin.experiments.studies.plan import Run
 
@@ -23,9 +23,12 @@ def describe_runs(runs: Sequence[Run]) -> Environment:
     """
     found: dict[str, set[str]] = {}
     for run in runs:
-        file = run.experiment / (ENVIRONMENT_FILE if run.plain else STATE_FILE)
-        content = json.loads(file.read_text(encoding="utf-8"))
-        for entry in content if run.plain else content["environment"]:
+        if run.plain:
+            path = run.experiment / ENVIRONMENT_FILE
+            entries = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            entries = read_state(run.experiment, "environment")["environment"]
+        for entry in entries:
             machine = entry["machine"]
             cpu = f" ({machine['cpu']})" if machine.get("cpu") else ""
             for name, value in {

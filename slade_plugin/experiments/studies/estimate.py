@@ -16,8 +16,8 @@ import torch
 from powerful_benchmarker.factories import ModelFactory
 from torch import nn
 
-from slade_plugin.experiments.studies.config_check import PLAIN
-from slade_plugin.stages.kinds import TEACHER
+from slade_plugin.stages.kinds import PLAIN, TEACHER
+from slade_plugin.stages.stage import most_epochs
 
 _WEIGHTS = ("weights", "pretrained")  # arguments of trunks that load a file
 _CPU_PIXELS = 4 * 227**2  # at most in a probe on a CPU; larger steps cost in proportion
@@ -125,8 +125,9 @@ def run_hours(
         seconds = probe(args)
         trainer = next(iter(args.trainer.values()))
         batch = trainer["batch_size"] + trainer.get("unlabeled_batch_size", 0)
-        steps = args.num_epochs_train * trainer["iterations_per_epoch"]
-        evaluations = args.num_epochs_train // args.save_interval
+        epochs = most_epochs(args)
+        steps = epochs * trainer["iterations_per_epoch"]
+        evaluations = epochs // args.save_interval
         evaluated = labeled * (evaluations * _VALIDATED + 2 * _TESTED + _VALIDATED)  # and ensemble
         total += steps * batch * seconds.train + evaluated * seconds.forward
     if PLAIN not in stages:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slade_plugin.base.files import write_json
-from slade_plugin.config.experiment_folder import is_pipeline_folder
+from slade_plugin.config.experiment_folder import has_checkpoint, is_pipeline_folder
 from slade_plugin.experiments.studies.plan import MARKERS
-from slade_plugin.stages.kinds import STUDENT, TEACHER
+from slade_plugin.stages.kinds import TEACHER, students_of
 
 # It passes the entry point on, so that nothing above is imported.
 PROGRAM = (
@@ -48,15 +48,16 @@ def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int]) -> int:
     experiment = root / name
     evaluation = json.loads((root / "run.json").read_text(encoding="utf-8"))["evaluation"]
     if (experiment / "configs").is_dir():  # a plain experiment that was started
-        if any(experiment.glob("*/saved_models/trunk_[0-9]*.pth")):
+        if has_checkpoint(experiment):
             words += RESUME
         else:
             shutil.rmtree(experiment)  # stopped before its first checkpoint
     code = run(words)
     found = [name]
     if is_pipeline_folder(experiment):
-        stages = [stage for stage in (TEACHER, STUDENT) if (experiment / stage).is_dir()]
-        found = [f"{name}/{stage}" for stage in stages]  # a given teacher is evaluated with its own
+        # a given teacher is evaluated with its own run
+        stages = [experiment / TEACHER, *students_of(experiment)[-1:]]
+        found = [stage.relative_to(root).as_posix() for stage in stages if stage.is_dir()]
     for one in found if evaluation == "test" else ():
         places = [*_places(words), "--root_experiment_folder", str(root), "--experiment_name", one]
         for how, splits in (("--evaluate", "[test]"), ("--evaluate_ensemble", "[val, test]")):

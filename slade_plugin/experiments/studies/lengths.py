@@ -1,9 +1,8 @@
 """Find how long the experiments of a run were trained, to compare with an equally long baseline."""
 
-import json
 import math
 
-from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.config.experiment_folder import is_pipeline_folder, read_state
 from slade_plugin.experiments.results.found import read_saved
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.stages.kinds import (
@@ -32,12 +31,14 @@ def row_lengths(run: Run) -> dict[str, int]:
     """
     if run.plain:
         return {PLAIN: read_saved(run.experiment).config["num_epochs_train"]}
+    if not all(is_pipeline_folder(of.experiment) for of in (run, run.teacher) if of):
+        return {}
     try:
         steps = _planned_steps(run)
         if run.teacher:
             steps[TEACHER] = _planned_steps(run.teacher)[TEACHER]
         total, per_epoch = steps[TEACHER]
-    except (FileNotFoundError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return {}
     stages = {name: parse_stage_name(name) for name in steps}
     rounds = sum(kind == STUDENT for kind, _ in stages.values())
@@ -53,9 +54,8 @@ def row_lengths(run: Run) -> dict[str, int]:
 
 def _planned_steps(run: Run) -> dict[str, tuple[int, int]]:
     """Return the steps of each experiment of a run, in all and per epoch."""
-    state = json.loads((run.experiment / STATE_FILE).read_text(encoding="utf-8"))
     found = {}
-    for name, areas in state["plan"].items():
+    for name, areas in read_state(run.experiment)["plan"].items():
         config = {key: value for area in areas.values() for key, value in area.items()}
         per_epoch = next(iter(config["trainer"].values()))["iterations_per_epoch"]
         found[name] = (config["num_epochs_train"] * per_epoch, per_epoch)

@@ -1,7 +1,7 @@
 """Read which pairs of D^u the students were trained on, over the course of training.
 
 The records come from the students' miners (`PoolPairMiner`) and need true labels. A student without
-pairs of D^u has none. Those of the feature basis tell how far the running means, the thresholds of
+pairs of D^u has none. Those of the feature basis show how far the running means, the thresholds of
 Eq. 7, lag behind the batch.
 """
 
@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,26 +20,28 @@ from slade_plugin.method.functional import corrected_momentum
 from slade_plugin.method.losses import FeatureBasisLoss
 from slade_plugin.stages.kinds import students_of
 
-# Column -> the count that its share refers to; recall is averaged over steps.
-COLUMNS: Mapping[str, str | None] = {
-    "positive_precision": "num_pos_pairs",
-    "positive_recall": None,
-    "negative_precision": "num_neg_pairs",
-    "negative_recall": None,
-    "num_pos_pairs": None,
-    "num_neg_pairs": None,
-    "positive_lag": None,
-    "negative_lag": None,
-}
-TITLES = {
-    "positive_precision": "precision of P",
-    "positive_recall": "recall of P",
-    "negative_precision": "precision of N",
-    "negative_recall": "recall of N",
-    "num_pos_pairs": "pairs in P",
-    "num_neg_pairs": "pairs in N",
-    "positive_lag": "lag of mu+",
-    "negative_lag": "lag of mu-",
+
+class Column(NamedTuple):
+    """A recorded column.
+
+    Attributes:
+        title: Its title in tables and figures.
+        counts: The column with the count that its share refers to; None averages over steps.
+    """
+
+    title: str
+    counts: str | None = None
+
+
+COLUMNS: Mapping[str, Column] = {
+    "positive_precision": Column("precision of P", "num_pos_pairs"),
+    "positive_recall": Column("recall of P"),
+    "negative_precision": Column("precision of N", "num_neg_pairs"),
+    "negative_recall": Column("recall of N"),
+    "num_pos_pairs": Column("pairs in P"),
+    "num_neg_pairs": Column("pairs in N"),
+    "positive_lag": Column("lag of mu+"),
+    "negative_lag": Column("lag of mu-"),
 }
 TENTHS = {"first": (0.0, 0.1), "middle": (0.45, 0.55), "last": (0.9, 1.0)}
 _MINER = "unlabeled_tuple_miner_"
@@ -118,7 +121,7 @@ def share(records: Records, column: str, start: float, end: float) -> float:
     first = math.floor(start * len(values) + 1e-9)
     part = slice(first, max(first + 1, math.ceil(end * len(values) - 1e-9)))
     values = values[part]
-    counts = COLUMNS[column]
+    counts = COLUMNS[column].counts
     weights = np.ones_like(values) if counts is None else records[counts][part]
     weights = np.where(np.isnan(values), 0, weights)
     if not weights.any():

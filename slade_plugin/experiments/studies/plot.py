@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from slade_plugin.experiments.studies.mined_pairs import TITLES, Parts
+from slade_plugin.experiments.studies.mined_pairs import COLUMNS, Parts
 from slade_plugin.stages.kinds import BASELINE
 from slade_plugin.stages.table import METRICS
 
@@ -72,7 +72,7 @@ def plot_pairs(parts: Mapping[str, Mapping[str, Parts]]) -> Figure:
                 shares = values.get(column, [])
                 x = [100 * (i + 0.5) / len(shares) for i in range(len(shares))]
                 panel.plot(x, shares, label=name, linewidth=1.5, **styles[name])
-            panel.set_title(f"{dataset}: {TITLES[column]}", fontsize="medium")
+            panel.set_title(f"{dataset}: {COLUMNS[column].title}", fontsize="medium")
             panel.spines[["top", "right"]].set_visible(False)
         line[0].set_ylabel("%")
     for panel in panels[-1]:

@@ -9,7 +9,7 @@ from slade_plugin.experiments.results.poster import published_ablation
 from slade_plugin.experiments.results.summary import add_published, summarize
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.experiments.studies.study import Study
-from slade_plugin.stages.kinds import STUDENT, TEACHER
+from slade_plugin.stages.kinds import STUDENT, TEACHER, students_of
 
 
 def compare_with_poster(
@@ -23,8 +23,8 @@ def compare_with_poster(
         dataset: Name.
 
     Returns:
-        Rows as those of `results.summary.summarize`, in the order of `poster`. A number that the
-        ablation does not give is that of the poster's main table, if the row is in it.
+        Rows as those of `results.summary.summarize`, in the order of `poster`. The published
+        numbers of an ablation are those of its own table.
     """
     rows = []
     for name, theirs in study.poster.items():
@@ -38,7 +38,9 @@ def compare_with_poster(
         for row in summarize(groups, ["test"]):
             if row["embedding"] == CONCATENATED:
                 rows.append(row | {"poster_row": theirs})
-                for metric, numbers in row["metrics"].items():
+                for metric, numbers in row["metrics"].items() if study.ablation else ():
+                    for key in ("published", "difference"):  # of the main table
+                        numbers.pop(key, None)
                     number = published_ablation(
                         study.ablation, theirs, row["dataset"], metric, row["dim"]
                     )
@@ -50,4 +52,4 @@ def compare_with_poster(
 def _experiment(run: Run, of_teacher: bool) -> Path:
     if run.plain:
         return run.experiment
-    return run.experiment / (TEACHER if of_teacher else STUDENT)
+    return run.experiment / TEACHER if of_teacher else students_of(run.experiment)[-1]

@@ -12,24 +12,20 @@ from slade_plugin.experiments.studies.config_check import read_each, read_stages
 from slade_plugin.experiments.studies.estimate import Probe, count_images, run_hours
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.experiments.studies.shell import to_shell
+from slade_plugin.runner import SladeRunner
 from slade_plugin.stages.kinds import TEACHER
 
 
-def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
+def print_plan(titles: Mapping[Run, str], probe: bool) -> None:
     """Print each run with its command and its hours.
 
     Args:
         titles: Runs in order, each with its title.
         probe: Whether to estimate the hours.
 
-    Returns:
-        Estimated hours of each run; empty without probe.
-
     Raises:
-        ConfigError: If run.py would refuse one of them.
+        ConfigError: If run.py would reject one of them.
     """
-    from slade_plugin.runner import SladeRunner
-
     compat.apply()
     getter = SladeRunner().pytorch_getter
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -38,7 +34,7 @@ def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
         unit, machine = "GPU hours", f"of {torch.cuda.get_device_name()}"
     timed = Probe(getter, device)  # each model once
     configs = read_each(titles, read_stages)
-    hours: dict[Run, float] = {}
+    total = 0.0
     for run, title in titles.items():
         # a given teacher belongs to another run
         stages = {k: v for k, v in configs[run.flags].items() if not (run.teacher and k == TEACHER)}
@@ -47,17 +43,16 @@ def print_plan(titles: Mapping[Run, str], probe: bool) -> dict[Run, float]:
             images = count_images(next(iter(stages.values())), getter)
             cost = "unknown hours, since the sizes of its data sets are unknown"
             if images:
-                hours[run] = run_hours(stages, images, timed)
-                cost = f"{_bound(stages)} {_number(hours[run])} {unit}"
+                hours = run_hours(stages, images, timed)
+                total += hours
+                cost = f"{_bound(stages)} {_number(hours)} {unit}"
         print(f"{title}{': ' if cost else ''}{cost}", flush=True)
         print(f"    {_command(run)}")
-    if hours:
-        total = f"{_number(sum(hours.values()))} {unit} ({machine})"
+    if total:
         print(
-            f"All: {total}. Estimated from training steps on random images; decoding, k-means and "
-            "nearest-neighbor search are not counted."
+            f"All: {_number(total)} {unit} ({machine}). Estimated from training steps on "
+            "random images; decoding, k-means and nearest-neighbor search are not counted."
         )
-    return hours
 
 
 def _number(hours: float) -> str:

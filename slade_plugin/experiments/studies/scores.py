@@ -89,8 +89,8 @@ def read_scores(
         if any(every[name] == every[above] for above in teachers[:i]):
             (found.controls if name in found.controls else found.rungs).pop(name)
             candidates.pop(name)
-    for name, both in candidates.items():
-        for baseline in (row for row in both if row in found.rungs or row in found.controls):
+    for name, names in candidates.items():
+        for baseline in (row for row in names if row in found.rungs or row in found.controls):
             if _stage(name) == TEACHER or _equally_long(found, name, baseline):
                 found.baselines.setdefault(name, baseline)
     return found

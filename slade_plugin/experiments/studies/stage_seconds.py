@@ -1,9 +1,8 @@
 """Measure the CPU time of each stage of a setting, and its share of the total."""
 
-import json
 from collections.abc import Mapping, Sequence
 
-from slade_plugin.config.experiment_folder import STATE_FILE
+from slade_plugin.config.experiment_folder import read_state
 from slade_plugin.experiments.studies.markdown import markdown_table
 from slade_plugin.experiments.studies.plan import Run
 
@@ -13,8 +12,8 @@ StageSeconds = dict[str, float]
 def stage_seconds(runs: Sequence[Run]) -> StageSeconds:
     """Return the CPU seconds of each stage, mean over the finished runs.
 
-    CPU seconds of all threads and worker processes: on a shared machine the time on the clock says
-    what else ran. A stage that all runs were given, such as a teacher, is not among them.
+    CPU seconds of all threads and worker processes, since wall-clock time depends on what else
+    runs. A stage that all runs were given, such as a teacher, is not among them.
 
     Args:
         runs: Those of one setting.
@@ -24,8 +23,7 @@ def stage_seconds(runs: Sequence[Run]) -> StageSeconds:
     """
     noted: dict[str, list[float]] = {}
     for run in (run for run in runs if not run.plain):
-        state = json.loads((run.experiment / STATE_FILE).read_text(encoding="utf-8"))
-        for stage, entry in state.get("stages", {}).items():
+        for stage, entry in read_state(run.experiment).get("stages", {}).items():
             if "cpu_seconds" in entry:
                 noted.setdefault(stage, []).append(entry["cpu_seconds"])
     return {stage: sum(values) / len(values) for stage, values in noted.items()}

@@ -185,7 +185,3 @@ class Study:
             return self.flags
         split = f"{{shuffle: true, random_seed: {seed}}}"
         return flag_words("flags", [shlex.join(self.flags), f"--split_manager~APPLY~2 '{split}'"])
-
-    def setting(self, name: str) -> Setting:
-        """Return the setting with a name."""
-        return next(s for s in self.settings if s.name == name)

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.experiments.results.poster import ablation_settings, poster_rows
 from slade_plugin.experiments.studies.flags import flag_words
 from slade_plugin.experiments.studies.study import Setting, Space, Study
 from slade_plugin.stages.kinds import BASELINE, TEACHER
@@ -172,9 +173,6 @@ def _poster(value: Any, rows: Sequence[str]) -> dict[str, Any]:
     """Read the study's `ablation` and `poster`."""
     if value is None:
         return {}
-    # Imported here, since it imports torch, which Ray's workers do not need.
-    from slade_plugin.experiments.results.poster import ablation_settings, poster_rows
-
     content = _mapping("poster", value, ("ablation", "rows"))
     ablation, names = content.get("ablation", 0), content.get("rows")
     known = ablation_settings(ablation) if ablation else list(poster_rows())

@@ -1,15 +1,14 @@
 """Write the page of a study: Markdown, up to two figures, and a CSV with every score."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from slade_plugin.base.csv_text import csv_text
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.base.files import atomic_write
+from slade_plugin.base.files import atomic_write, write_text
 from slade_plugin.experiments.results import layouts
 from slade_plugin.experiments.studies.environments import (
     COMMIT,
@@ -18,8 +17,8 @@ from slade_plugin.experiments.studies.environments import (
 )
 from slade_plugin.experiments.studies.markdown import markdown_table
 from slade_plugin.experiments.studies.mined_pairs import (
+    COLUMNS,
     TENTHS,
-    TITLES,
     Parts,
     has_rounds,
     pair_parts,
@@ -38,12 +37,11 @@ from slade_plugin.experiments.studies.shell import to_shell
 from slade_plugin.experiments.studies.stage_seconds import seconds_to_markdown, stage_seconds
 from slade_plugin.experiments.studies.study import Study
 from slade_plugin.experiments.studies.tuning import Trial, trials_to_csv, tuning_to_markdown
-from slade_plugin.stages.table import METRICS
+from slade_plugin.stages.table import MAIN_METRIC, METRICS, with_interval
 
 T = TypeVar("T")
 
 SPLITS = ("test", "val")
-MAIN_METRIC = "mean_average_precision_at_r"
 _CURVE = [(i / 20, (i + 1) / 20) for i in range(20)]
 
 
@@ -117,8 +115,8 @@ def write_page(
         f"{METRICS[MAIN_METRIC]} in percent: mean over {len({seed for _, seed, _ in runs})} seeds "
         "of the mean over split schemes, ± half width of the 95 % interval (Student's t). "
         "Differences, relative gains and shares are computed seed by seed. A student is compared "
-        "with a baseline that is trained as long as its teacher and students together, and its gap "
-        "is the one to an oracle of this length. The row above the first student is `teacher`. "
+        "with a baseline that is trained as long as its teacher and students together, and the gap "
+        "is measured to an equally long oracle. The row above the first student is `teacher`. "
         f"[{study.name}.csv]({study.name}.csv) has every score of every seed in all metrics.",
         *(f"Note: {note}." for note in notes),
         *(f"![{name}]({name}.png)" for name in figures),
@@ -153,8 +151,7 @@ def write_page(
     if trials:
         files[name_of_trials] = trials_to_csv(trials)
     for name, content in files.items():
-        with atomic_write(out / name) as file:
-            file.write(content.encode())
+        write_text(out / name, content)
     return text
 
 
@@ -164,16 +161,14 @@ def scores_to_csv(scores: Mapping[str, DatasetScores]) -> str:
     Args:
         scores: Data set to its scores, percent; each is a mean over split schemes.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["dataset", "row", "seed", "split", *METRICS])
-    for dataset, found in scores.items():
-        for name, by_seed in {**found.rungs, **found.controls}.items():
-            for seed, by_split in by_seed.items():
-                for split, metrics in by_split.items():
-                    values = (round(metrics[metric], 6) for metric in METRICS)
-                    writer.writerow([dataset, name, seed, split, *values])
-    return buffer.getvalue()
+    rows = [
+        [dataset, name, seed, split, *(round(metrics[metric], 6) for metric in METRICS)]
+        for dataset, found in scores.items()
+        for name, by_seed in {**found.rungs, **found.controls}.items()
+        for seed, by_split in by_seed.items()
+        for split, metrics in by_split.items()
+    ]
+    return csv_text(["dataset", "row", "seed", "split", *METRICS], rows)
 
 
 def _by_setting(
@@ -189,19 +184,19 @@ def _by_setting(
     return found
 
 
-def pairs_to_markdown(pairs: Mapping[str, Parts], rounds: bool = False) -> str:
+def pairs_to_markdown(pairs: Mapping[str, Parts], rounds: bool) -> str:
     """Return a table of `pair_parts` in the tenths of training.
 
     Args:
         pairs: Setting to its parts.
         rounds: Whether some have several rounds.
     """
-    columns = [c for c in TITLES if any(c in parts for parts in pairs.values())]
+    columns = [c for c in COLUMNS if any(c in parts for parts in pairs.values())]
     rows = [
         [name, *(" / ".join(map(_share_cell, parts.get(c, []))) for c in columns)]
         for name, parts in pairs.items()
     ]
-    table = markdown_table(["setting", *(TITLES[c] for c in columns)], rows)
+    table = markdown_table(["setting", *(COLUMNS[c].title for c in columns)], rows)
     last = " Of several rounds, those of the last one's student." if rounds else ""
     return (
         "Pairs of D^u in the first / middle / last tenth of training, mean over seeds and split "
@@ -243,6 +238,4 @@ def _cell(row: Mapping[str, Any], key: str) -> str:
         return ""
     digits, unit = (1, " %") if key in ("gain", "gap_closed") else (2, "")
     sign = "" if key in ("mean", "gap_closed") else "+"
-    half = row.get(f"{key}_interval95")
-    interval = "" if half is None else f" ± {half:.{digits}f}"
-    return f"{row[key]:{sign}.{digits}f}{interval}{unit}"
+    return with_interval(row[key], row.get(f"{key}_interval95"), sign, digits) + unit

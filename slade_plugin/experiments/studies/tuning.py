@@ -5,8 +5,6 @@ trials are points of a Halton sequence, the same number for every setting, all w
 split that no reported run has. A trial is never evaluated on test.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import qmc
 
+from slade_plugin.base.csv_text import csv_text
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.experiments.results.found import SEPARATED, read_saved
 from slade_plugin.experiments.studies.markdown import markdown_table
 from slade_plugin.experiments.studies.plan import Run, Values, plan_runs
 from slade_plugin.experiments.studies.study import Space, Study
-from slade_plugin.stages.table import METRICS
-
-METRIC = "mean_average_precision_at_r"
+from slade_plugin.stages.table import MAIN_METRIC, METRICS
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def tuning_to_markdown(trials: Sequence[Trial], dataset: str) -> str:
         chosen = ", ".join(f"{name} {value}" for name, value in best.values.items())
         median, highest = f"{np.median(scores):.2f}", f"{max(scores):.2f}"
         rows.append([setting, str(len(scores)), median, highest, chosen])
-    title = METRICS[METRIC]
+    title = METRICS[MAIN_METRIC]
     return markdown_table(
         ["setting", "trials", f"median {title} on val", f"best {title} on val", "chosen"], rows
     )
@@ -125,14 +122,12 @@ def tuning_to_markdown(trials: Sequence[Trial], dataset: str) -> str:
 
 def trials_to_csv(trials: Sequence[Trial]) -> str:
     """Return CSV with a line for each trial: its values and its score on val, percent."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["dataset", "setting", "seed", "values", f"val {METRIC}"])
+    rows = []
     for trial in trials:
         values = " ".join(f"{name}={value}" for name, value in trial.values.items())
         score = "" if trial.score is None else round(trial.score, 6)
-        writer.writerow([trial.dataset, trial.setting, trial.run.seed, values, score])
-    return buffer.getvalue()
+        rows.append([trial.dataset, trial.setting, trial.run.seed, values, score])
+    return csv_text(["dataset", "setting", "seed", "values", f"val {MAIN_METRIC}"], rows)
 
 
 def _winners(trials: Sequence[Trial]) -> Iterator[tuple[tuple[str, str], Trial]]:
@@ -142,5 +137,5 @@ def _winners(trials: Sequence[Trial]) -> Iterator[tuple[tuple[str, str], Trial]]
 
 
 def _score(run: Run) -> float:
-    scores = read_saved(run.experiment).scores["val"][SEPARATED][METRIC]
+    scores = read_saved(run.experiment).scores["val"][SEPARATED][MAIN_METRIC]
     return float(np.mean([*scores.values()]))

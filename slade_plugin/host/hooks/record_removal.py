@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.base.files import atomic_write
+from slade_plugin.base.files import write_text
 
 
 def remove_records_after(
@@ -109,8 +109,7 @@ def remove_csv_rows_after(path: Path, epoch: int) -> None:
         return
     buffer = io.StringIO(newline="")
     csv.writer(buffer).writerows(kept)
-    with atomic_write(path) as file:
-        file.write(buffer.getvalue().encode("utf-8"))
+    write_text(path, buffer.getvalue())
 
 
 def _is_later(cell: str, epoch: int) -> bool:

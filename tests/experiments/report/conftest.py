@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from torch.utils.data import Dataset
 
-from slade_plugin.experiments.report.saved_model import EmbeddedSplit
+from slade_plugin.experiments.report.embedded_split import EmbeddedSplit
 
 ANGLES = [0, 4, 40, 90, 2, 50, 95, 180]  # degrees: where the embeddings lie on the circle
 LABELS = [0, 0, 0, 0, 1, 1, 1, 2]  # the last image has nobody of its class

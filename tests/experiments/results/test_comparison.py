@@ -47,7 +47,7 @@ def test_runs_are_paired_by_seed_by_hand(method: Callable[..., Group]) -> None:
     assert test["p_value"] == pytest.approx(2 * stats.t.sf(2 * 3**0.5, 2))
     assert test["effect_size"] == pytest.approx(2)
     assert [Path(folder).name for folder in result["unpaired"]] == ["7"]
-    assert result["verdict"].startswith("No difference is significantly different from zero")
+    assert result["verdict"].startswith("The difference is not significantly different from zero")
     assert {"where": "num_epochs_train", "a": 1, "b": 2} in result["other_differences"]
 
 
@@ -68,7 +68,7 @@ def test_no_winner_where_the_protocol_differs(method: Callable[..., Group]) -> N
     assert main_test(result)["p_value"] < 0.01
     assert not result["comparable"]
     assert result["protocol_differences"][0]["where"] == "transforms/eval/Flip"
-    assert result["verdict"].startswith("No winner is named")
+    assert result["verdict"].startswith("No winner:")
     assert "(transforms)" in result["verdict"]
 
 
@@ -77,7 +77,13 @@ def test_differences_that_are_all_equal_have_no_test(method: Callable[..., Group
     result = compare(method("a", {0: (25.3, 50.7)}), method("b", {0: (25.2, 50.6)}))
     assert main_test(result)["interval95"] == pytest.approx(0, abs=1e-9)
     assert "p_value" not in main_test(result)
-    assert result["verdict"] == "No winner is named: all pairs differ by exactly +0.10 points."
+    assert result["verdict"] == "No winner: all pairs differ by exactly +0.10 points."
+
+
+def test_the_better_of_two_methods_with_one_title_is_named(method: Callable[..., Group]) -> None:
+    a, b = method("a", {0: (10, 12.1)}), method("b", {0: (20, 22)})
+    b.title = a.title
+    assert compare(a, b)["verdict"].startswith("B is better: a against a")
 
 
 def test_one_pair_names_no_winner(make_experiment: Make, tmp_path: Path) -> None:
@@ -87,7 +93,9 @@ def test_one_pair_names_no_winner(make_experiment: Make, tmp_path: Path) -> None
         groups += group_experiments(find_experiments([tmp_path / name]))[0]
     result = compare(*groups)
     assert "interval95" not in main_test(result)
-    assert "one pair" in result["verdict"]
+    assert result["verdict"] == (
+        "No winner: a single pair cannot be tested; at least two are needed."
+    )
 
 
 def test_without_test_scores_no_winner_is_named(make_experiment: Make, tmp_path: Path) -> None:

@@ -170,11 +170,14 @@ def test_runs_of_a_search_bring_their_budget(tmp_path: Path) -> None:
     search = tmp_path / "tuned"
     for name in ("tuned0", "tuned1", "tuned1_reproduction0", "logs"):
         (search / name / "student").mkdir(parents=True)
+    for name in ("tuned0", "tuned1"):
+        (search / name / "bayes_opt_parameters.yaml").touch()
     assert search_budget(search / "tuned1") is None
     (search / "search.json").write_text("{}")
-    for folder in (search / "tuned1", search / "tuned1_reproduction0" / "student"):
+    later = search / "tuned1" / "round2" / "student"
+    for folder in (search / "tuned1", search / "tuned1_reproduction0" / "student", later):
         budget = search_budget(folder)
-        assert budget == {"trials": 2, "split": "val", "note": "slade-bench search"}
+        assert budget == {"trials": 2, "split": "val", "note": "--bayes_opt_iters"}
 
 
 def test_absolute_paths_are_reduced_to_names() -> None:

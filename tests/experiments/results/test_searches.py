@@ -39,6 +39,8 @@ def search(make_experiment: Make, tmp_path: Path) -> Path:
             loss="contrastive_search",
             loss_funcs={"metric_loss": {"ContrastiveLoss": {"neg_margin": margin}}},
         )  # fmt: skip
+        if "reproduction" not in suffix:
+            (folder / f"tuned{suffix}" / "bayes_opt_parameters.yaml").touch()
     (folder / "search.json").write_text("{}")
     (folder / "best_parameters.yaml").write_text(
         yaml.safe_dump({"best_sub_experiment_name": "tuned1"})
@@ -80,6 +82,7 @@ def test_a_search_of_the_host_s_own_is_known(search: Path) -> None:
 def test_repetitions_are_no_trials(search: Path) -> None:
     assert count_trials(search) == 3
     assert count_trials(search / "tuned1") == 0
+    assert count_trials(search.rename(search.with_name("renamed"))) == 3
 
 
 def test_an_unfinished_search_has_nothing_to_show(search: Path, make_experiment: Make) -> None:

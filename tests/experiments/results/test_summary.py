@@ -68,6 +68,7 @@ def test_the_published_number_stands_beside_the_poster_s_row(
 def test_a_missing_split_is_named_with_its_command(make_experiment: Make, tmp_path: Path) -> None:
     make_experiment(tmp_path / "e [1]", {"val": (10, 14)})
     groups, _ = group_experiments(find_experiments([tmp_path]))
-    (note,) = missing_splits(groups)
+    (note,) = missing_splits(groups, ["val", "test"])
     assert "has no scores on test" in note
-    assert "--experiment_name 'e [1]' --evaluate --splits_to_eval [test]" in note
+    place = f"--root_experiment_folder {tmp_path} --experiment_name 'e [1]'"
+    assert note.endswith(f"run.py {place} --evaluate --splits_to_eval [test]")

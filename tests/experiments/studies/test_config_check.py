@@ -9,18 +9,19 @@ import pytest
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.composition import config_root
 from slade_plugin.experiments.studies.config_check import (
-    PLAIN,
     check_configs,
     read_each,
     read_plan,
 )
+from slade_plugin.experiments.studies.flags import flag_words
 from slade_plugin.experiments.studies.lengths import row_lengths
 from slade_plugin.experiments.studies.plan import MARKERS, plan_runs
 from slade_plugin.experiments.studies.scores import read_scores
 from slade_plugin.experiments.studies.study import Setting, Study
 from slade_plugin.experiments.studies.study_file import read_study
-from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER
+from slade_plugin.stages.kinds import BASELINE, PLAIN, STUDENT, TEACHER
 from slade_plugin.stages.table import METRICS
+from tests.pipeline_runs import edit
 
 WHOLE = Setting("whole", ("--config_loss", "slade"), own_teacher=True, own_baseline=True)
 SHIPPED = sorted((config_root() / "studies").glob("*.yaml"))
@@ -163,3 +164,21 @@ def test_seeds_and_places_are_no_difference(tmp_path: Path) -> None:
         "student/config_general/pipeline/baseline was '<absent>' and is now True; "
         "student/config_general/pseudo_labels/clusterer/KMeans/num_iterations was 7 and is now 50"
     )
+
+
+def test_a_plain_run_of_another_config_is_noted(bench: Any, tmp_path: Path) -> None:
+    """The host adds to the transforms that it saves."""
+    words = f"--config_loss contrastive {bench.tiny()}"
+    flags = tuple(flag_words("flags", words))
+    study = Study("s", {"dots": ()}, "p", (Setting("p", flags, own_teacher=True, plain=True),))
+    (run,) = plan_runs(study, tmp_path, [0]).values()
+    assert check_configs([run]) == []
+    data = ["--dataset_root", str(bench.dataset_root)]
+    assert bench.run_words([*run.command(), *data]).code == 0
+    assert check_configs([run]) == []
+    path = run.experiment / "configs" / "config_general.yaml"
+    edit(path, "num_epochs_train: 1", "num_epochs_train: 3")
+    assert check_configs([run]) == [
+        "dots p was made with a different config: "
+        "plain/config_general/num_epochs_train was 3 and is now 1"
+    ]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slade_plugin.config.composition import config_root
-from slade_plugin.experiments.studies.config_check import PLAIN, read_stages
+from slade_plugin.experiments.studies.config_check import read_stages
 from slade_plugin.experiments.studies.estimate import (
     Probe,
     Seconds,
@@ -16,6 +16,7 @@ from slade_plugin.experiments.studies.estimate import (
 )
 from slade_plugin.experiments.studies.plan import Run, plan_runs
 from slade_plugin.experiments.studies.study_file import read_study
+from slade_plugin.stages.kinds import PLAIN
 
 
 def runs_of(dataset: str, folder: Path) -> dict[str, Run]:
@@ -37,6 +38,8 @@ def test_hours_worked_out_by_hand() -> None:
     assert hours == pytest.approx(4 * (20 * 32 * 0.5 + (300 + 800) * 0.25) / 3600)
     longer = run_hours({"teacher": args}, images, lambda _: Seconds(train=0.5, forward=0.25))
     assert longer - hours == pytest.approx(4 * 500 * 0.25 / 3600)  # pseudo labels
+    args.num_epochs_train = {"scheme0": 1, "scheme1": 2}  # the longest counts for all
+    assert run_hours({PLAIN: args}, images, lambda _: Seconds(0.5, 0.25)) == hours
 
 
 def test_the_swav_stage_is_counted(tmp_path: Path) -> None:

@@ -51,6 +51,29 @@ def test_a_student_of_a_given_teacher_is_evaluated_alone(
     assert marker == {"experiments": ["experiment/student"]}
 
 
+def test_of_several_rounds_the_teacher_and_the_last_student_are_evaluated(
+    bench: Any, tmp_path: Path
+) -> None:
+    argv = words(bench, "", tmp_path)
+    stages = ["teacher", "student", "round2/student"]
+    for stage in stages:
+        (tmp_path / "experiment" / stage).mkdir(parents=True)
+    plan = json.dumps({"plan": {stage: {} for stage in stages}})
+    (tmp_path / "experiment" / "pipeline.json").write_text(plan)
+    calls = []
+
+    def run_py() -> int:
+        calls.append(" ".join(sys.argv))
+        return 0
+
+    assert train_and_evaluate(argv, run_py) == 0
+    marker = json.loads((tmp_path / MARKERS["test"]).read_text())
+    assert marker == {"experiments": ["experiment/teacher", "experiment/round2/student"]}
+    assert [c.split("--experiment_name ")[1].split()[0] for c in calls[1:]] == [
+        *["experiment/teacher"] * 2, *["experiment/round2/student"] * 2,
+    ]  # fmt: skip
+
+
 def test_a_failed_run_is_not_evaluated(
     bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,9 +8,10 @@ import yaml
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.composition import config_root
 from slade_plugin.experiments.results.poster import ablation_settings, poster_rows
-from slade_plugin.experiments.studies.config_check import PLAIN, read_stages
+from slade_plugin.experiments.studies.config_check import read_stages
 from slade_plugin.experiments.studies.plan import MARKERS, plan_runs
 from slade_plugin.experiments.studies.study_file import read_study
+from slade_plugin.stages.kinds import PLAIN
 from tests.study_files import load_study, value_of
 
 SHIPPED = sorted((config_root() / "studies").glob("*.yaml"))

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,8 @@ from typing import Any
 import pytest
 
 from slade_plugin.config.composition import config_root
+from slade_plugin.experiments.results.found import read_saved
+from slade_plugin.experiments.results.poster import find_row
 from slade_plugin.experiments.studies.plan import Run, plan_runs
 from slade_plugin.experiments.studies.poster_comparison import compare_with_poster
 from slade_plugin.experiments.studies.study import Study
@@ -17,22 +20,35 @@ NAMES = ["teacher", "slade_pseudo_label", "slade_basis", "slade"]
 
 
 @pytest.fixture
-def made(make_experiment: Make, tmp_path: Path) -> Callable[..., tuple[Study, Any]]:
-    """Runs of the shipped ablation 2 whose students score 30 + seed, its teachers 20 + seed."""
+def made(
+    make_experiment: Make, write_plan: Callable[..., None], tmp_path: Path
+) -> Callable[..., tuple[Study, Any]]:
+    """Runs of a shipped ablation whose students score 30 + seed, its teachers 20 + seed."""
 
-    def make(dataset: str, class_name: str, size: int = 256) -> tuple[Study, dict[Any, Run]]:
-        path = config_root() / "studies" / f"{LADDER}.yaml"
+    def make(
+        dataset: str, class_name: str, size: int = 256, name: str = LADDER, rounds: int = 1,
+        **config: Any,
+    ) -> tuple[Study, dict[Any, Run]]:  # fmt: skip
+        path = config_root() / "studies" / f"{name}.yaml"
         study = read_study(path).selected([dataset])
         runs = plan_runs(study, tmp_path / "runs", [0, 1])
-        for (_, seed, name), run in runs.items():
+        models = {"embedder": {"MLP": {"layer_sizes": [size]}}, **config.pop("models", {})}
+        for (_, seed, setting), run in runs.items():
+            if run.experiment.exists():
+                continue  # shared
             stages = {"student": 30 + seed}
-            if name == study.first:
+            stages |= {f"round{n}/student": 40 + seed for n in range(2, rounds + 1)}
+            if setting == study.first:
                 stages["teacher"] = 20 + seed
             for stage, score in stages.items():
                 make_experiment(
                     run.experiment / stage, {"test": (9, 9)}, {"test": score}, seed=seed,
-                    dataset={class_name: {}}, models={"embedder": {"MLP": {"layer_sizes": [size]}}},
+                    dataset={class_name: {}}, models=models, **config,
                 )  # fmt: skip
+            write_plan(run, dict.fromkeys(stages, 1))
+            state = json.loads((run.experiment / "pipeline.json").read_text())
+            state["stages"] = {stage: {"done": True} for stage in stages}
+            (run.experiment / "pipeline.json").write_text(json.dumps(state))
         return study, runs
 
     return make
@@ -57,6 +73,42 @@ def test_other_sizes_and_data_sets_have_no_number_of_the_poster(made: Any) -> No
         rows = compare_with_poster(*made(*arguments), arguments[0])
         assert [row["method"] for row in rows] == NAMES
         assert not any("published" in n for row in rows for n in row["metrics"].values())
+
+
+@pytest.mark.parametrize(
+    ("dataset", "class_name", "published"),
+    [
+        ("cub200_nabirds", "CUB200Files", [31.83, 32.61, 32.81, 33.59, 33.26]),
+        ("cars196_compcars", "Cars196Files", [None] * 5),
+    ],
+)
+def test_an_ablation_has_the_numbers_of_its_own_table(
+    dataset: str, class_name: str, published: list[float | None], made: Any
+) -> None:
+    """Each setting looks like S2 of the main table, whatever its number of clusters.
+
+    Ablation 4 has no cars.
+    """
+    s2 = {
+        "name": "ablation_4_clusters",
+        "models": {"trunk": {"resnet50": {"weights": "swav"}}},
+        "mining_funcs": {"unlabeled_tuple_miner": {"BasisSimilarityMiner": {}}},
+        "self_supervised": {"folder": "swav"},
+    }
+    study, runs = made(dataset, class_name, **s2)
+    rows = compare_with_poster(study, runs, dataset)
+    rows = [row for row in rows if row["method"] != "teacher"]
+    experiment = read_saved(runs[dataset, 0, "k_100"].experiment / "student")
+    assert find_row(experiment) == "SLADE (S2)"
+    assert [row["metrics"][MAP_AT_R].get("published") for row in rows] == published
+    for numbers in (numbers for row in rows for numbers in row["metrics"].values()):
+        assert ("difference" in numbers) == ("published" in numbers)
+
+
+def test_of_several_rounds_the_last_student_is_compared(made: Any) -> None:
+    rows = compare_with_poster(*made("cub200_nabirds", "CUB200Files", rounds=2), "cub200_nabirds")
+    means = [row["metrics"][MAP_AT_R]["mean"] for row in rows]
+    assert means == pytest.approx([20.5, 40.5, 40.5, 40.5])
 
 
 def test_what_is_not_finished_has_no_row(made: Any) -> None:

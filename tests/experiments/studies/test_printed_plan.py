@@ -1,3 +1,4 @@
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def test_the_commands_are_those_of_the_runs(
     """With paths below the working directory as one types them, and values in braces."""
     monkeypatch.chdir(tmp_path)
     titles = planned(tmp_path / "runs", "--dataset_root", "/d")
-    assert print_plan(titles, probe=False) == {}
+    print_plan(titles, probe=False)
     whole, k_9 = (f"runs/dots/seed3/{run.folder.name}" for run in titles)
     end = "--experiment_name experiment"
     lines = capsys.readouterr().out.splitlines()
@@ -72,16 +73,18 @@ def test_a_given_teacher_costs_nothing_and_what_is_done_neither(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     titles = planned(tmp_path)
-    whole, student = titles
-    hours = print_plan(titles, probe=True)
-    assert 0 < hours[student] < hours[whole]
+    whole, _ = titles
+    print_plan(titles, probe=True)
     text = capsys.readouterr().out
-    assert "whole, seed 3: about " in text
+    found = dict(re.findall(r"^(\w+), seed 3: about ([\d.]+) ", text, re.MULTILINE))
+    assert 0 < float(found["k_9"]) < float(found["whole"])
     assert ("core hours (of " in text) != ("GPU hours (of " in text)
     whole.table.parent.mkdir(parents=True)
     whole.table.touch()
-    assert list(print_plan(titles, probe=True)) == [student]
-    assert "whole, seed 3: done" in capsys.readouterr().out
+    print_plan(titles, probe=True)
+    text = capsys.readouterr().out
+    assert "whole, seed 3: done" in text
+    assert "k_9, seed 3: about " in text
 
 
 def test_images_of_one_s_own_have_no_hours(
@@ -89,8 +92,10 @@ def test_images_of_one_s_own_have_no_hours(
 ) -> None:
     study = Study("s", {"mine": ("--config_dataset", "folders")}, "whole", STUDY.settings[:1])
     runs = plan_runs(study, tmp_path, [0]).values()
-    assert print_plan(dict.fromkeys(runs, "whole"), probe=True) == {}
-    assert "whole: unknown hours, since the sizes of its data sets" in capsys.readouterr().out
+    print_plan(dict.fromkeys(runs, "whole"), probe=True)
+    text = capsys.readouterr().out
+    assert "whole: unknown hours, since the sizes of its data sets" in text
+    assert "All: " not in text
 
 
 def test_a_mistake_is_named_before_anything_is_printed(

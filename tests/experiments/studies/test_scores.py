@@ -11,6 +11,7 @@ from slade_plugin.experiments.studies.plan import MARKERS, Run, plan_runs
 from slade_plugin.experiments.studies.scores import DatasetScores, read_scores, summarize
 from slade_plugin.experiments.studies.study import Setting, Study
 from slade_plugin.stages.table import METRICS
+from tests.study_files import setting_of
 
 MAP = "mean_average_precision_at_r"
 STUDY = Study(
@@ -74,7 +75,7 @@ def test_a_further_stage_has_its_row_above_its_student(tmp_path: Path) -> None:
 def test_a_teacher_trained_again_has_one_row(tmp_path: Path, again: float, has_row: bool) -> None:
     """Equal in every score of every seed."""
     oracle = Setting("own_oracle", ("--oracle", "1"), own_teacher=True, control=True)
-    study = replace(STUDY, settings=(STUDY.setting("whole"), STUDY.setting("own"), oracle))
+    study = replace(STUDY, settings=(setting_of(STUDY, "whole"), setting_of(STUDY, "own"), oracle))
     runs = plan_runs(study, tmp_path, [0, 1])
     for (_, seed, name), run in runs.items():
         last = again if (seed, name) == (1, "own_oracle") else 7.0

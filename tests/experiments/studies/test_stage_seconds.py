@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from slade_plugin.base.errors import ExperimentError
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.experiments.studies.stage_seconds import seconds_to_markdown, stage_seconds
 
@@ -46,3 +47,10 @@ def test_the_table_by_hand() -> None:
         "| rest |  | 100 (100%) |  | 100 |",
         "| whole | 60 (30%) | 140 (70%) |  | 200 |",
     ]
+
+
+def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+    run = finished_run(tmp_path, {})
+    (run.experiment / "pipeline.json").write_text("{")
+    with pytest.raises(ExperimentError, match=r"pipeline\.json cannot be read: JSONDecodeError"):
+        stage_seconds([run])

@@ -12,7 +12,7 @@ from PIL import Image
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.experiments.studies import execution
 from slade_plugin.experiments.studies.execution import execute
-from slade_plugin.experiments.studies.plan import plan_runs
+from slade_plugin.experiments.studies.plan import MARKERS, plan_runs
 from slade_plugin.experiments.studies.scores import read_scores, summarize
 from slade_plugin.experiments.studies.study import Setting, Study
 from slade_plugin.experiments.studies.study_page import to_markdown, write_page
@@ -199,7 +199,10 @@ def test_without_a_baseline_nothing_is_compared_with_it(tmp_path: Path, stub_run
 
 
 def test_the_poster_s_numbers_have_a_table(
-    tmp_path: Path, stub_runs: Any, make_experiment: Callable[..., Path]
+    tmp_path: Path,
+    stub_runs: Any,
+    make_experiment: Callable[..., Path],
+    write_plan: Callable[..., None],
 ) -> None:
     first = Setting("whole", ("--config_loss", "whole"), own_teacher=True)
     study = Study(
@@ -207,8 +210,11 @@ def test_the_poster_s_numbers_have_a_table(
     )  # fmt: skip
     runs = plan_runs(study, tmp_path / "runs", [0])
     execute(runs.values(), program=stub_runs.program)
+    (run,) = runs.values()
+    (run.folder / MARKERS["test"]).touch()
+    write_plan(run, {"teacher": 1, "student": 1})
     make_experiment(
-        runs["dots", 0, "whole"].experiment / "student", {"test": (9, 9)}, {"test": 34}, seed=0,
+        run.experiment / "student", {"test": (9, 9)}, {"test": 34}, seed=0,
         dataset={"CUB200Files": {}}, models={"embedder": {"MLP": {"layer_sizes": [256]}}},
     )  # fmt: skip
     text = write_page(study, runs, tmp_path, "c")

@@ -16,7 +16,7 @@ from slade_plugin.experiments.studies.tuning import (
     trials_to_csv,
     tuning_to_markdown,
 )
-from tests.study_files import load_study, value_of
+from tests.study_files import load_study, setting_of, value_of
 
 TUNED: dict[str, Any] = {
     "flags": "--config_loss a --optimizers {trunk_optimizer: {Adam: {lr: $rate}}}",
@@ -99,9 +99,9 @@ def test_the_best_values_fill_the_flags_also_of_settings_tuned_alike(
 ) -> None:
     trials = scored(plan_trials(study, tmp_path), SCORES)
     values = best_values(trials)
-    second = points(study.setting("a").tune["dots"], 4)[1]
+    second = points(setting_of(study, "a").tune["dots"], 4)[1]
     assert values["dots", "a"] == second
-    assert values["blobs", "b"] == points(study.setting("b").tune["blobs"], 4)[0]
+    assert values["blobs", "b"] == points(setting_of(study, "b").tune["blobs"], 4)[0]
     runs = plan_runs(study, tmp_path, study.seeds(2), values=values)
     for seed in (0, 1):
         assert value_of(runs["dots", seed, "on_a"], "--teacher.lr") == second["rate"]

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from slade_plugin.base.errors import ExperimentError
+from slade_plugin.experiments.report.embedded_split import embed_split
 from slade_plugin.experiments.report.retrieval import retrieve
-from slade_plugin.experiments.report.saved_model import embed_split
 
 
 def recorded(scheme: Path, split: str) -> float:
