@@ -277,6 +277,7 @@ OWN_WRITERS = {
     "data/downloads/fetching.py": "appends to a .part file that the next call resumes",
     "experiments/studies/execution.py": "a lock and a log",
     "commands/show_config.py": "a temporary file that it reads at once",
+    "retrieval/vectors.py": "appends under a lock, and goes on behind what is there",
 }
 _WRITES = re.compile(
     r"""open\([^()]*,\s*"[wax+b]*[wax+][wax+b]*"|\.open\("[wax]|\.write_text\(|write_bytes\("""

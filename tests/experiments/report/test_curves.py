@@ -14,7 +14,10 @@ def recorded(tmp_path: Path) -> Path:
     """A student of two split schemes, 300 and 200 steps; its miner starts at step 100."""
     configs = {
         "config_foldernames": {"config_foldernames": ["config_loss"]},
-        "config_loss": {"loss_funcs": {"basis_loss": {"FeatureBasisLoss": {}}}},
+        "config_loss": {
+            "loss_funcs": {"basis_loss": {"FeatureBasisLoss": {}}},
+            "trainer": {"SladeStudent": {}},
+        },
     }
     (tmp_path / "student" / "configs").mkdir(parents=True)
     for name, content in configs.items():

@@ -90,7 +90,7 @@ def test_other_images_under_one_name_are_a_difference(tmp_path: Path) -> None:
     for labeled in ("aa", "bb"):
         folder = tmp_path / labeled
         folder.mkdir()
-        state = {"plan": {"teacher": {}}, "data": {"labeled": labeled}}
+        state = {"plan": {"teacher": {}}, "data": {"labeled": labeled}, "stages": {}}
         (folder / "pipeline.json").write_text(json.dumps(state))
         found.append(Experiment(folder / "teacher", BASE))
     assert protocol_differences(*found) == [("data set/hash of the images", "aa", "bb")]
