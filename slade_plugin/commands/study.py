@@ -81,12 +81,11 @@ def main(argv: Sequence[str]) -> int:
     if args.run:
         with locked(args.folder / "locks" / study.name, "study"):
             failures = executor(runs.values())
-    if not failures or any(run.finished for run in runs.values()):
-        try:
-            print(write_page(study, runs, args.out, repeating_command(args, extra), notes, trials))
-        except ExperimentError:
-            if not failures:
-                raise
+    try:
+        print(write_page(study, runs, args.out, repeating_command(args, extra), notes, trials))
+    except ExperimentError:
+        if not failures:
+            raise
     _raise(failures)
     if args.records:
         places = dict(itertools.pairwise(next(run.places for run in runs.values())))

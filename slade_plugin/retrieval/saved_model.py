@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 from powerful_benchmarker.api_parsers import APICascadedEmbeddings
-from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
 from slade_plugin import compat
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.seeding import generator_states, set_generator_states
-from slade_plugin.config.experiment_folder import check_is_trained, saved_areas
+from slade_plugin.config.experiment_folder import (
+    check_is_trained,
+    saved_areas,
+    split_scheme_folders,
+)
 from slade_plugin.config.saved_paths import run_of
 from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.host.checkpoints.checkpoint_files import numbered_epochs
@@ -94,9 +97,8 @@ def split_schemes(experiment: Path) -> list[str]:
     """
     saved_areas(experiment)
     check_is_trained(experiment)
-    names = [path.parent.name for path in experiment.glob("*/saved_models")]
     return sorted(
-        (name for name in names if name != META_LOGS),
+        (folder.name for folder in split_scheme_folders(experiment)),
         key=lambda name: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", name)],
     )
 

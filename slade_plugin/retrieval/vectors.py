@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from slade_plugin.base.csv_text import csv_text
 from slade_plugin.base.errors import ConfigError, ExperimentError, RetrievalError
 from slade_plugin.base.files import atomic_write, write_json
 from slade_plugin.base.locks import is_file_of, lock_file
@@ -191,13 +192,9 @@ def name_of_model(model: Mapping[str, Any]) -> str:
 
 def format_paths(paths: Sequence[str], labels: Sequence[str] | None) -> str:
     """Return a CSV of path and, if there are labels, label."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     if labels is None:
-        writer.writerows([["path"], *([path] for path in paths)])
-    else:
-        writer.writerows([["path", "label"], *zip(paths, labels, strict=True)])
-    return text.getvalue()
+        return csv_text(["path"], [[path] for path in paths])
+    return csv_text(["path", "label"], zip(paths, labels, strict=True))
 
 
 def parse_paths(text: str) -> tuple[list[str], list[str] | None]:

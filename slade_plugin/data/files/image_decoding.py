@@ -94,7 +94,7 @@ def read_rgb(
             if box is not None:
                 upright = upright.crop(_pixels(box, image.size, image.width / width))
             upright = to_rgb(_without_ends(upright))
-            upright.info.clear()  # nobody shall apply the orientation again
+            upright.info.clear()  # no later reader may apply the orientation again
     # Pillow meets damaged files with a dozen kinds of errors.
     except Exception as error:
         reason = str(error).removesuffix(".") or type(error).__name__

@@ -1,6 +1,6 @@
 """Summarize the runs of a method: mean, standard error, interval, published number."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,19 @@ from slade_plugin.experiments.results.found import (
 from slade_plugin.experiments.results.poster import find_row, published
 from slade_plugin.stages.table import mean_and_interval
 
+# experiment, metric, size of the embedding -> published number on test, in percent
+Published = Callable[[Experiment, str, int | None], float | None]
 
-def summarize(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> list[dict[str, Any]]:
+
+def summarize(
+    groups: Iterable[Group], splits: Sequence[str] = SPLITS, published: Published = published
+) -> list[dict[str, Any]]:
     """Return one row per method, split and kind of embedding.
 
     Args:
         groups: The result of `group_experiments`.
         splits: "val", "test" or both.
+        published: Finds published numbers; by default in the poster's main table.
 
     Returns:
         Rows with `dataset`, `method`, `split`, `embedding` (separated: the models of the split
@@ -39,7 +45,7 @@ def summarize(groups: Iterable[Group], splits: Sequence[str] = SPLITS) -> list[d
             for kind in (SEPARATED, CONCATENATED):
                 having = [e for e in group.experiments if kind in e.scores.get(split, {})]
                 if having:
-                    rows.append(_row(group.title, having, split, kind))
+                    rows.append(_row(group.title, having, split, kind, published))
     return rows
 
 
@@ -73,12 +79,9 @@ def numbers_of(runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return numbers
 
 
-def add_published(numbers: dict[str, Any], published: float) -> None:
-    """Add a published number, in percent, and our difference from it to the numbers."""
-    numbers |= {"published": published, "difference": numbers["mean"] - published}
-
-
-def _row(title: str, experiments: list[Experiment], split: str, kind: str) -> dict[str, Any]:
+def _row(
+    title: str, experiments: list[Experiment], split: str, kind: str, published: Published
+) -> dict[str, Any]:
     first = experiments[0]
     metrics = first.scores[split][kind]
     schemes = len(first.schemes)
@@ -98,10 +101,9 @@ def _row(title: str, experiments: list[Experiment], split: str, kind: str) -> di
     }
     for metric in metrics:
         if all(metric in e.scores[split][kind] for e in experiments):
-            row["metrics"][metric] = numbers_of(
-                [e.scores[split][kind][metric] for e in experiments]
-            )
+            numbers = numbers_of([e.scores[split][kind][metric] for e in experiments])
             number = published(first, metric, dim) if split == "test" else None
             if number is not None:
-                add_published(row["metrics"][metric], number)
+                numbers |= {"published": number, "difference": numbers["mean"] - number}
+            row["metrics"][metric] = numbers
     return row

@@ -153,19 +153,10 @@ def plan_runs(
                 path = folder / dataset / f"seed{seed}" / _key(own, teacher)
                 # run.py evaluates neither concatenated models nor plain experiments on test
                 evaluation = "test" if study.poster or setting.plain else ""
-                run = Run(
-                    path,
-                    dataset,
-                    seed,
-                    setting.name,
-                    own,
-                    places,
-                    teacher,
-                    setting.plain,
-                    evaluation,
-                )
+                key = dataset, seed, setting.name
+                run = Run(path, *key, own, places, teacher, setting.plain, evaluation)
                 run = shared.setdefault(path, run)
-                runs[dataset, seed, setting.name] = run
+                runs[key] = run
                 if setting.name == study.first:
                     first = run
     return runs

@@ -1,12 +1,13 @@
 """Compare a study with a table of the poster, whose numbers are of concatenated models."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.experiments.results.found import CONCATENATED, Group, read_saved
-from slade_plugin.experiments.results.poster import published_ablation
-from slade_plugin.experiments.results.summary import add_published, summarize
+from slade_plugin.experiments.results.found import CONCATENATED, Experiment, Group, read_saved
+from slade_plugin.experiments.results.poster import published, published_ablation
+from slade_plugin.experiments.results.summary import summarize
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.experiments.studies.study import Study
 from slade_plugin.stages.kinds import STUDENT, TEACHER, students_of
@@ -35,18 +36,19 @@ def compare_with_poster(
             and name in (study.row(setting, STUDENT), study.row(setting, TEACHER))
         ]
         groups = [Group(name, experiments)] if experiments else []
-        for row in summarize(groups, ["test"]):
-            if row["embedding"] == CONCATENATED:
-                rows.append(row | {"poster_row": theirs})
-                for metric, numbers in row["metrics"].items() if study.ablation else ():
-                    for key in ("published", "difference"):  # of the main table
-                        numbers.pop(key, None)
-                    number = published_ablation(
-                        study.ablation, theirs, row["dataset"], metric, row["dim"]
-                    )
-                    if number is not None:
-                        add_published(numbers, number)
+        look_up = partial(_in_ablation, study.ablation, theirs) if study.ablation else published
+        rows += [
+            row | {"poster_row": theirs}
+            for row in summarize(groups, ["test"], look_up)
+            if row["embedding"] == CONCATENATED
+        ]
     return rows
+
+
+def _in_ablation(
+    ablation: int, setting: str, experiment: Experiment, metric: str, dim: int | None
+) -> float | None:
+    return published_ablation(ablation, setting, experiment.dataset, metric, dim)
 
 
 def _experiment(run: Run, of_teacher: bool) -> Path:

@@ -78,12 +78,12 @@ def plan_trials(study: Study, folder: Path, extra: Sequence[str] = ()) -> list[T
     }
     trials = replace(study, settings=tuple(settings), first=settings[0].name)
     of_trial = {(d, _name(setting, n)): chosen for (d, setting, n), chosen in values.items()}
-    runs = plan_runs(trials, folder, [study.tuning_seed], extra, of_trial)
+    planned = plan_runs(trials, folder, [study.tuning_seed], extra, of_trial)
+    runs = {key: replace(run, evaluation="val") for key, run in planned.items()}
     return [
         Trial(dataset, setting, chosen, run, _score(run) if run.finished else None)
         for (dataset, setting, number), chosen in values.items()
-        for planned in [runs[dataset, study.tuning_seed, _name(setting, number)]]
-        for run in [replace(planned, evaluation="val")]
+        for run in [runs[dataset, study.tuning_seed, _name(setting, number)]]
     ]
 
 
