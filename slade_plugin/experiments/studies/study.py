@@ -99,7 +99,7 @@ class Study:
             seeds share those of the data set.
         first_seed: The lowest seed. Studies that choose a setting and studies that report it have
             different seeds, so that no split serves both.
-        trials: Number of trials of each setting that is tuned; 0 if none is.
+        trials: Data set to the number of trials of each tuned setting; empty if none is tuned.
         tuning_seed: Seed of all trials.
     """
 
@@ -113,7 +113,7 @@ class Study:
     poster: Mapping[str, str] = field(default_factory=dict)
     new_splits: bool = False
     first_seed: int = 0
-    trials: int = 0
+    trials: Mapping[str, int] = field(default_factory=dict)
     tuning_seed: int = 0
 
     @property

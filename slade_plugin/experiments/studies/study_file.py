@@ -84,7 +84,7 @@ def _read(name: str, content: Any) -> Study:
         name=name,
         new_splits=new_splits,
         first_seed=first_seed,
-        **_tuning(content.get("tuning"), settings),
+        **_tuning(content.get("tuning"), settings, datasets),
         datasets={k: flag_words(f"datasets: {k}", v) for k, v in datasets.items()},
         first=first,
         settings=tuple(settings),
@@ -140,18 +140,23 @@ def _spaces(where: str, value: Any, datasets: Mapping[str, Any]) -> dict[str, di
         return {}
     found: dict[str, dict[str, Space]] = {name: {} for name in datasets}
     for key, ranges in _named(where, value).items():
-        of = ranges if isinstance(ranges, dict) else dict.fromkeys(datasets, ranges)
-        if {*of} != {*datasets}:
-            raise ConfigError(
-                f"{where}: {key} has ranges for {', '.join(map(str, of))}; expected one range, or "
-                f"one for each of {', '.join(datasets)}."
-            )
-        for name in datasets:
-            found[name][key] = Space.read(f"{where}: {key}", of[name])
+        for name, of in _of_datasets(f"{where}: {key}", ranges, datasets).items():
+            found[name][key] = Space.read(f"{where}: {key}", of)
     return found
 
 
-def _tuning(value: Any, settings: Sequence[Setting]) -> dict[str, Any]:
+def _of_datasets(where: str, value: Any, datasets: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of each data set: one for all, or one for each by name."""
+    of = value if isinstance(value, dict) else dict.fromkeys(datasets, value)
+    if {*of} != {*datasets}:
+        raise ConfigError(
+            f"{where} has values for {', '.join(map(str, of))}; expected one value, or one for "
+            f"each of {', '.join(datasets)}."
+        )
+    return of
+
+
+def _tuning(value: Any, settings: Sequence[Setting], datasets: Mapping[str, Any]) -> dict[str, Any]:
     """Read the study's `tuning`."""
     tuned = [setting.name for setting in settings if setting.tune]
     for setting in settings:
@@ -159,10 +164,12 @@ def _tuning(value: Any, settings: Sequence[Setting]) -> dict[str, Any]:
     if value is None and not tuned:
         return {}
     found = _mapping("tuning", value, ("trials", "seed"))
-    trials, seed = found.get("trials"), found.get("seed")
-    if type(trials) is not int or type(seed) is not int or trials < 1 or seed < 0 or not tuned:
+    trials = _of_datasets("tuning: trials", found.get("trials"), datasets)
+    seed: Any = found.get("seed")
+    whole = all(type(n) is int for n in (*trials.values(), seed))
+    if not whole or min(trials.values()) < 1 or seed < 0 or not tuned:
         raise ConfigError(
-            f"tuning has trials {trials!r} and seed {seed!r}, for the settings "
+            f"tuning has trials {found.get('trials')!r} and seed {seed!r}, for the settings "
             f"{', '.join(tuned) or 'none'}; expected at least one trial, a seed of at least 0 and "
             "a setting under plain with tune: {NAME: [LOW, HIGH]}."
         )

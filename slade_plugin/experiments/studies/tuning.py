@@ -66,7 +66,7 @@ def plan_trials(study: Study, folder: Path, extra: Sequence[str] = ()) -> list[T
     settings = [
         replace(setting, name=_name(setting.name, number), tune={})
         for setting in tuned
-        for number in range(study.trials)
+        for number in range(max(study.trials.values(), default=0))
     ]
     if not settings:
         return []
@@ -74,7 +74,7 @@ def plan_trials(study: Study, folder: Path, extra: Sequence[str] = ()) -> list[T
         (dataset, setting.name, number): chosen
         for dataset in study.datasets
         for setting in tuned
-        for number, chosen in enumerate(points(setting.tune[dataset], study.trials))
+        for number, chosen in enumerate(points(setting.tune[dataset], study.trials[dataset]))
     }
     trials = replace(study, settings=tuple(settings), first=settings[0].name)
     of_trial = {(d, _name(setting, n)): chosen for (d, setting, n), chosen in values.items()}

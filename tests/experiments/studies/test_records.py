@@ -25,7 +25,7 @@ STUDY = Study(
         Setting("unfinished", ("--config_loss", "b"), own_teacher=True, plain=True),
         Setting("on_rate", ("--config_loss", "c"), own_teacher=True, plain=True, tuned_as="rate=x"),
     ),
-    trials=2,
+    trials={"glyphs": 2},
 )  # fmt: skip
 DATASET = {"Glyphs": {"letters_per_script": 8, "instances_per_face": 1}}
 

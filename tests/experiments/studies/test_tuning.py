@@ -131,6 +131,16 @@ def test_a_part_of_a_study_keeps_the_setting_whose_values_it_needs(study: Study)
     assert {setting.name for setting in study.selected(only=["on_a"]).settings} == {"a", "on_a"}
 
 
+def test_a_data_set_may_have_its_own_number_of_trials(tmp_path: Path) -> None:
+    numbers = {"dots": 1, "blobs": 3}
+    study = load_study(tmp_path, **{**CHANGES, "tuning": {"trials": numbers, "seed": 100}})
+    trials = plan_trials(study, tmp_path)
+    for name, number in numbers.items():
+        assert [t.setting for t in trials if t.dataset == name] == ["a"] * number + ["b"] * number
+    of_blobs = plan_trials(study.selected(datasets=["blobs"]), tmp_path)
+    assert of_blobs == [trial for trial in trials if trial.dataset == "blobs"]
+
+
 def test_a_study_without_tuning_has_no_trials(tmp_path: Path) -> None:
     assert plan_trials(load_study(tmp_path), tmp_path) == []
     assert best_values([]) == {}
@@ -142,6 +152,7 @@ def test_a_study_without_tuning_has_no_trials(tmp_path: Path) -> None:
         ({"tuning": "absent"}, "tuning is None; expected the keys trials, seed"),
         ({"tuning": {"trials": 0, "seed": 1}}, "trials 0 and seed 1, .*at least one trial"),
         ({"tuning": {"trials": 2, "seed": -1}}, "seed -1, .*at least 0"),
+        ({"tuning": {"trials": {"dots": 2}, "seed": 1}}, "tuning: trials has values for dots; "),
         ({"plain": {"a": None}, "controls": "absent"}, "for the settings none; expected .* tune"),
         (
             {"controls": {"c": {"tuned_as": "d"}}},
@@ -153,7 +164,7 @@ def test_a_study_without_tuning_has_no_trials(tmp_path: Path) -> None:
         ),
         (
             {"plain": {"a": {**TUNED, "tune": {"rate": {"dots": [0, 1]}}}}},
-            "a: tune: rate has ranges for dots; expected one range, or one for each of dots, blobs",
+            "a: tune: rate has values for dots; expected one value, or one for each of dots, blobs",
         ),
     ],
 )
