@@ -216,7 +216,7 @@ HELP = """usage: python run.py [--config_loss NAME] [flags of the host] [config 
                                 folders_small: labeled is a folder with one folder per class, or a
                                 CSV file of path,label; unlabeled is any folder of images, or a
                                 text file with one path per line (docs/tutorial_own_data.md)
-  --experiment_name NAME        default: the loss config and the seed, such as slade_seed0
+  --experiment_name NAME        default: configs of loss and data, and the seed: slade_icons_seed0
   --seed N                      seed of all random numbers (default 0)
   --teacher_experiment PATH     use a trained teacher instead of training one
   --plugins MODULE              your own classes, from a module with a REGISTRY (repeatable or

@@ -343,7 +343,10 @@ def _no_hook() -> None:
 
 
 def default_experiment_name(argv: list[str]) -> str:
-    """Make a readable name from loss config and seed, such as ``slade_seed0``."""
+    """Make a readable name of the configs of loss and data, and the seed: ``slade_icons_seed0``.
+
+    Defaults are left out, so that the demo is ``slade_seed0``.
+    """
 
     def value(flag: str, default: str) -> str:
         joined = [a for a in argv if a.startswith(f"{flag}=")]
@@ -355,9 +358,9 @@ def default_experiment_name(argv: list[str]) -> str:
         end = next((i for i in range(start, len(argv)) if argv[i].startswith("--")), len(argv))
         return " ".join(argv[start:end])
 
-    names = value("--config_loss", "default").strip("[]").replace(",", " ").split()
-    chosen = [n for n in names if n != "default"] or ["default"]
-    return f"{'_'.join(chosen)}_seed{value('--seed', str(DEFAULT_SEED))}"
+    given = (value(flag, "").strip("[]") for flag in ("--config_loss", "--config_dataset"))
+    names = [n for n in ",".join(given).replace(",", " ").split() if n != "default"]
+    return f"{'_'.join(names or ['default'])}_seed{value('--seed', str(DEFAULT_SEED))}"
 
 
 def add_rounds(args: Any) -> None:

@@ -62,6 +62,9 @@ def epochs_of(records: dict[str, Any], split: str = "VAL") -> list[list[int]]:
         ("--config_loss [default, slade]", "slade_seed0"),
         ("--config_loss [default, slade_basis, slade] --seed 1", "slade_basis_slade_seed1"),
         ("--config_loss [default]", "default_seed0"),
+        ("--config_dataset icons --config_loss slade --seed 2", "slade_icons_seed2"),
+        ("--config_loss slade --config_dataset [default, folders]", "slade_folders_seed0"),
+        ("--config_dataset=icons", "icons_seed0"),
         ("--config_loss", "default_seed0"),
     ],
 )

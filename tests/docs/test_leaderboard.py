@@ -47,6 +47,7 @@ def test_a_result_is_added_by_three_commands(
     (block,) = re.findall(r"```\n(slade-bench study.*?)```", PAGE, re.DOTALL)
     words = [shlex.split(line)[1:] for line in block.splitlines()]
     assert [command[0] for command in words] == ["study", "record", "leaderboard"]
+    assert not (ROOT / words[1][2]).exists()  # it would be refused
     data = ["--dataset_root", str(bench.dataset_root)]
     words[0][words[0].index("--seeds") + 1] = "2"
     words[0] += ["--", *data, *shlex.split(_quoted(bench.tiny()))]
@@ -57,7 +58,7 @@ def test_a_result_is_added_by_three_commands(
     assert outcome.out == "leaderboard: 1 records, all checks passed.\n"
     page = bench.run_words(["leaderboard", "leaderboard"])
     assert "## Glyphs, conv4, 16-d, new classes for each seed" in page.out
-    assert "[Triplet](leaderboard/glyphs_triplet/record.json)" in page.out
+    assert "[Triplet (MLRC)](leaderboard/glyphs_triplet_mlrc/record.json)" in page.out
     (record,) = read_records(Path("leaderboard"))[0].values()
     first, second = (run["classes"] for run in record["runs"])
     assert first != second

@@ -37,6 +37,7 @@ class Runs:
         self.bench = bench if dataset == "glyphs" else bench.on(folder)
         plain, student = bench.tiny(), bench.tiny_student()
         own: list[str] = []
+        pool: list[str] = []
         if dataset != "glyphs":
             write_images(folder)
             student = bench.tiny_photographs() + f"--config_dataset {dataset}"
@@ -48,9 +49,10 @@ class Runs:
                 f"--config_dataset {dataset}"
             )
             own = ["--labeled", str(folder / "photos")]
+            pool = ["--unlabeled", str(folder / "pool")]
         commands = [
             ["--config_loss contrastive --experiment_name plain", plain, *own],
-            [student, "--rounds 2", *own, *(["--unlabeled", str(folder / "pool")] if own else [])],
+            [f"{student} --experiment_name slade_seed0 --rounds 2", *own, *pool],
         ]
         for flags in commands:
             outcome = self(*flags)

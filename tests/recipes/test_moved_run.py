@@ -218,7 +218,8 @@ def test_a_given_teacher_knows_its_data_by_their_hash(
     with pytest.MonkeyPatch.context() as patch:
         raise_at(patch, STUDENT_STEP, 1, KeyboardInterrupt)
         assert bench(own, data(images), root=tmp_path).code == 130
-    given = f"--teacher_experiment {tmp_path / 'slade_seed0' / 'teacher'} --experiment_name second"
+    teacher = tmp_path / "slade_folders_small_seed0" / "teacher"
+    given = f"--teacher_experiment {teacher} --experiment_name second"
     changed = Path(shutil.copytree(images, tmp_path / "changed"))
     shutil.copyfile(changed / "labeled" / "1" / "4.png", changed / "labeled" / "0" / "more.png")
     moved = Path(shutil.move(images, tmp_path / "elsewhere"))
@@ -243,7 +244,7 @@ def test_data_may_be_moved_but_not_changed(
             "--trainer~APPLY~2 {iterations_per_epoch: 2, batch_size: 8, dataloader_num_workers: 0} "
             "--sampler~APPLY~2 {length_before_new_iter: 16} "
         )
-    name = f"{config}_seed0"
+    name = f"{config}_folders_small_seed0"
 
     def data(folder: Path) -> str:
         pool = f" --unlabeled {folder / 'pool'}" if config == "slade" else ""
@@ -323,7 +324,7 @@ def test_weights_lists_and_caches_may_be_moved(
     assert "--models {trunk: {CLASS: {weights: PATH}}}" in outcome.err
     outcome = run(moved, RESUME)
     assert outcome.code == 0, outcome.err
-    experiment = "slade_seed0/student" if config == "slade" else "contrastive_seed0"
+    experiment = f"{config}_folders_small_seed0" + ("/student" if config == "slade" else "")
     evaluate = "--evaluate --splits_to_eval [test] --check_untrained_accuracy True"
     outcome = run(moved, f"--experiment_name {experiment} {evaluate}")
     assert outcome.code == 0, outcome.err

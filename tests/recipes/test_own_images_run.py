@@ -85,14 +85,14 @@ def test_lists_run_through_all_stages(
     assert re.search(r"pseudo labels: 8 clusters\n +Shuffled\S+: \d+ to \d+ images per cluster, ",
                      outcome.out)  # fmt: skip
     assert re.search(r"\| student +\| +\d+\.\d\d +\| +\d+\.\d\d +\|", outcome.out)
-    folder = tmp_path / "slade_seed0"
+    folder = tmp_path / "slade_folders_seed0"
     (record,) = (folder / "pseudo_labels").glob("*.json")
     manifest = json.loads(record.read_text())
     assert (manifest["num_images"], manifest["num_clusters"]) == (46, 8)
     assert "agreement" not in manifest  # nobody knows the pool's classes
 
     moved = photos.rename(tmp_path / "moved")
-    evaluation = "--experiment_name slade_seed0/student --evaluate --splits_to_eval [test]"
+    evaluation = "--experiment_name slade_folders_seed0/student --evaluate --splits_to_eval [test]"
     outcome = bench(evaluation, root=tmp_path)
     assert f"DataError: there is no {photos}/labels.csv: {tmp_path} holds no photos" in outcome.err
     paths = ["--labeled", f"{moved}/labels.csv", "--unlabeled", f"{moved}/pool.txt"]

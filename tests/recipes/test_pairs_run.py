@@ -79,7 +79,7 @@ def test_birds_run_through_all_stages(bench: Any, make_birds: Any, tmp_path: Pat
     )  # fmt: skip
     outcome = bench.on(data)(flags, root=tmp_path)
     assert outcome.code == 0, outcome.err
-    folder = tmp_path / "slade_seed0"
+    folder = tmp_path / "slade_cub200_nabirds_seed0"
     (scheme,) = (path.stem for path in (folder / "pseudo_labels").glob("*.json"))
     assert scheme == "Test50_50_Partitions4_0"  # the first of MLRC's four folds
     record = json.loads((folder / "pseudo_labels" / f"{scheme}.json").read_text())
@@ -102,7 +102,7 @@ def test_cars_run_through_all_stages(bench: Any, tmp_path: Path) -> None:
     flags = bench.tiny_photographs() + "--config_dataset cars196_compcars"
     outcome = bench.on(data)(flags, root=tmp_path)
     assert outcome.code == 0, outcome.err
-    folder = tmp_path / "slade_seed0"
+    folder = tmp_path / "slade_cars196_compcars_seed0"
     pool = CompCars(data, min_images_per_class="match")
     state = json.loads((folder / "pipeline.json").read_text())
     assert state["data"]["labeled"] == Cars196Files(data).fingerprint
@@ -123,7 +123,7 @@ def test_clothes_run_through_all_stages(bench: Any, tmp_path: Path) -> None:
     )
     outcome = bench.on(data)(flags, root=tmp_path)
     assert outcome.code == 0, outcome.err
-    folder = tmp_path / "slade_seed0"
+    folder = tmp_path / "slade_in_shop_fashion200k_seed0"
     (record,) = (folder / "pseudo_labels").glob("*.json")
     assert record.stem == "QueryGallery_Partitions4_0"
     pool = Fashion200k(data, min_images_per_class="match")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.config.composition import config_root
 from slade_plugin.experiments.search.trial import (
     SpaceRunner,
     TrialRunner,
@@ -18,6 +19,7 @@ from slade_plugin.experiments.search.trial import (
 
 MARGIN = "loss_funcs/metric_loss/ContrastiveLoss/neg_margin"
 WEIGHT = "trainer/SladeStudent/loss_weights/basis_loss"
+SEARCHES = sorted(path.stem for path in (config_root() / "config_loss").glob("*_search.yaml"))
 SEARCHED = "{metric_loss: {ContrastiveLoss: {neg_margin~BAYESIAN~: [0.5, 1.5]}}}"
 
 
@@ -80,6 +82,22 @@ def test_a_searched_teacher_has_parameters_of_its_own(space: Callable[..., Any])
     assert (
         found.stages["teacher"].loss_funcs["metric_loss"]["ContrastiveLoss"]["neg_margin"] == -0.2
     )
+
+
+@pytest.mark.parametrize("bound", ["lower", "upper"])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_the_bounds_of_the_shipped_searches_are_accepted(
+    space: Callable[..., Any], bench: Any, name: str, bound: str
+) -> None:
+    """A search builds every stage at both bounds; here k is smaller, as the pool is."""
+    flags = f"--config_loss {name} {bench.tiny()}"
+    if name.startswith("slade"):
+        flags = bench.tiny_student(name).replace("{clusterer:", "{clusterer~OVERRIDE~:")
+        flags += " --teacher.config_loss contrastive_search"
+    flags = flags.replace("[16]", "[128]").replace("embedding_size: 16", "embedding_size: 128")
+    found = space(f"{flags} --dataset_root {bench.dataset_root}", bound=bound)
+    for args in found.stages.values():
+        found.try_to_build(args, trunks=False)
 
 
 def test_what_all_stages_share_has_one_value(space: Callable[..., Any]) -> None:
