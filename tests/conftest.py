@@ -1,6 +1,8 @@
 """Shared parts: tiny data sets and models, and tiny experiments of the host in seconds."""
 
 import copy
+import errno
+import fcntl
 import functools
 import io
 import json
@@ -62,6 +64,16 @@ def _parse_once() -> None:
 _parse_once()
 
 DIM = 8  # of points and of embeddings
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that has no locks."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
 
 
 class Blobs(Dataset[dict[str, Any]]):

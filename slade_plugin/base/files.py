@@ -22,9 +22,6 @@ from slade_plugin.base.errors import ExperimentError
 
 MANIFEST_HASH = "manifest_sha256"  # where a manifest holds its own hash
 
-_HASH_CHUNK = 1 << 20
-
-
 # A full disk, a quota, a limit on the size of a file.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
@@ -245,11 +242,8 @@ def manifest_hash(manifest: Mapping[str, Any]) -> str:
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
     """Compute the SHA-256 of a file in hex, block by block."""
-    digest = hashlib.sha256()
     with open(path, "rb") as handle:
-        while chunk := handle.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def flush_to_disk(path: Path) -> None:

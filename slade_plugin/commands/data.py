@@ -38,7 +38,6 @@ from slade_plugin.data.inspection.description import (
     describe,
     description_to_markdown,
 )
-from slade_plugin.data.inspection.duplicates import find_duplicates
 from slade_plugin.data.inspection.file_probe import probe_files
 
 _SAMPLE = 1000  # files in a manifest without --full
@@ -80,7 +79,7 @@ def _verify(args: argparse.Namespace) -> int:
     names = checks.check_class_names(images) if _data_set(name).classes_named_by_user else None
     results += [names] if names else []
     if args.full:
-        groups = find_duplicates(images, args.workers)
+        groups = hash_manifest.find_duplicates(images, args.workers)
         results.append(checks.check_duplicates(groups, images))
     if args.manifest is not None:
         results.append(_check_hashes(args, name, images, manifest))

@@ -1,4 +1,4 @@
-"""Write the output files of a command, and check them before it starts."""
+"""Check the output files of a command before it starts."""
 
 import argparse
 import os
@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.base.files import write_text
-from slade_plugin.experiments.results.layouts import LAYOUTS, SUFFIXES, Rows
+from slade_plugin.experiments.results.layouts import SUFFIXES
 
 
 def add_out(parser: argparse.ArgumentParser, suffixes: Iterable[str] = SUFFIXES) -> None:
@@ -16,26 +15,13 @@ def add_out(parser: argparse.ArgumentParser, suffixes: Iterable[str] = SUFFIXES)
 
     Args:
         parser: The command's.
-        suffixes: The known suffixes, by default those of `write_rows`.
+        suffixes: The known suffixes, by default those of the layouts.
     """
     add: Any = parser.add_argument
     add(
         "--out", type=Path, action="append", default=[], metavar="FILE",
         help=f"also write a file, in the format of its ending: {' '.join(suffixes)}; repeatable",
     )  # fmt: skip
-
-
-def write_rows(rows: Rows, layout: str, paths: Iterable[Path]) -> None:
-    """Print a summary and write it to files.
-
-    Args:
-        rows: The result of `summarize`.
-        layout: The printed layout, one of LAYOUTS.
-        paths: Files that passed `check_outputs` with SUFFIXES.
-    """
-    print(LAYOUTS[layout](rows), end="")
-    for path in paths:
-        write_text(path, LAYOUTS[SUFFIXES[path.suffix]](rows))
 
 
 def check_outputs(paths: Iterable[Path], suffixes: Iterable[str]) -> None:

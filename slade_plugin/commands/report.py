@@ -8,6 +8,7 @@ The report is a single HTML file that loads nothing else.
 """
 
 import argparse
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from slade_plugin.commands.arguments import check_at_least, command_parser
 from slade_plugin.commands.outputs import check_outputs
 from slade_plugin.experiments.report.curves import plot_curves
 from slade_plugin.experiments.report.embedded_split import EmbeddedSplit, embed_split
-from slade_plugin.experiments.report.page import Thumbnails, figure_uri, grid, summarize
+from slade_plugin.experiments.report.page import figure_uri, grid, summarize, thumbnail
 from slade_plugin.experiments.report.projection import METHODS, choose_method, plot_embeddings
 from slade_plugin.experiments.report.retrieval import (
     Retrieval,
@@ -123,7 +124,7 @@ def grids(
         return {}
     scores = [retrieval.average_precision for retrieval in retrievals.values()]
     chosen = choose_queries(scores[-1], scores[0] if len(scores) > 1 else None, queries)
-    thumbnails = Thumbnails(split)
+    thumbnails = functools.cache(functools.partial(thumbnail, split))  # shared by the grids
     return {title: grid(split, retrievals, rows, top, thumbnails) for title, rows in chosen.items()}
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ExperimentError
+from slade_plugin.base.files import write_text
 from slade_plugin.commands.arguments import command_parser
-from slade_plugin.commands.outputs import add_out, check_outputs, write_rows
+from slade_plugin.commands.outputs import add_out, check_outputs
 from slade_plugin.experiments.results.found import (
     SPLITS,
     find_experiments,
@@ -42,7 +43,9 @@ def main(argv: Sequence[str]) -> int:
             "no experiment has scores to show; expected a finished and evaluated one. The notes "
             "above say what is missing."
         )
-    write_rows(rows, args.format, args.out)
+    print(LAYOUTS[args.format](rows), end="")
+    for path in args.out:
+        write_text(path, LAYOUTS[SUFFIXES[path.suffix]](rows))
     return 0
 
 

@@ -1,7 +1,6 @@
 """Inspect an experiment folder: empty, saved configs, trained models, or stages."""
 
 import json
-import os
 import re
 import shlex
 from pathlib import Path
@@ -59,7 +58,7 @@ def check_folder_is_free(folder: Path) -> None:
     """Check that the folder of a new experiment is unused.
 
     Raises:
-        ExperimentError: If the folder contains files or is not writable.
+        ExperimentError: If the folder contains files.
     """
     files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != LOCK_FILE)
     taken = next(files, None)
@@ -68,14 +67,6 @@ def check_folder_is_free(folder: Path) -> None:
             f"the experiment folder {folder} is taken (it contains {taken.relative_to(folder)}); "
             "expected a new name. Give another --experiment_name, resume with "
             "--resume_training latest, or remove the folder."
-        )
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    if not os.access(existing, os.W_OK) or not existing.is_dir():
-        raise ExperimentError(
-            f"{existing} is not a writable folder; expected one for {folder}. Change "
-            "--root_experiment_folder."
         )
 
 

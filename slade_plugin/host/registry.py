@@ -23,7 +23,7 @@ from slade_plugin.data.datasets import (
     InShop,
     NABirds,
 )
-from slade_plugin.data.split_managers import QueryGallerySplitManager, UnlabeledPoolSplitManager
+from slade_plugin.data.split_managers import QueryGallerySplitManager
 from slade_plugin.host.accuracy_calculators import RecallAtKCalculator
 from slade_plugin.host.api_parsers import (
     APISladePseudoLabels,
@@ -70,7 +70,6 @@ REGISTRY: tuple[tuple[str, type], ...] = (
     ("tester", SladeTester),
     ("tester", QueryGalleryTester),
     ("accuracy_calculator", RecallAtKCalculator),
-    ("split_manager", UnlabeledPoolSplitManager),
     ("split_manager", QueryGallerySplitManager),
     ("dataset", Glyphs),
     ("dataset", Icons),

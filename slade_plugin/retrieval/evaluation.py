@@ -9,13 +9,9 @@ from slade_plugin.base.errors import DataError
 from slade_plugin.host.accuracy_calculators import RecallAtKCalculator
 from slade_plugin.retrieval.embedder import Embedder
 from slade_plugin.retrieval.vectors import list_images
+from slade_plugin.stages.table import METRICS
 
 _CLUSTERING = ("AMI", "NMI")  # slow, and not reported
-_NAMES = {
-    "mean_average_precision_at_r": "MAP@R",
-    "r_precision": "RP",
-    "precision_at_1": "P@1",
-}
 
 
 def evaluate_images(
@@ -51,5 +47,5 @@ def evaluate_images(
     vectors = embedder.embed(paths, batch_size, num_workers, progress="embedding")
     calculator = RecallAtKCalculator(ks=list(ks), exclude=_CLUSTERING)
     found = calculator.get_accuracy(vectors, vectors, images.labels, images.labels, True)
-    names = _NAMES | {f"recall_at_{k}": f"R@{k}" for k in ks}
+    names = METRICS | {f"recall_at_{k}": f"R@{k}" for k in ks}
     return {title: 100 * float(found[metric]) for metric, title in names.items()}

@@ -1,10 +1,6 @@
 """Checks of an unlabeled pool against the settings of clustering and sampling, before training."""
 
-import inspect
-from typing import Any
-
 from slade_plugin.base.errors import ConfigError, DataError, SladeError
-from slade_plugin.config.lookup import find_class
 from slade_plugin.host.api_parsers import APISladeStudent
 from slade_plugin.method.pseudo_labels.record import PseudoLabels
 
@@ -29,16 +25,15 @@ def check_pool(parser: APISladeStudent, pseudo_labels: PseudoLabels) -> None:
             distinct = pool.count_distinct(pseudo_labels.num_clusters)
             check_distinct(len(pool), distinct, pseudo_labels.num_clusters)
     parser.pseudo_labels = pseudo_labels
-    dataset = parser.get_pseudo_labeled_dataset()
+    parser.get_pseudo_labeled_dataset()
     try:
-        sampler = parser.get_unlabeled_sampler()
+        parser.get_unlabeled_sampler()
     except SladeError:
         raise
     except Exception as error:
         raise ConfigError(
             f"the unlabeled_sampler (config_loss) cannot be built: {error or type(error).__name__}"
         ) from error
-    check_batch(_batch_size(parser), len(dataset), len(sampler))
 
 
 def check_clusters(pool_size: int, num_clusters: int, min_cluster_size: int) -> None:
@@ -80,24 +75,3 @@ def check_distinct(pool_size: int, distinct: int, num_clusters: int) -> None:
         f"num_clusters is {num_clusters}; expected at least one distinct image per cluster, since "
         f"equal images share a cluster. Add other images to the pool (--unlabeled){lower}."
     )
-
-
-def check_batch(batch_size: int, num_images: int, images_a_pass: int) -> None:
-    """Check that the pool and its sampler can fill a batch.
-
-    Raises:
-        DataError: If they cannot.
-    """
-    if min(num_images, images_a_pass) < batch_size:
-        raise DataError(
-            f"{num_images} images of the pool, of which the sampler draws {images_a_pass} per "
-            f"pass, cannot fill a batch of {batch_size}; expected a larger pool or a smaller "
-            "unlabeled_batch_size: --trainer~APPLY~2 {unlabeled_batch_size: N} (config_general)."
-        )
-
-
-def _batch_size(parser: APISladeStudent) -> int:
-    (name, settings), *_ = parser.args.trainer.items()
-    default = inspect.signature(find_class(parser.pytorch_getter, "trainer", name)).parameters
-    size: Any = (settings or {}).get("unlabeled_batch_size")
-    return int(default["unlabeled_batch_size"].default if size is None else size)

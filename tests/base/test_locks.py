@@ -1,7 +1,5 @@
 """One process at a time in a folder, tried with real processes."""
 
-import errno
-import fcntl
 import logging
 import os
 import platform
@@ -119,13 +117,10 @@ def test_a_block_that_fails_gives_the_lock_back(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("no_locks")
 def test_without_support_for_locks_a_warning_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
     with caplog.at_level(logging.WARNING), locked(tmp_path / "a"):
         pass
     assert "a second process in this folder would go unnoticed" in caplog.text

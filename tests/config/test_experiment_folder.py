@@ -92,22 +92,6 @@ def test_a_folder_with_a_file_anywhere_is_taken(tmp_path: Path) -> None:
         check_folder_is_free(tmp_path)
 
 
-@pytest.mark.parametrize("below", ["", "new", "new/deep"])
-def test_a_file_in_the_way_is_no_folder(tmp_path: Path, below: str) -> None:
-    """Tests may run as root, who may write anywhere: so the folder's parent is a file."""
-    (tmp_path / "file").touch()
-    with pytest.raises(ExperimentError, match="file is not a writable folder"):
-        check_folder_is_free(tmp_path / "file" / below)
-
-
-def test_a_folder_without_permission_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("slade_plugin.config.experiment_folder.os.access", lambda path, mode: False)
-    with pytest.raises(ExperimentError, match=f"{tmp_path} is not a writable folder"):
-        check_folder_is_free(tmp_path / "new")
-
-
 def test_a_missing_saved_config_is_named(saved: Path) -> None:
     areas = ["config_loss", "config_general"]
     check_saved_configs(saved, areas)

@@ -258,6 +258,12 @@ def refusal(outcome: Any, tmp_path: Path) -> str:
             id="no models saved",
         ),
         pytest.param(
+            "--config_loss slade --hook_container~APPLY~2 {save_model: False}",
+            [CONFIG_ERROR, "CheckpointedHookContainer takes no argument 'save_model'",
+             "'save_models'", "untrained_model_can_be_best"],
+            id="hooks: misspelled argument of the host",
+        ),
+        pytest.param(
             "--config_loss slade --config_dataset cub200",
             [CONFIG_ERROR, "there is no unlabeled_dataset; expected one in config_dataset"],
             id="no pool configured",

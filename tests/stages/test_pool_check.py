@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from slade_plugin.base.errors import ConfigError, DataError, PseudoLabelError
-from slade_plugin.stages.pool_check import check_batch, check_clusters, check_distinct, check_pool
+from slade_plugin.stages.pool_check import check_clusters, check_distinct, check_pool
 
 
 @pytest.fixture
@@ -40,12 +40,6 @@ def test_the_sampler_is_built(checked: Callable[..., Any]) -> None:
     sampler = {"MPerClassSampler": {"m": 3, "batch_size": 32}}
     with pytest.raises(ConfigError, match=r"unlabeled_sampler \(config_loss\) cannot be built: m"):
         checked(unlabeled_sampler=sampler)
-
-
-def test_a_batch_larger_than_the_pool(checked: Callable[..., Any]) -> None:
-    trainer = {"SladeStudent": {"unlabeled_batch_size": 10**6}}
-    with pytest.raises(DataError, match="cannot fill a batch of 1000000; expected a larger pool"):
-        checked(trainer=trainer)
 
 
 @pytest.mark.parametrize("is_cached", [False, True], ids=["files", "cache"])
@@ -89,10 +83,3 @@ def test_advice_helps() -> None:
         check_distinct(60, 7, 8)
     with pytest.raises(DataError, match=r"only 2 distinct ones.*\(--unlabeled\)\.$"):
         check_distinct(60, 2, 8)
-
-
-def test_a_pass_must_hold_a_batch() -> None:
-    check_batch(32, 40, 32)
-    for images, a_pass in ((31, 32), (40, 16)):
-        with pytest.raises(DataError, match="cannot fill a batch of 32"):
-            check_batch(32, images, a_pass)

@@ -1,6 +1,5 @@
 """Download one archive over HTTP: resumable, checked by its hash, whole or absent."""
 
-import fcntl
 import http.client
 import logging
 import shutil
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import sha256_of_file
+from slade_plugin.base.locks import lock_file
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +71,10 @@ def fetch(archive: Archive, root: Path) -> Path:
         _check(archive, target, "delete it to fetch it again")
         return target
     with _writing(part), open(part, "ab") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock_file(handle, part):
             raise DataError(
                 f"{part} is being written by another process; wait until it has finished."
-            ) from error
+            )
         _receive_all(archive, handle, root)
         try:
             _check(archive, part, "it was deleted, so that the same command starts again")

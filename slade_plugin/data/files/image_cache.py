@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file, write_manifest
+from slade_plugin.base.locks import lock_file
 from slade_plugin.base.machine import usable_cores
 from slade_plugin.data.files.cache_settings import CacheSettings
 from slade_plugin.data.files.image_decoding import FEWEST_LEVELS, count_levels
@@ -183,9 +184,7 @@ class ImageCache:
         except OSError as error:
             raise self._unusable(error) from error
         with lock:  # closing it gives the lock back
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock_file(lock, self._lock_path):
                 logger.warning("waiting for another process to build %s", self._pixels_path)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield

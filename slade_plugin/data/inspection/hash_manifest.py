@@ -1,4 +1,4 @@
-"""Write and read hashes of image files."""
+"""Write, read and compare hashes of image files."""
 
 import json
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from slade_plugin.base.errors import DataError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file, write_manifest
+from slade_plugin.data.files.distinct_files import equal_sized
 from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.parallel import over_files
 
@@ -37,6 +38,19 @@ def hash_files(images: ImageList, places: npt.ArrayLike, workers: int) -> dict[s
     paths = [str(path) for path in images.paths[np.asarray(places, dtype=np.int64)]]
     files = [str(images.root / path) for path in paths]
     return dict(zip(paths, over_files(_hash, files, workers, "Hashing"), strict=True))
+
+
+def find_duplicates(images: ImageList, workers: int) -> list[list[str]]:
+    """Group paths with equal content; each group is sorted, and groups are by first path.
+
+    Raises:
+        DataError: If a process dies.
+    """
+    groups: dict[str, list[str]] = {}
+    for path, digest in hash_files(images, equal_sized(images), workers).items():
+        groups.setdefault(digest, []).append(path)
+    groups.pop(UNREADABLE, None)
+    return sorted(sorted(paths) for paths in groups.values() if len(paths) > 1)
 
 
 def write_hashes(path: Path, name: str, images: ImageList, hashes: Mapping[str, str]) -> int:

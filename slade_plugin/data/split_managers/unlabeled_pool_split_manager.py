@@ -1,7 +1,7 @@
 """Add an unlabeled pool to the splits of any split manager of the host.
 
-The host's split manager does all the splitting; this one only stands in front of it, adds the pool
-and checks with errors what the host checks with ``assert``.
+The host's split manager has done all the splitting; this one only stands in front of it, adds the
+pool and checks with errors what the host checks with ``assert``.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from powerful_benchmarker.split_managers import BaseSplitManager
 
-from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.base.errors import DataError
 from slade_plugin.data.leakage import LeakageReport, LeakageSettings, find_leaks
 
 logger = logging.getLogger(__name__)
@@ -21,41 +21,26 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
     """Train, val and test exactly as `helper_split_manager` makes them, and a pool.
 
     Args:
-        helper_split_manager: Any split manager of the host. The name is the host's own for a
-            nested split manager, so its factory builds it from YAML.
+        helper_split_manager: Any split manager of the host, with its split schemes.
         pools: The unlabeled data set once per transform type, e.g. {"train": ..., "eval": ...}.
-            `SladeSplitManagerFactory` fills it in.
+
+    Raises:
+        DataError: If two splits of one scheme share an image.
     """
 
-    def __init__(self, helper_split_manager: Any, pools: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, helper_split_manager: Any, pools: Mapping[str, Any]) -> None:
         super().__init__(
             hierarchy_level=getattr(helper_split_manager, "hierarchy_level", 0),
             labels_attr_name=getattr(helper_split_manager, "labels_attr_name", "labels"),
             label_set_attr_name=getattr(helper_split_manager, "label_set_attr_name", None),
         )
         self.helper_split_manager = helper_split_manager
-        self.pools = dict(pools or {})
+        self.pools = dict(pools)
         self.leakage: LeakageReport | None = None
         for name in ("split_names", "data_and_label_getter"):
             if hasattr(helper_split_manager, name):
                 setattr(self, name, getattr(helper_split_manager, name))
-
-    def create_split_schemes(self, datasets: Mapping[str, Mapping[str, Any]]) -> None:
-        """Let the host's split manager split, then check again that no image is in two splits.
-
-        Raises:
-            DataError: If two splits of one scheme share an image.
-        """
-        self.helper_split_manager.create_split_schemes(datasets)
-        self.take_split_schemes()
-
-    def take_split_schemes(self) -> None:
-        """Adopt and check the split schemes of the host's split manager.
-
-        Raises:
-            DataError: If two splits of one scheme share an image.
-        """
-        self.split_scheme_holder = self.helper_split_manager.split_scheme_holder
+        self.split_scheme_holder = helper_split_manager.split_scheme_holder
         self._check_disjoint()
 
     def _check_disjoint(self) -> None:
@@ -125,16 +110,7 @@ class UnlabeledPoolSplitManager(BaseSplitManager):
                 )
 
     def get_unlabeled_dataset(self, transform_type: str) -> Any:
-        """Return the whole pool under one transform ("train" or "eval").
-
-        Raises:
-            ConfigError: If no pool was configured.
-        """
-        if transform_type not in self.pools:
-            raise ConfigError(
-                f"no unlabeled pool with the transform {transform_type!r}; expected a data set "
-                "under unlabeled_dataset in config_dataset."
-            )
+        """Return the whole pool under one transform ("train" or "eval")."""
         return self.pools[transform_type]
 
     def get_split_scheme_name(self, partition: int) -> str:

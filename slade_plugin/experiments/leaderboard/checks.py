@@ -19,6 +19,7 @@ from slade_plugin.stages.table import MAIN_METRIC
 LEAST_RUNS = 2
 LARGEST = 250_000  # bytes of a record
 _BEST = re.compile(r"trunk_best(\d+)\.pth")
+_MODEL = re.compile(r"(trunk|embedder)_best\d+\.pth")
 _SAME = 1e-5  # percent: validation curves are rounded
 
 Problems = dict[Path, list[str]]
@@ -165,19 +166,21 @@ def _scores(run: Mapping[str, Any]) -> Iterator[str]:
 
 def _between(records: Mapping[Path, Record]) -> Iterator[tuple[Path, str]]:
     """Yield the records that repeat an earlier one."""
-    trunks: dict[str, Path] = {}
+    models: dict[frozenset[str], Path] = {}
     titles: dict[tuple[str, str], Path] = {}
     for path, record in records.items():
         files = (of for run in record["runs"] for of in run["weights"].values())
-        hashes = {of[name] for of in files for name in of if _BEST.fullmatch(name)}
-        same = sorted({trunks[digest].name for digest in hashes if digest in trunks})
+        # Both parts: methods may share a frozen trunk.
+        own = {frozenset(of[name] for name in of if _MODEL.fullmatch(name)) for of in files}
+        own.discard(frozenset())
+        same = sorted({models[model].name for model in own if model in models})
         if same:
             yield (
                 path,
                 f"it has the models of {', '.join(same)}: the same runs, or settings without "
                 "effect; expected models of its own",
             )
-        trunks |= dict.fromkeys(hashes, path)
+        models |= dict.fromkeys(own, path)
         first = titles.setdefault((protocol_key(record), record["method"]), path)
         if first != path:
             yield (

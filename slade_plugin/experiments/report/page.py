@@ -1,7 +1,7 @@
 """Build the parts of a report's HTML page, `page.html`: pictures, grids, numbers."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,28 +31,19 @@ class Tile:
     is_right: bool | None = None
 
 
-class Thumbnails:
-    """Thumbnails of the images of a split, as data URIs; each is made once."""
+def thumbnail(split: EmbeddedSplit, place: int) -> str:
+    """Return an image of a split as the data URI of a thumbnail.
 
-    def __init__(self, split: EmbeddedSplit) -> None:
-        self._split = split
-        self._made: dict[int, str] = {}
-
-    def __call__(self, place: int) -> str:
-        """Return the data URI of an image.
-
-        Raises:
-            DataError: If the data set does not hold pictures.
-        """
-        if place not in self._made:
-            picture = self._split.picture(place)
-            if not isinstance(picture, Image.Image):
-                raise DataError(
-                    f"image {place} is a {type(picture).__name__} without its transform; expected "
-                    "a PIL image. Data sets without pictures have no retrieval grids: --queries 0."
-                )
-            self._made[place] = thumbnail_uri(picture)
-        return self._made[place]
+    Raises:
+        DataError: If the data set does not hold pictures.
+    """
+    picture = split.picture(place)
+    if not isinstance(picture, Image.Image):
+        raise DataError(
+            f"image {place} is a {type(picture).__name__} without its transform; expected a PIL "
+            "image. Data sets without pictures have no retrieval grids: --queries 0."
+        )
+    return thumbnail_uri(picture)
 
 
 def figure_uri(figure: Figure) -> str:
@@ -67,7 +58,7 @@ def grid(
     retrievals: Mapping[str, Retrieval],
     rows: Sequence[int],
     top: int,
-    thumbnails: Thumbnails,
+    thumbnails: Callable[[int], str],
 ) -> list[dict[str, Any]]:
     """Return the retrieval grid of some queries.
 
@@ -76,7 +67,7 @@ def grid(
         retrievals: Title of a model to what it retrieves; all for the same queries.
         rows: Rows of the queries in the retrievals.
         top: Nearest images per query.
-        thumbnails: The thumbnails of the split.
+        thumbnails: Place of an image in the split to its `thumbnail`.
 
     Returns:
         For each query its tile and, for each model, title, score in percent and tiles.

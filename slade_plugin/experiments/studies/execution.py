@@ -7,7 +7,6 @@ A run holds the lock of its folder as long as its process lives, even if the stu
 two studies at once never do the same run twice.
 """
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import IO, Generic, Protocol, TypeVar
 
 from slade_plugin.base.files import write_json
+from slade_plugin.base.locks import lock_file
 from slade_plugin.base.machine import restore_environment
 from slade_plugin.experiments.studies.evaluated_run import PROGRAM
 from slade_plugin.experiments.studies.plan import Run
@@ -215,13 +215,12 @@ def noted_interrupts() -> Iterator[list[int]]:
 def lock_run(run: Run) -> IO[bytes] | None:
     """Return the locked file of a run's folder; None while another process holds it."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    file = open(run.folder / "lock", "ab")  # the caller closes it
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    path = run.folder / "lock"
+    file = open(path, "ab")  # the caller closes it
+    if lock_file(file, path):
+        return file
+    file.close()
+    return None
 
 
 def start_process(

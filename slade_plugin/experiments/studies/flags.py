@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -96,3 +96,18 @@ def as_words(flag: str, value: Any) -> tuple[str, ...]:
     words = text.split()
     apart = flag not in TEXT_FLAGS and " ".join(words) == text.strip()
     return tuple(words) if apart else (text.strip("\n"),)
+
+
+def to_shell(words: Iterable[str]) -> str:
+    """Join words for a shell, with a value in braces as one word again.
+
+    Args:
+        words: Flags and their values; a value in braces may be split at its spaces.
+    """
+    shown: list[str] = []
+    for word in words:
+        if shown and shown[-1].startswith(("{", "[")) and not word.startswith("--"):
+            shown[-1] += f" {word}"
+        else:
+            shown.append(word)
+    return shlex.join(shown)

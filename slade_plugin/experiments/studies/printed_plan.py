@@ -10,8 +10,8 @@ import torch
 from slade_plugin import compat
 from slade_plugin.experiments.studies.config_check import read_each, read_stages
 from slade_plugin.experiments.studies.estimate import Probe, count_images, run_hours
+from slade_plugin.experiments.studies.flags import to_shell
 from slade_plugin.experiments.studies.plan import Run
-from slade_plugin.experiments.studies.shell import to_shell
 from slade_plugin.runner import SladeRunner
 from slade_plugin.stages.kinds import TEACHER
 

@@ -15,6 +15,7 @@ from slade_plugin.experiments.studies.environments import (
     describe_runs,
     settings_to_markdown,
 )
+from slade_plugin.experiments.studies.flags import to_shell
 from slade_plugin.experiments.studies.markdown import markdown_table
 from slade_plugin.experiments.studies.mined_pairs import (
     COLUMNS,
@@ -33,7 +34,6 @@ from slade_plugin.experiments.studies.scores import (
     read_scores,
     summarize,
 )
-from slade_plugin.experiments.studies.shell import to_shell
 from slade_plugin.experiments.studies.stage_seconds import seconds_to_markdown, stage_seconds
 from slade_plugin.experiments.studies.study import Study
 from slade_plugin.experiments.studies.tuning import Trial, trials_to_csv, tuning_to_markdown

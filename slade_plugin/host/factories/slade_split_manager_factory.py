@@ -47,6 +47,5 @@ class SladeSplitManagerFactory(SplitManagerFactory):
         params.setdefault("root", dataset_root)
         pools = {k: unlabeled_dataset(**params, transform=T) for k, T in transforms.items()}
         split_manager = UnlabeledPoolSplitManager(labeled, pools)
-        split_manager.take_split_schemes()
         split_manager.drop_leaks(LeakageSettings.from_config(leakage))
         return split_manager

@@ -45,13 +45,11 @@ class CheckpointedHookContainer(HookContainer):
 
     Args:
         record_keeper: The host's record keeper; None if nothing is recorded.
-        record_group_name_prefix: Prefix of the names of recorded tables.
-        primary_metric: The metric that chooses the best epoch.
-        validation_split_name: The split on which it is measured.
-        save_models: Whether checkpoints are written.
+        args: As in the host.
         untrained_model_can_be_best: True is the host's behavior: epoch 0 can be the best epoch, and
             if it is, no trained model is ever tested. False changes numbers: the best epoch, also
             for patience, is then at least 1.
+        kwargs: As in the host.
 
     Raises:
         ConfigError: If `untrained_model_can_be_best` is not True or False.
@@ -60,11 +58,9 @@ class CheckpointedHookContainer(HookContainer):
     def __init__(
         self,
         record_keeper: Any,
-        record_group_name_prefix: str | None = None,
-        primary_metric: str = "mean_average_precision_at_r",
-        validation_split_name: str = "val",
-        save_models: bool = True,
+        *args: Any,
         untrained_model_can_be_best: bool = False,
+        **kwargs: Any,
     ) -> None:
         """Store the settings; see the class."""
         if not isinstance(untrained_model_can_be_best, bool):
@@ -72,13 +68,7 @@ class CheckpointedHookContainer(HookContainer):
                 "hook_container.CheckpointedHookContainer.untrained_model_can_be_best is "
                 f"{untrained_model_can_be_best!r}, expected True or False (config_eval)"
             )
-        super().__init__(
-            record_keeper,
-            record_group_name_prefix=record_group_name_prefix,
-            primary_metric=primary_metric,
-            validation_split_name=validation_split_name,
-            save_models=save_models,
-        )
+        super().__init__(record_keeper, *args, **kwargs)
         self.untrained_model_can_be_best = untrained_model_can_be_best
         # Table with the accuracies that determine the best epoch; known once there is a tester.
         self._validation_table: str | None = None

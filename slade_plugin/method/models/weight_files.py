@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import torch
 from torch import Tensor, nn
@@ -90,13 +91,15 @@ def find_weight_file(source: str) -> Path:
 
     Args:
         source: A path, or a URL that begins with http://, https:// or file://. Downloads go to
-            torch's checkpoint folder (``--pytorch_home``).
+            torch's checkpoint folder (``--pytorch_home``), under a name of their own for each URL;
+            a name that ends in a hash, as torchvision's do, is kept.
 
     Raises:
         ConfigError: If the file does not exist or cannot be downloaded.
     """
-    if urlparse(source).scheme not in ("http", "https", "file"):
-        path = Path(source).expanduser()
+    url = urlparse(source)
+    if url.scheme not in ("http", "https"):
+        path = Path(url2pathname(url.path) if url.scheme == "file" else source).expanduser()
         if not path.is_file():
             raise ConfigError(
                 f"there is no weight file {source}; expected a path or a URL. Change weights "
@@ -105,9 +108,11 @@ def find_weight_file(source: str) -> Path:
             )
         return path
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / Path(urlparse(source).path).name
+    name = Path(url.path).name
+    in_name = re.search(r"-([a-f0-9]{8,})\.", name)
+    own = f"{hashlib.sha256(source.encode()).hexdigest()[:8]}_{name}"
+    path = folder / (name if in_name else own)
     if not path.is_file():
-        in_name = re.search(r"-([a-f0-9]{8,})\.", path.name)  # torchvision's names end in a hash
         try:
             folder.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(source, str(path), in_name and in_name.group(1))

@@ -167,6 +167,14 @@ def test_a_second_process_is_told_to_wait(source: Source, tmp_path: Path) -> Non
             fetch(birds(source), tmp_path)
 
 
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_it_is_fetched_with_a_warning(
+    source: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert fetch(birds(source), tmp_path).read_bytes() == CONTENT
+    assert "cannot be locked (No locks available)" in caplog.text
+
+
 def test_too_small_a_disk_is_refused_before_the_download(source: Source, tmp_path: Path) -> None:
     """2**62 bytes are wanted: the real disk is asked."""
     huge = Archive(source.url, "birds.tgz", 1 << 62, "0" * 64, "", "birds")

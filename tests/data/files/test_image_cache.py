@@ -277,8 +277,7 @@ def test_two_processes_build_one(
     waiting, original = threading.Event(), image_cache.fcntl.flock
 
     def flock(lock: Any, how: int) -> None:
-        if not how & image_cache.fcntl.LOCK_NB:
-            waiting.set()  # the second one has met the lock of the first
+        waiting.set()  # the second one has met the lock of the first
         original(lock, how)
 
     monkeypatch.setattr(
@@ -300,6 +299,12 @@ def test_two_processes_build_one(
     assert made[0] == made[1]
     assert sorted(decoded) == list(range(len(SIZES)))
     assert "waiting for another process" in caplog.text
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_it_is_built_with_a_warning(root: Path, caplog: Any) -> None:
+    assert len(pixels(cached(root))) == len(SIZES)
+    assert "cannot be locked (No locks available)" in caplog.text
 
 
 # ---- broken -------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from slade_plugin.base.errors import DataError
 from slade_plugin.data.files.image_list import ImageList
 from slade_plugin.data.inspection.hash_manifest import (
     UNREADABLE,
+    find_duplicates,
     hash_files,
     read_hashes,
     sample,
@@ -59,3 +61,32 @@ def test_what_is_no_manifest_of_this_data_set_is_refused(
         path.write_text(wrong, encoding="latin-1")
         with pytest.raises(DataError, match=r"m\.json is not a manifest of hashes \("):
             read_hashes(path, "Ants")
+
+
+def test_groups_of_equal_files(drawn: Callable[..., ImageList]) -> None:
+    images = drawn(ant=2, bee=3, cat=2)
+    assert find_duplicates(images, 0) == []
+    shutil.copy(images.path(0), images.path(3))
+    shutil.copy(images.path(0), images.path(6))
+    shutil.copy(images.path(4), images.path(1))
+    again = ImageList(images.root, images.paths, images.labels, images.class_names)
+    assert find_duplicates(again, 0) == [
+        ["ant/0.jpg", "bee/1.jpg", "cat/1.jpg"],
+        ["ant/1.jpg", "bee/2.jpg"],
+    ]
+
+
+def test_only_files_of_equal_size_are_read_and_only_equal_ones_reported(
+    drawn: Callable[..., ImageList],
+) -> None:
+    images = drawn(ant=3, bee=2)
+    for index, content in enumerate((b"one", b"two", b"four", b"", b"")):
+        images.path(index).write_bytes(content)
+    assert find_duplicates(images, 0) == []
+
+
+def test_missing_files_are_no_duplicates(drawn: Callable[..., ImageList]) -> None:
+    images = drawn(ant=3)
+    for index in range(2):
+        images.path(index).unlink()
+    assert find_duplicates(images, 0) == []

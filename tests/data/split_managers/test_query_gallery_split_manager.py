@@ -97,7 +97,6 @@ def test_a_pool_goes_beside_it(blobs: Any) -> None:
     data = RoleBlobs(blobs)
     pool = blobs(subset="unlabeled")
     ours = UnlabeledPoolSplitManager(split(data), {"train": pool, "eval": pool})
-    ours.take_split_schemes()
     for name in SPLITS:
         assert indices(ours, name) == indices(split(data), name)
     assert ours.get_unlabeled_dataset("eval") is pool

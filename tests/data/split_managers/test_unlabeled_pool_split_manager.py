@@ -19,7 +19,7 @@ from powerful_benchmarker.split_managers import (
 from torch.utils.data import Subset
 
 import slade_plugin
-from slade_plugin.base.errors import ConfigError, DataError
+from slade_plugin.base.errors import DataError
 from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
 
 SPLITS = ("train", "val", "test")
@@ -44,6 +44,11 @@ def datasets_of(blobs: Any) -> dict[str, dict[str, Any]]:
     return {t: {s: blobs(transform=t) for s in SPLITS} for t in ("train", "eval")}
 
 
+def split_by(helper: Any, datasets: Any) -> Any:
+    helper.create_split_schemes(datasets)
+    return helper
+
+
 def splits_of(manager: Any) -> dict[tuple[str, str, str], list[int]]:
     """Which images are in which split; where there are no indices, all of them."""
     found = {}
@@ -59,10 +64,8 @@ def splits_of(manager: Any) -> dict[tuple[str, str, str], list[int]]:
 @pytest.mark.parametrize("name", HELPERS)
 def test_splits_are_exactly_the_helpers(name: str, blobs: Any) -> None:
     cls, settings = HELPERS[name]
-    plain = cls(**settings)
-    plain.create_split_schemes(datasets_of(blobs))
-    ours = UnlabeledPoolSplitManager(cls(**settings))
-    ours.create_split_schemes(datasets_of(blobs))
+    plain = split_by(cls(**settings), datasets_of(blobs))
+    ours = UnlabeledPoolSplitManager(split_by(cls(**settings), datasets_of(blobs)), {})
 
     expected = splits_of(plain)
     assert splits_of(ours) == expected
@@ -82,9 +85,8 @@ def test_splits_are_exactly_the_helpers(name: str, blobs: Any) -> None:
 @pytest.mark.parametrize("name", HELPERS)
 def test_names_and_getters_are_the_helpers(name: str, blobs: Any) -> None:
     cls, settings = HELPERS[name]
-    helper = cls(**settings)
-    ours = UnlabeledPoolSplitManager(helper)
-    ours.create_split_schemes(datasets_of(blobs))
+    helper = split_by(cls(**settings), datasets_of(blobs))
+    ours = UnlabeledPoolSplitManager(helper, {})
     assert ours.get_split_scheme_name(1) == helper.get_split_scheme_name(1)
     assert ours.collate_fn is None
     assert ours.split_names == helper.split_names
@@ -94,9 +96,8 @@ def test_names_and_getters_are_the_helpers(name: str, blobs: Any) -> None:
 
 def test_the_helper_follows_the_current_scheme(blobs: Any) -> None:
     """One holder: whoever asks the host's manager gets the same scheme."""
-    helper = ClassDisjointSplitManager(**FOLDS)
-    ours = UnlabeledPoolSplitManager(helper)
-    ours.create_split_schemes(datasets_of(blobs))
+    helper = split_by(ClassDisjointSplitManager(**FOLDS), datasets_of(blobs))
+    ours = UnlabeledPoolSplitManager(helper, {})
     ours.set_curr_split_scheme(ours.split_scheme_names[1])
     assert helper.curr_split_scheme_name == ours.split_scheme_names[1]
     assert helper.get_dataset("train", "val") is ours.get_dataset("train", "val")
@@ -136,7 +137,7 @@ def test_trap_a16_an_overlap_is_refused(
     indices: dict[str, list[int]], names: str, blobs: Any
 ) -> None:
     with pytest.raises(DataError, match=names):
-        UnlabeledPoolSplitManager(Careless(indices)).create_split_schemes(datasets_of(blobs))
+        UnlabeledPoolSplitManager(split_by(Careless(indices), datasets_of(blobs)), {})
 
 
 def test_whole_data_sets_of_equal_content_are_warned_of(
@@ -150,15 +151,14 @@ def test_whole_data_sets_of_equal_content_are_warned_of(
             for name, split in splits.items():
                 split.fingerprint = fingerprints[name]
         caplog.clear()
-        UnlabeledPoolSplitManager(PredefinedSplitManager()).create_split_schemes(datasets)
+        UnlabeledPoolSplitManager(split_by(PredefinedSplitManager(), datasets), {})
         assert len(caplog.records) == warnings
     assert "(eval): some of train, val, test are the same images" in caplog.text
 
 
 def test_splits_without_overlap_are_taken(blobs: Any) -> None:
     indices = {"train": [0, 1], "val": [2, 3], "test": [4]}
-    ours = UnlabeledPoolSplitManager(Careless(indices))
-    ours.create_split_schemes(datasets_of(blobs))
+    ours = UnlabeledPoolSplitManager(split_by(Careless(indices), datasets_of(blobs)), {})
     assert splits_of(ours)["scheme", "eval", "val"] == [2, 3]
 
 
@@ -181,13 +181,12 @@ from slade_plugin.base.errors import DataError
 from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
 split = lambda *indices: types.SimpleNamespace(indices=list(indices))
 helper = types.SimpleNamespace(
-    create_split_schemes=lambda datasets: None,
     split_scheme_holder=types.SimpleNamespace(
         split_schemes={"scheme": {"train": {"train": split(0, 1), "test": split(1, 2)}}}
     ),
 )
 try:
-    UnlabeledPoolSplitManager(helper).create_split_schemes({})
+    UnlabeledPoolSplitManager(helper, {})
 except DataError as error:
     print(error)
 """
@@ -204,8 +203,7 @@ except DataError as error:
 def test_a_labeled_class_of_one_image_is_refused(blobs: Any) -> None:
     """Blobs of 12 images a class: train holds classes 0 and 1, of the latter only its first."""
     indices = {"train": list(range(13)), "val": [20, 21], "test": [30, 31]}
-    ours = UnlabeledPoolSplitManager(Careless(indices))
-    ours.create_split_schemes(datasets_of(blobs))
+    ours = UnlabeledPoolSplitManager(split_by(Careless(indices), datasets_of(blobs)), {})
     with pytest.raises(DataError, match=r"1 of 2 training classes .*for example label 1\b"):
         ours.check_labeled_classes()
 
@@ -213,22 +211,15 @@ def test_a_labeled_class_of_one_image_is_refused(blobs: Any) -> None:
 def test_labeled_classes_of_two_images_are_taken(blobs: Any) -> None:
     """Whatever val and test hold: they have lone classes here."""
     indices = {"train": [0, 1, 12, 13], "val": [24], "test": [36]}
-    ours = UnlabeledPoolSplitManager(Careless(indices))
-    ours.create_split_schemes(datasets_of(blobs))
+    ours = UnlabeledPoolSplitManager(split_by(Careless(indices), datasets_of(blobs)), {})
     ours.check_labeled_classes()
 
 
 def test_the_pool_is_given_once_a_transform_and_split_by_none(blobs: Any) -> None:
     pools = {t: blobs(subset="unlabeled", transform=t) for t in ("train", "eval")}
-    ours = UnlabeledPoolSplitManager(ClassDisjointSplitManager(**FOLDS), pools)
-    ours.create_split_schemes(datasets_of(blobs))
+    helper = split_by(ClassDisjointSplitManager(**FOLDS), datasets_of(blobs))
+    ours = UnlabeledPoolSplitManager(helper, pools)
     for scheme in ours.split_scheme_names:
         ours.set_curr_split_scheme(scheme)
         assert ours.get_unlabeled_dataset("train") is pools["train"]
         assert ours.get_unlabeled_dataset("eval") is pools["eval"]
-
-
-def test_a_missing_pool_is_named() -> None:
-    ours = UnlabeledPoolSplitManager(ClassDisjointSplitManager(**FOLDS))
-    with pytest.raises(ConfigError, match=r"transform 'eval'.*unlabeled_dataset"):
-        ours.get_unlabeled_dataset("eval")

@@ -158,6 +158,19 @@ def test_large_files_do_not_belong_into_a_record(board: Path, change: Change) ->
     assert f"expected at most {checks.LARGEST}" in text
 
 
+@pytest.mark.parametrize(("embedder", "number"), [("1", 1), ("2", 0)])
+def test_methods_may_share_a_frozen_trunk(
+    board: Path, change: Change, embedder: str, number: int
+) -> None:
+    trunk = first(checks.read_record(board / "a"))["weights"][SCHEME]["trunk_best2.pth"]
+    for name, own in (("a", "1"), ("b", embedder)):
+        files = {"embedder_best2.pth": own * 64, "trunk_best2.pth": trunk}
+        change(board / name, lambda r, files=files: first(r)["weights"].update({SCHEME: files}))
+    texts = read_records(board)[1].get(board / "b", [])
+    assert len(texts) == number
+    assert all("it has the models of a" in text for text in texts)
+
+
 def test_a_record_counts_once(board: Path, change: Change) -> None:
     """The same runs under another name, or another method under the same name."""
     shutil.copytree(board / "a", board / "c")

@@ -139,6 +139,14 @@ def test_an_interrupt_reaches_the_runs_and_the_next_start_goes_on(
     assert ["--resume_training" in call["flags"] for call in resumed] == [True, True]
 
 
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_runs_are_executed_with_a_warning(
+    tmp_path: Path, stub_runs: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert execute(runs_of(tmp_path, 0)[:1], program=stub_runs.program) == []
+    assert "cannot be locked (No locks available)" in caplog.text
+
+
 def test_two_studies_never_do_a_run_twice(tmp_path: Path, stub_runs: Any) -> None:
     """Even if one was killed and its run goes on: the run itself holds the lock."""
     stub_runs.behave(whole="wait")

@@ -1,3 +1,4 @@
+import shlex
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import yaml
 
 from slade_plugin.base.command_line import CommandLine
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.experiments.studies.flags import to_shell
 from slade_plugin.experiments.studies.plan import plan_runs
 from tests.study_files import load_study, value_of
 
@@ -67,3 +69,16 @@ def test_a_value_whose_spaces_matter_stays_one_word(tmp_path: Path) -> None:
     run = plan_runs(load_study(tmp_path), tmp_path, [0], ["--dataset", value])["dots", 0, "whole"]
     found = vars(CommandLine().parse_known_args(run.command())[0])
     assert found["dataset"] == {"FolderImages": {"path": "a  b"}}
+
+
+def test_a_value_in_braces_is_one_word() -> None:
+    words = "--a {b: {c: 1}, d: [e, f]} --config_loss slade --g [h, i] --j 'k l'"
+    assert to_shell([*words.split()[:-2], "k l"]) == (
+        "--a '{b: {c: 1}, d: [e, f]}' --config_loss slade --g '[h, i]' --j 'k l'"
+    )
+
+
+def test_a_shell_reads_the_words_again() -> None:
+    words = ["--a", "{b: 1}", "--c", "$d", "--e", "it's"]
+    assert shlex.split(to_shell(words)) == words
+    assert to_shell([]) == ""

@@ -105,17 +105,6 @@ def test_an_overlap_the_host_does_not_see_is_refused(
         SladeSplitManagerFactory(getter=full_getter).create(SPEC, kwargs=host_kwargs | pool)
 
 
-def test_the_manager_can_be_named_in_yaml_around_another(
-    full_getter: Any, host_kwargs: dict[str, Any]
-) -> None:
-    """The host's factory builds a nested manager from the entry `helper_split_manager`."""
-    host = SplitManagerFactory(getter=full_getter)
-    nested = {"UnlabeledPoolSplitManager": {"helper_split_manager": SPEC}}
-    ours = host.create(nested, kwargs=host_kwargs)
-    assert isinstance(ours, UnlabeledPoolSplitManager)
-    assert indices(ours) == indices(host.create(SPEC, kwargs=host_kwargs))
-
-
 class Numbered(ImageFiles):
     """Eight classes of two images; their files are under root."""
 

@@ -1,4 +1,6 @@
 import hashlib
+import re
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +8,7 @@ import pretrainedmodels
 import pytest
 import torch
 import torchvision
+import yaml
 from torch import nn
 
 from slade_plugin.base.errors import CheckpointError, ConfigError
@@ -18,6 +21,8 @@ from slade_plugin.method.models.weight_files import (
     state_sha256,
     without_published_weights,
 )
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def trunk(width: int = 4) -> nn.Module:
@@ -151,36 +156,64 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         find_weight_file(str(tmp_path / "nothing.pth"))
 
 
-def test_an_address_is_downloaded_once(
-    source: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose files https:// addresses lead to; downloads go to its folder `home`."""
+
+    def open_file(request: urllib.request.Request) -> Any:
+        return urllib.request.urlopen(request.full_url.replace("https:/", tmp_path.as_uri()))
+
+    monkeypatch.setattr(torch.hub, "urlopen", open_file)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    path = Path(save(tmp_path / "w.pth.tar", source.state_dict()))
+    return tmp_path
+
+
+def test_an_address_is_downloaded_once(source: nn.Module, web: Path) -> None:
+    (web / "of").mkdir()
+    path = Path(save(web / "of" / "w.pth.tar", source.state_dict()))
     model = trunk()
-    load_weights(model, path.as_uri())
+    load_weights(model, "https://of/w.pth.tar")
     assert state_sha256(model) == state_sha256(source)
     path.unlink()
-    found = find_weight_file(path.as_uri())
-    assert found == tmp_path / "home" / "hub" / "checkpoints" / "w.pth.tar"
+    found = find_weight_file("https://of/w.pth.tar")
+    assert found.parent == web / "home" / "hub" / "checkpoints"
 
 
-def test_an_address_that_cannot_be_reached_says_where_to_put_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    address = (tmp_path / "absent.pth").as_uri()
-    with pytest.raises(ConfigError, match=rf"Put the file at {tmp_path}/hub/checkpoints/absent"):
+def test_each_address_has_a_file_of_its_own(web: Path) -> None:
+    for name in ("first", "second"):
+        (web / name).mkdir()
+        (web / name / "w.pth").write_text(name)
+    for name in ("first", "second"):
+        assert find_weight_file(f"https://{name}/w.pth").read_text() == name
+
+
+def test_a_file_named_by_its_address_is_read_in_place(web: Path) -> None:
+    path = web / "two words.pth"
+    path.touch()
+    assert find_weight_file(path.as_uri()) == path
+
+
+def test_an_address_that_cannot_be_reached_says_where_to_put_the_file(web: Path) -> None:
+    """As config_models/swav says it."""
+    config = (ROOT / "bench_configs" / "config_models" / "swav.yaml").read_text()
+    address = yaml.safe_load(config)["models"]["trunk~OVERRIDE~"]["TorchvisionTrunk"]["weights"]
+    with pytest.raises(ConfigError, match="Put the file at") as error:
         find_weight_file(address)
+    place = re.search(rf"{web}/home/hub/checkpoints/(\S+)", str(error.value))
+    assert place is not None
+    assert f"put it at PYTORCH_HOME/hub/checkpoints/ as\n#          {place[1]} " in config
 
 
-def test_the_hash_in_a_name_is_checked(
-    source: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hash_in_a_name_is_checked(web: Path) -> None:
     """As torchvision names its files; a truncated download is no weight file."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    path = Path(save(tmp_path / "w-01234567.pth", source.state_dict()))
+    (web / "of").mkdir()
+    content = b"weights"
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    for name in (f"w-{digest}.pth", "w-01234567.pth"):
+        (web / "of" / name).write_bytes(content)
+    assert find_weight_file(f"https://of/w-{digest}.pth").name == f"w-{digest}.pth"
     with pytest.raises(ConfigError, match="invalid hash value"):
-        find_weight_file(path.as_uri())
+        find_weight_file("https://of/w-01234567.pth")
 
 
 def test_the_hash_of_a_model_changes_with_any_tensor_and_its_name(source: nn.Module) -> None:
