@@ -91,8 +91,7 @@ def find_weight_file(source: str) -> Path:
 
     Args:
         source: A path, or a URL that begins with http://, https:// or file://. Downloads go to
-            torch's checkpoint folder (``--pytorch_home``), under a name of their own for each URL;
-            a name that ends in a hash, as torchvision's do, is kept.
+            torch's checkpoint folder (``--pytorch_home``); a file is read in place.
 
     Raises:
         ConfigError: If the file does not exist or cannot be downloaded.
@@ -108,11 +107,9 @@ def find_weight_file(source: str) -> Path:
             )
         return path
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    name = Path(url.path).name
-    in_name = re.search(r"-([a-f0-9]{8,})\.", name)
-    own = f"{hashlib.sha256(source.encode()).hexdigest()[:8]}_{name}"
-    path = folder / (name if in_name else own)
+    path = folder / Path(url.path).name
     if not path.is_file():
+        in_name = re.search(r"-([a-f0-9]{8,})\.", path.name)  # torchvision's names end in a hash
         try:
             folder.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(source, str(path), in_name and in_name.group(1))
