@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from powerful_benchmarker.utils.constants import CONFIG_DIFF_BASE_FOLDER_NAME as CHANGES
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
 from slade_plugin.base.errors import ExperimentError
@@ -132,17 +133,23 @@ def saved_areas(folder: Path) -> list[str]:
     Raises:
         ExperimentError: If a config is missing or damaged, or the areas are not listed.
     """
-    return list(_read_areas(folder))
+    return list(_read_areas(folder)[AREAS_FILE][AREAS_FILE])
 
 
 def read_saved_config(experiment: Path) -> dict[str, Any]:
     """Read all areas of a saved experiment's config into one mapping, paths as stored.
 
+    Values that training was resumed with replace those it began with. The names of the config files
+    are under `AREAS_FILE`.
+
     Raises:
         ExperimentError: If a config is missing or damaged.
     """
-    areas = _read_areas(experiment).values()
-    return {key: value for content in areas for key, value in content.items()}
+    areas = _read_areas(experiment)
+    names = areas.pop(AREAS_FILE)
+    changes = sorted(experiment.glob(f"configs/{CHANGES}*/*.yaml"), key=_epochs)
+    contents = [*areas.values(), *map(_read_config, changes)]
+    return {k: v for content in contents for k, v in content.items()} | {AREAS_FILE: names}
 
 
 def check_saved_configs(folder: Path, areas: list[str]) -> None:
@@ -152,21 +159,31 @@ def check_saved_configs(folder: Path, areas: list[str]) -> None:
         ExperimentError: If a file is missing or not valid YAML.
     """
     for name in [*areas, AREAS_FILE]:
-        _read_config(folder, name)
+        _read_config(_config_path(folder, name))
+
+
+def _epochs(change: Path) -> list[int]:
+    """Return the epoch of each split scheme at which the host saved changed values."""
+    return [int(epoch) for epoch in re.findall(r"\d+", change.parent.name)]
 
 
 def _read_areas(folder: Path) -> dict[str, dict[str, Any]]:
-    areas = _read_config(folder, AREAS_FILE).get(AREAS_FILE)
+    """Read the config of each area, and `AREAS_FILE`."""
+    names = _read_config(_config_path(folder, AREAS_FILE))
+    areas = names.get(AREAS_FILE)
     if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
         raise ExperimentError(
-            f"{folder / 'configs' / AREAS_FILE}.yaml lists no areas ({areas!r}); expected a list. "
+            f"{_config_path(folder, AREAS_FILE)} lists no areas ({areas!r}); expected a list. "
             "Restore it from a copy."
         )
-    return {area: _read_config(folder, area) for area in areas}
+    return {a: _read_config(_config_path(folder, a)) for a in areas} | {AREAS_FILE: names}
 
 
-def _read_config(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / "configs" / f"{name}.yaml"
+def _config_path(folder: Path, name: str) -> Path:
+    return folder / "configs" / f"{name}.yaml"
+
+
+def _read_config(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

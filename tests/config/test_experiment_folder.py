@@ -13,6 +13,7 @@ from slade_plugin.config.experiment_folder import (
     has_checkpoint,
     is_pipeline_folder,
     latest_epoch,
+    read_saved_config,
     read_state,
     saved_areas,
     split_scheme_folders,
@@ -152,6 +153,20 @@ def test_saved_areas_must_be_a_list(tmp_path: Path, content: str) -> None:
     (tmp_path / "configs" / "config_foldernames.yaml").write_text(content)
     with pytest.raises(ExperimentError, match=r"config_foldernames\.yaml lists no areas"):
         saved_areas(tmp_path)
+
+
+def test_the_last_change_of_a_resumed_training_counts(saved: Path) -> None:
+    """The host names the folder of a change by the epoch of each split scheme."""
+    before = read_saved_config(saved)
+    for epochs in ("5_5", "20_5", "20_20", "7_7"):
+        folder = saved / "configs" / f"resume_training_config_diffs_{epochs}"
+        folder.mkdir()
+        (folder / "config_general.yaml").write_text(f"patience: {epochs.replace('_', '')}\n")
+    assert read_saved_config(saved) == {**before, "patience": 2020}
+    assert before["config_foldernames"]["config_loss"] == ["default", "contrastive"]
+    (folder / "config_general.yaml").write_text("a: b: c")
+    with pytest.raises(ExperimentError, match=r"diffs_7_7/config_general\.yaml cannot be read"):
+        read_saved_config(saved)
 
 
 def test_the_latest_epoch_is_found_below_any_name(tmp_path: Path) -> None:
