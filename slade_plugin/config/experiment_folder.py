@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,27 @@ def latest_epoch(models: Path, best: bool = False) -> int:
     names = (path.name for path in models.glob("trunk_*.pth"))
     found = (re.fullmatch(rf"trunk_(best){'' if best else '?'}(\d+)\.pth", name) for name in names)
     return max((int(match[2]) for match in found if match), default=0)
+
+
+def why_unfinished(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """Return where an experiment's training stopped; None if it is finished.
+
+    Args:
+        folder: Folder of the experiment.
+        config: What `read_saved_config` gave.
+    """
+    schemes = split_scheme_folders(folder)
+    wanted, interval = (config.get(key) for key in ("num_epochs_train", "save_interval"))
+    for scheme in schemes if config.get("patience") is None else ():
+        epochs = wanted.get(scheme.name) if isinstance(wanted, Mapping) else wanted
+        latest = latest_epoch(scheme / "saved_models")
+        if epochs and latest < epochs - epochs % (interval or 1):
+            return f"{scheme.name} is at epoch {latest} of {epochs}"
+    options = next(iter((config.get("split_manager") or {}).values()), None) or {}
+    number = options.get("num_training_sets") or 0
+    if len(schemes) < number:
+        return f"it has {len(schemes)} of {number} split schemes"
+    return None
 
 
 def saved_areas(folder: Path) -> list[str]:

@@ -17,6 +17,7 @@ from slade_plugin.config.experiment_folder import (
     read_state,
     saved_areas,
     split_scheme_folders,
+    why_unfinished,
 )
 
 
@@ -176,6 +177,25 @@ def test_the_latest_epoch_is_found_below_any_name(tmp_path: Path) -> None:
     for suffix in ("best0", "best3", "2", "12", "optimizer_99"):
         (folder / f"trunk_{suffix}.pth").touch()
     assert (latest_epoch(folder), latest_epoch(folder, best=True)) == (12, 3)
+
+
+def test_the_reason_why_a_training_is_not_finished(tmp_path: Path) -> None:
+    config = {
+        "num_epochs_train": {"a_0": 5, "b_1": 3},
+        "save_interval": 2,
+        "split_manager": {"ClassDisjointSplitManager": {"num_training_sets": 2}},
+    }
+    assert why_unfinished(tmp_path, config) == "it has 0 of 2 split schemes"
+    for scheme, epoch in (("a_0", 2), ("b_1", 2)):
+        models = tmp_path / scheme / "saved_models"
+        models.mkdir(parents=True)
+        (models / f"trunk_{epoch}.pth").touch()
+    assert why_unfinished(tmp_path, config) == "a_0 is at epoch 2 of 5"
+    assert why_unfinished(tmp_path, {**config, "patience": 1}) is None
+    (tmp_path / "a_0" / "saved_models" / "trunk_4.pth").touch()
+    assert why_unfinished(tmp_path, config) is None
+    assert why_unfinished(tmp_path, {**config, "num_epochs_train": 3}) is None
+    assert why_unfinished(tmp_path, {}) is None
 
 
 def test_the_file_of_a_lock_does_not_take_a_folder(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from slade_plugin.config import former_keys
 from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.compute_settings import ComputeSettings
 from slade_plugin.config.experiment_folder import (
-    latest_epoch,
     read_saved_config,
     read_state,
     split_scheme_folders,
+    why_unfinished,
 )
 from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.experiments.results.ensemble import read_ensemble
@@ -164,14 +164,7 @@ class Experiment:
         """Return why its scores are not final; None if they are."""
         if self.state and not self.state["stages"].get(self.stage, {}).get("done"):
             return "its run has not finished this stage"
-        epochs, interval = (self.config.get(k) for k in ("num_epochs_train", "save_interval"))
-        if self.config.get("patience") is not None or not isinstance(epochs, int):
-            return None
-        for scheme in self.schemes:
-            latest = latest_epoch(scheme / "saved_models")
-            if latest + (interval or 1) <= epochs:
-                return f"{scheme.name} is at epoch {latest} of {epochs}"
-        return None
+        return why_unfinished(self.folder, self.config)
 
     @cached_property
     def scores(self) -> Scores:
