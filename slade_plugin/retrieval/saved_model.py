@@ -1,7 +1,6 @@
 """Load the best model of a saved experiment from its folder alone."""
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from powerful_benchmarker.api_parsers import APICascadedEmbeddings
 
 from slade_plugin import compat
+from slade_plugin.base.command_line import command_line
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.seeding import generator_states, set_generator_states
 from slade_plugin.config.experiment_folder import (
@@ -142,15 +142,11 @@ def _check_stage_is_done(run: Path, folder: Path) -> None:
 def _saved_parser(experiment: Path, dataset_root: str, with_pool: bool) -> Any:
     """Return the API parser that would evaluate a saved experiment, without running it."""
     folder = experiment.resolve()
-    before = sys.argv  # the host's reader reads it
-    sys.argv = ["run.py", "--experiment_name", folder.name, "--evaluate"]
-    try:
+    with command_line("--experiment_name", folder.name, "--evaluate"):
         compat.apply()
         runner = SladeRunner(dataset_root=dataset_root, root_experiment_folder=str(folder.parent))
         runner.set_YR()
         args = runner.read(runner.YR)
-    finally:
-        sys.argv = before
     if not with_pool and APISladeStudent.__name__ in (args.api_parser or {}):
         # A student is evaluated like any other model; its own parser would look for the pool.
         args.api_parser = {"BaseAPIParser": {}}
