@@ -173,6 +173,19 @@ class SladeRunner(SingleExperimentRunner):
                 setattr(other.args, area, names)
         return other
 
+    def reader_of_saved(self, reader: Any, **values: Any) -> Any:
+        """Copy a reader as for a saved experiment, with these values alone.
+
+        Args:
+            reader: A reader; only its place of the data is kept.
+            **values: Areas and places of the experiment, and flags of the host.
+        """
+        other = self.reader_for(reader)
+        none = ("resume_training", "evaluate", "evaluate_ensemble", "reproduce_results")
+        root = {"dataset_root": reader.args.dataset_root}
+        other.args = argparse.Namespace(**(dict.fromkeys(none) | root | values))
+        return other
+
     def read(self, reader: Any) -> SimpleNamespace:
         """Load and merge a reader's YAML files; the reader itself is not modified."""
         other = self.reader_for(reader)

@@ -6,7 +6,9 @@ host's notation: a word, ``[a list]`` or ``{keys: and values}``, quoted or as se
 
 import argparse
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -83,6 +85,17 @@ class CommandLine(argparse.ArgumentParser):
         for flag, value in values:
             setattr(found, flag[2:], value)
         return found, []
+
+
+@contextmanager
+def command_line(*words: str) -> Iterator[None]:
+    """Replace the command line of this process, which the host's reader reads, by one of run.py."""
+    before = sys.argv
+    sys.argv = ["run.py", *words]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def _values(words: Iterable[str]) -> Iterable[tuple[str, Any]]:

@@ -9,9 +9,7 @@ line. Nothing is trained or written. Exit codes: 0 success, 2 a mistake.
 
 import argparse
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import yaml
 
 from slade_plugin import compat
+from slade_plugin.base.command_line import command_line
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.base.suggestions import nearest
 from slade_plugin.commands.arguments import command_parser
@@ -37,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command."""
     own, flags = argument_parser().parse_known_args(argv)
     compat.apply()
-    with _command_line(flags):
+    with command_line(*flags):
         print(_page(own, flags), end="")
     return 0
 
@@ -192,14 +191,3 @@ def _lines(values: Mapping[str, Any], sources: Any, indent: int = 0) -> Iterator
         text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
         text = text.removesuffix("\n").removesuffix("...").strip()
         yield f"{f'{start}: {text}':<60} # {source}"
-
-
-@contextmanager
-def _command_line(words: Sequence[str]) -> Iterator[None]:
-    """Pass the words to run.py, which reads sys.argv."""
-    before = sys.argv
-    sys.argv = ["run.py", *words]
-    try:
-        yield
-    finally:
-        sys.argv = before

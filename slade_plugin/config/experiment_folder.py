@@ -3,10 +3,12 @@
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from powerful_benchmarker.utils.constants import CONFIG_DIFF_BASE_FOLDER_NAME as CHANGES
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME as META_LOGS
 
 from slade_plugin.base.errors import ExperimentError
@@ -117,23 +119,50 @@ def latest_epoch(models: Path, best: bool = False) -> int:
     return max((int(match[2]) for match in found if match), default=0)
 
 
+def why_unfinished(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """Return where an experiment's training stopped; None if it is finished.
+
+    Args:
+        folder: Folder of the experiment.
+        config: What `read_saved_config` gave.
+    """
+    schemes = split_scheme_folders(folder)
+    wanted, interval = (config.get(key) for key in ("num_epochs_train", "save_interval"))
+    for scheme in schemes if config.get("patience") is None else ():
+        epochs = wanted.get(scheme.name) if isinstance(wanted, Mapping) else wanted
+        latest = latest_epoch(scheme / "saved_models")
+        if epochs and latest < epochs - epochs % (interval or 1):
+            return f"{scheme.name} is at epoch {latest} of {epochs}"
+    options = next(iter((config.get("split_manager") or {}).values()), None) or {}
+    number = options.get("num_training_sets") or 0
+    if len(schemes) < number:
+        return f"it has {len(schemes)} of {number} split schemes"
+    return None
+
+
 def saved_areas(folder: Path) -> list[str]:
     """Read the config areas of a saved experiment, which are the host's if its runner made it.
 
     Raises:
         ExperimentError: If a config is missing or damaged, or the areas are not listed.
     """
-    return list(_read_areas(folder))
+    return list(_read_areas(folder)[AREAS_FILE][AREAS_FILE])
 
 
 def read_saved_config(experiment: Path) -> dict[str, Any]:
     """Read all areas of a saved experiment's config into one mapping, paths as stored.
 
+    Values that training was resumed with replace those it began with. The names of the config files
+    are under `AREAS_FILE`.
+
     Raises:
         ExperimentError: If a config is missing or damaged.
     """
-    areas = _read_areas(experiment).values()
-    return {key: value for content in areas for key, value in content.items()}
+    areas = _read_areas(experiment)
+    names = areas.pop(AREAS_FILE)
+    changes = sorted(experiment.glob(f"configs/{CHANGES}*/*.yaml"), key=_epochs)
+    contents = [*areas.values(), *map(_read_config, changes)]
+    return {k: v for content in contents for k, v in content.items()} | {AREAS_FILE: names}
 
 
 def check_saved_configs(folder: Path, areas: list[str]) -> None:
@@ -143,21 +172,31 @@ def check_saved_configs(folder: Path, areas: list[str]) -> None:
         ExperimentError: If a file is missing or not valid YAML.
     """
     for name in [*areas, AREAS_FILE]:
-        _read_config(folder, name)
+        _read_config(_config_path(folder, name))
+
+
+def _epochs(change: Path) -> list[int]:
+    """Return the epoch of each split scheme at which the host saved changed values."""
+    return [int(epoch) for epoch in re.findall(r"\d+", change.parent.name)]
 
 
 def _read_areas(folder: Path) -> dict[str, dict[str, Any]]:
-    areas = _read_config(folder, AREAS_FILE).get(AREAS_FILE)
+    """Read the config of each area, and `AREAS_FILE`."""
+    names = _read_config(_config_path(folder, AREAS_FILE))
+    areas = names.get(AREAS_FILE)
     if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
         raise ExperimentError(
-            f"{folder / 'configs' / AREAS_FILE}.yaml lists no areas ({areas!r}); expected a list. "
+            f"{_config_path(folder, AREAS_FILE)} lists no areas ({areas!r}); expected a list. "
             "Restore it from a copy."
         )
-    return {area: _read_config(folder, area) for area in areas}
+    return {a: _read_config(_config_path(folder, a)) for a in areas} | {AREAS_FILE: names}
 
 
-def _read_config(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / "configs" / f"{name}.yaml"
+def _config_path(folder: Path, name: str) -> Path:
+    return folder / "configs" / f"{name}.yaml"
+
+
+def _read_config(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

@@ -1,7 +1,6 @@
 """Load the best model of a saved experiment from its folder alone."""
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,18 @@ import torch
 from powerful_benchmarker.api_parsers import APICascadedEmbeddings
 
 from slade_plugin import compat
+from slade_plugin.base.command_line import command_line
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.seeding import generator_states, set_generator_states
 from slade_plugin.config.experiment_folder import (
     check_is_trained,
+    read_saved_config,
     saved_areas,
     split_scheme_folders,
+    why_unfinished,
 )
 from slade_plugin.config.saved_paths import run_of
 from slade_plugin.host.api_parsers import APISladeStudent
-from slade_plugin.host.checkpoints.checkpoint_files import numbered_epochs
 from slade_plugin.host.checkpoints.teacher import Teacher
 from slade_plugin.method.models.weight_files import without_published_weights
 from slade_plugin.runner import SladeRunner
@@ -117,12 +118,15 @@ def find_experiment(path: Path) -> Path:
             f"{path} is not an experiment; expected a folder made by run.py that holds "
             "`configs`, such as experiments/slade_seed0/student."
         )
-    schemes = split_schemes(path)
+    split_schemes(path)
     run = run_of(path)
     if run is not None:
         _check_stage_is_done(run, path)
-    else:
-        _check_is_finished(path, schemes)
+    elif reason := why_unfinished(path, read_saved_config(path)):
+        raise ExperimentError(
+            f"{path} is still being trained, or its run was stopped: {reason}; expected a finished "
+            "run. Wait for it, or rerun its command with --resume_training latest."
+        )
     return path
 
 
@@ -135,46 +139,14 @@ def _check_stage_is_done(run: Path, folder: Path) -> None:
         )
 
 
-def _check_is_finished(folder: Path, schemes: list[str]) -> None:
-    args = _saved_args(folder, "datasets")[1]
-    wanted = args.num_epochs_train
-    options = next(iter(args.split_manager.values())) or {}
-    number = options.get("num_training_sets") or len(schemes)
-    for scheme in schemes:
-        epochs = wanted if isinstance(wanted, int) else wanted[scheme]
-        latest = max(numbered_epochs(folder / scheme / "saved_models"), default=0)
-        last = epochs - epochs % args.save_interval
-        if args.patience is None and latest < last:
-            raise ExperimentError(
-                f"{folder} is still being trained, or its run was stopped: {scheme} is at epoch "
-                f"{latest} of {epochs}; expected a finished run. Wait for it, or rerun its command "
-                "with --resume_training latest."
-            )
-    if len(schemes) < number:
-        raise ExperimentError(
-            f"{folder} is still being trained, or its run was stopped: it has {len(schemes)} of "
-            f"{number} split schemes; expected a finished run. Wait for it, or rerun its command "
-            "with --resume_training latest."
-        )
-
-
-def _saved_args(experiment: Path, dataset_root: str) -> tuple[SladeRunner, Any]:
-    """Return a runner and the merged config of a saved experiment."""
+def _saved_parser(experiment: Path, dataset_root: str, with_pool: bool) -> Any:
+    """Return the API parser that would evaluate a saved experiment, without running it."""
     folder = experiment.resolve()
-    before = sys.argv  # the host's reader reads it
-    sys.argv = ["run.py", "--experiment_name", folder.name, "--evaluate"]
-    try:
+    with command_line("--experiment_name", folder.name, "--evaluate"):
         compat.apply()
         runner = SladeRunner(dataset_root=dataset_root, root_experiment_folder=str(folder.parent))
         runner.set_YR()
-        return runner, runner.read(runner.YR)
-    finally:
-        sys.argv = before
-
-
-def _saved_parser(experiment: Path, dataset_root: str, with_pool: bool) -> Any:
-    """Return the API parser that would evaluate a saved experiment, without running it."""
-    runner, args = _saved_args(experiment, dataset_root)
+        args = runner.read(runner.YR)
     if not with_pool and APISladeStudent.__name__ in (args.api_parser or {}):
         # A student is evaluated like any other model; its own parser would look for the pool.
         args.api_parser = {"BaseAPIParser": {}}

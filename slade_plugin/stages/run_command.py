@@ -5,7 +5,6 @@ student; `--teacher.KEY`, `--baseline.KEY` and `--every.KEY` reach the other sta
 """
 
 import math
-from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -121,20 +120,8 @@ class RunCommand:
             **flags: Flags of the host, such as evaluate=True.
         """
         planned = self.configs[name]
-        reader = self.runner.reader_for(self.reader)
-        reader.args = Namespace(
-            **{
-                "resume_training": None,
-                "evaluate": False,
-                "evaluate_ensemble": False,
-                "reproduce_results": None,
-                "dataset_root": self.reader.args.dataset_root,
-                "config_foldernames": planned.config_foldernames,
-                **self._places(name),
-                **flags,
-            }
-        )
-        args = self.runner.read(reader)
+        own = {"config_foldernames": planned.config_foldernames, **self._places(name)}
+        args = self.runner.read(self.runner.reader_of_saved(self.reader, **own, **flags))
         take_locations(args, planned)
         return args
 

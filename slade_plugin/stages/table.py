@@ -94,15 +94,17 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def read_curve(scheme: Path, split: str, metric: str) -> dict[int, float]:
-    """Read a metric of every evaluated epoch, in percent; the untrained model is epoch 0 or -1.
+    """Read a metric of every epoch with it, in percent; the untrained model is epoch 0 or -1.
 
     Args:
         scheme: Folder of a split scheme.
         split: Such as "val".
         metric: The host's name.
     """
+    column = f"{metric}_level0"
     tables = _accuracies(scheme / "saved_csvs" / "logs.db", split)
-    return {int(row["epoch"]): 100 * row[f"{metric}_level0"] for rows in tables for row in rows}
+    rows = (row for table in tables for row in table if row.get(column) is not None)
+    return {int(row["epoch"]): 100 * row[column] for row in rows}
 
 
 def _row_of_epoch(db: Path, split: str, epoch: int) -> Mapping[str, Any] | None:

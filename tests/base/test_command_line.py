@@ -1,10 +1,11 @@
 """Words as a shell passes them on: paths and names are text, all else is YAML."""
 
+import sys
 from typing import Any
 
 import pytest
 
-from slade_plugin.base.command_line import TEXT_FLAGS, CommandLine
+from slade_plugin.base.command_line import TEXT_FLAGS, CommandLine, command_line
 from slade_plugin.base.errors import ConfigError
 
 STRANGE = [
@@ -97,3 +98,13 @@ def test_a_key_and_its_value_may_be_one_word() -> None:
 def test_what_cannot_be_read_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read(*words)
+
+
+def test_the_command_line_of_the_process_is_put_back() -> None:
+    before = list(sys.argv)
+    with command_line("--seed", "3"):
+        assert sys.argv == ["run.py", "--seed", "3"]
+    assert sys.argv == before
+    with pytest.raises(ConfigError, match="stop"), command_line():
+        raise ConfigError("stop")
+    assert sys.argv == before

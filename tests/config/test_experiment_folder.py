@@ -13,9 +13,11 @@ from slade_plugin.config.experiment_folder import (
     has_checkpoint,
     is_pipeline_folder,
     latest_epoch,
+    read_saved_config,
     read_state,
     saved_areas,
     split_scheme_folders,
+    why_unfinished,
 )
 
 
@@ -138,6 +140,20 @@ def test_saved_areas_must_be_a_list(tmp_path: Path, content: str) -> None:
         saved_areas(tmp_path)
 
 
+def test_the_last_change_of_a_resumed_training_counts(saved: Path) -> None:
+    """The host names the folder of a change by the epoch of each split scheme."""
+    before = read_saved_config(saved)
+    for epochs in ("5_5", "20_5", "20_20", "7_7"):
+        folder = saved / "configs" / f"resume_training_config_diffs_{epochs}"
+        folder.mkdir()
+        (folder / "config_general.yaml").write_text(f"patience: {epochs.replace('_', '')}\n")
+    assert read_saved_config(saved) == {**before, "patience": 2020}
+    assert before["config_foldernames"]["config_loss"] == ["default", "contrastive"]
+    (folder / "config_general.yaml").write_text("a: b: c")
+    with pytest.raises(ExperimentError, match=r"diffs_7_7/config_general\.yaml cannot be read"):
+        read_saved_config(saved)
+
+
 def test_the_latest_epoch_is_found_below_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "[try] *"
     folder.mkdir()
@@ -145,6 +161,25 @@ def test_the_latest_epoch_is_found_below_any_name(tmp_path: Path) -> None:
     for suffix in ("best0", "best3", "2", "12", "optimizer_99"):
         (folder / f"trunk_{suffix}.pth").touch()
     assert (latest_epoch(folder), latest_epoch(folder, best=True)) == (12, 3)
+
+
+def test_the_reason_why_a_training_is_not_finished(tmp_path: Path) -> None:
+    config = {
+        "num_epochs_train": {"a_0": 5, "b_1": 3},
+        "save_interval": 2,
+        "split_manager": {"ClassDisjointSplitManager": {"num_training_sets": 2}},
+    }
+    assert why_unfinished(tmp_path, config) == "it has 0 of 2 split schemes"
+    for scheme, epoch in (("a_0", 2), ("b_1", 2)):
+        models = tmp_path / scheme / "saved_models"
+        models.mkdir(parents=True)
+        (models / f"trunk_{epoch}.pth").touch()
+    assert why_unfinished(tmp_path, config) == "a_0 is at epoch 2 of 5"
+    assert why_unfinished(tmp_path, {**config, "patience": 1}) is None
+    (tmp_path / "a_0" / "saved_models" / "trunk_4.pth").touch()
+    assert why_unfinished(tmp_path, config) is None
+    assert why_unfinished(tmp_path, {**config, "num_epochs_train": 3}) is None
+    assert why_unfinished(tmp_path, {}) is None
 
 
 def test_the_file_of_a_lock_does_not_take_a_folder(tmp_path: Path) -> None:

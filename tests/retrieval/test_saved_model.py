@@ -69,8 +69,8 @@ def test_a_plain_experiment_that_is_not_finished_is_refused(copied: Path) -> Non
     (copied / "teacher").rename(alone)
     assert find_experiment(alone) == alone
     models = alone / SCHEMES[1] / "saved_models"
-    for path in models.glob("*_2.*"):
-        path.rename(path.with_name(path.name.replace("_2.", "_1.")))
+    for path in models.glob("*2.*"):
+        path.rename(path.with_name(path.name.replace("2.", "1.")))
     with pytest.raises(ExperimentError, match=rf"{SCHEMES[1]} is at epoch 1 of 2; expected a"):
         find_experiment(alone)
     shutil.rmtree(alone / SCHEMES[1])

@@ -102,6 +102,7 @@ def test_a_curve_has_every_epoch_in_percent(experiment: Path) -> None:
     assert read_curve(first, "test", metric) == pytest.approx({0: 1, 2: 50})
     assert all(type(epoch) is int for epoch in read_curve(first, "val", metric))
     assert read_curve(experiment / "missing", "val", metric) == {}
+    assert read_curve(first, "val", "recall_at_8") == {}  # not recorded
 
 
 def test_a_split_that_was_not_evaluated_is_named_with_the_command(tmp_path: Path) -> None:

@@ -103,12 +103,12 @@ def _read(folder: Path, names_file: Path, lists: Mapping[Path, tuple[str, str]])
         listed, classes, *box = read_records(path, "annotations", [field, "class", *_BOX])
         names = [PurePosixPath(name).name for name in listed]
         prefixes = [f"{image_folder}/", f"{image_folder}/{image_folder}/"]
-        prefix = prefix_of(folder, prefixes, names[0])
+        prefix = prefix_of(folder, prefixes, names)
         paths += [prefix + name for name in names]
         ids += [int(k) for k in classes]
         boxes += list(zip(*box, strict=True))
     labels, present = remap_labels(ids)
-    if present[0] < 1 or present[-1] > len(class_names):
+    if min(ids, default=1) < 1 or max(ids, default=1) > len(class_names):
         raise DataError(
             f"{folder}: class ids are {present[0]} to {present[-1]} for the {len(class_names)} "
             f"class_names of {names_file.name}; expected 1 to {len(class_names)}. Take all files "
@@ -120,5 +120,5 @@ def _read(folder: Path, names_file: Path, lists: Mapping[Path, tuple[str, str]])
         labels,
         [class_names[k - 1] for k in present],
         # MATLAB's first pixel is 1 and the last one belongs to the box.
-        np.array(boxes, dtype=np.float64) - [1, 1, 0, 0],
+        np.array(boxes, dtype=np.float64).reshape(-1, 4) - [1, 1, 0, 0],
     )

@@ -76,7 +76,7 @@ class CompCars(ImageFiles):
                 f"{data / _LISTS[0].rpartition('/')[0]}: {error}; expected lines such as "
                 "78/1/2014/3ac218c0c6c378.jpg, make and model being numbers. Get the files again."
             ) from error
-        images = prefix_of(data, ["image/", "image/image/"], paths[0]) if paths else "image/"
+        images = prefix_of(data, ["image/", "image/image/"], paths)
         names = _class_names(data / _NAMES, {int(model): make_of[int(model)] for model in models})
         return ImageList(
             data,

@@ -66,7 +66,7 @@ class Fashion200k(ImageFiles):
                 "again."
             )
         labels, names = remap_labels([p[_DEPTH_OF_ITEM] for p in parts])
-        prefix = prefix_of(folder, ["", "women/"], paths[0])
+        prefix = prefix_of(folder, ["", "women/"], paths)
         paths = [prefix + path for path in paths]
         images, missing = drop_missing(ImageList(folder, np.array(paths), labels, names.tolist()))
         if missing or len(listed) != _LISTED:

@@ -77,7 +77,7 @@ class InShop(ImageFiles):
         labels, names = remap_labels(items)
         # The file has img/ wherever the images are.
         below = [path.removeprefix("img/") for path in paths]
-        prefix = prefix_of(folder, _PREFIXES, below[0])
+        prefix = prefix_of(folder, _PREFIXES, below)
         places = [prefix + path for path in below]
         return ImageList(folder, np.array(places), labels, names.tolist(), roles=np.array(roles))
 

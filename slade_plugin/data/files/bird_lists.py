@@ -49,8 +49,9 @@ def read_bird_lists(folder: Path) -> ImageList:
             )
         boxes = np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:]])
 
-    prefix = prefix_of(folder, ["images/", "images/images/"], files[ids[0]]) if ids else "images/"
-    paths = np.array([prefix + files[image] for image in ids])
+    listed = [files[image] for image in ids]
+    prefix = prefix_of(folder, ["images/", "images/images/"], listed)
+    paths = np.array([prefix + path for path in listed])
     order = np.lexsort([paths, labels])
     return ImageList(
         folder, paths[order], labels[order], names, None if boxes is None else boxes[order]

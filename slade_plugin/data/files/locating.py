@@ -70,16 +70,16 @@ def find_file(folder: Path, pattern: str) -> Path | None:
     return None
 
 
-def prefix_of(folder: Path, prefixes: Sequence[str], path: str) -> str:
-    """Return the first of several folders that holds an image, else the first that exists.
+def prefix_of(folder: Path, prefixes: Sequence[str], paths: Sequence[str]) -> str:
+    """Return the first of several folders that holds the images, else the first that exists.
 
     Args:
         folder: The data set's.
         prefixes: Folders relative to it, each with "/" at its end, or "".
-        path: Of one image, relative to the wanted folder.
+        paths: Of the images, relative to the wanted folder; the first one is looked for.
     """
     for prefix in prefixes:
-        if (folder / prefix / path).exists():
+        if paths and (folder / prefix / paths[0]).exists():
             return prefix
     return next((prefix for prefix in prefixes if (folder / prefix).exists()), prefixes[0])
 

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from slade_plugin.base.errors import ExperimentError
-from slade_plugin.config.experiment_folder import check_is_trained, is_pipeline_folder, saved_areas
+from slade_plugin.config.experiment_folder import (
+    check_is_trained,
+    is_pipeline_folder,
+    read_saved_config,
+    saved_areas,
+)
 from slade_plugin.config.saved_paths import find_moved
 from slade_plugin.stages.kinds import BASELINE, STUDENT, TEACHER, students_of
 from slade_plugin.stages.stages import title_of_row
@@ -105,9 +108,6 @@ def _stages(path: Path) -> list[ShownExperiment]:
 
 def _teacher(path: Path) -> list[Path]:
     """Return the teacher trained there, or the given one if it still exists."""
-    general = yaml.safe_load(
-        (path / STUDENT / "configs" / "config_general.yaml").read_text("utf-8")
-    )
-    given = general.get("teacher_experiment")
+    given = read_saved_config(path / STUDENT).get("teacher_experiment")
     candidates = [path / TEACHER, *([find_moved(given, path / STUDENT)] if given else [])]
     return [folder for folder in candidates if (folder / "configs").is_dir()][:1]

@@ -8,19 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-from powerful_benchmarker.utils.constants import CONFIG_DIFF_BASE_FOLDER_NAME
-
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.config import former_keys
 from slade_plugin.config.composition import AREAS_FILE
 from slade_plugin.config.compute_settings import ComputeSettings
 from slade_plugin.config.experiment_folder import (
-    latest_epoch,
+    read_saved_config,
     read_state,
-    saved_areas,
     split_scheme_folders,
+    why_unfinished,
 )
 from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.experiments.results.ensemble import read_ensemble
@@ -167,14 +164,7 @@ class Experiment:
         """Return why its scores are not final; None if they are."""
         if self.state and not self.state["stages"].get(self.stage, {}).get("done"):
             return "its run has not finished this stage"
-        epochs, interval = (self.config.get(k) for k in ("num_epochs_train", "save_interval"))
-        if self.config.get("patience") is not None or not isinstance(epochs, int):
-            return None
-        for scheme in self.schemes:
-            latest = latest_epoch(scheme / "saved_models")
-            if latest + (interval or 1) <= epochs:
-                return f"{scheme.name} is at epoch {latest} of {epochs}"
-        return None
+        return why_unfinished(self.folder, self.config)
 
     @cached_property
     def scores(self) -> Scores:
@@ -223,17 +213,9 @@ def read_saved(folder: Path) -> Experiment:
     Raises:
         ExperimentError: If a config is missing or damaged.
     """
-    config: dict[str, Any] = {}
-    files = [folder / "configs" / f"{name}.yaml" for name in saved_areas(folder)]
-    # Changes saved by the host when training was resumed with other values.
-    files += sorted(folder.glob(f"configs/{CONFIG_DIFF_BASE_FOLDER_NAME}*/*.yaml"))
-    for path in files:
-        config |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    config = read_saved_config(folder)
     former_keys.translate(config)
-    areas = folder / "configs" / f"{AREAS_FILE}.yaml"
-    config |= resolve_folders(config, folder)
-    config[AREAS_FILE] = yaml.safe_load(areas.read_text(encoding="utf-8"))
-    return Experiment(folder, config)
+    return Experiment(folder, config | resolve_folders(config, folder))
 
 
 def find_experiments(folders: Iterable[Path]) -> list[Experiment]:

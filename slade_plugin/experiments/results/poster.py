@@ -124,7 +124,7 @@ def find_row(experiment: Experiment) -> str | None:
     if arch == "BN-Inception" and loss == "MS":
         name = "MS+Miner" if miners else ""
     elif arch == _RESNET50 and loss == "ProxyNCA":
-        trunk = next(iter(experiment.config["models"]["trunk"].values()))
+        trunk = next(iter(experiment.config["models"]["trunk"].values())) or {}
         name = "ProxyNCA++" if trunk.get("pooling") == "max" else ""
     row = poster_rows().get(name)
     return name if row and (row["arch"], row["init"]) == (arch, init) else None

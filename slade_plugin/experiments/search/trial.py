@@ -6,7 +6,6 @@ those works on trials. The baseline stage is skipped: a baseline is tuned by its
 
 import json
 import shutil
-from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -104,18 +103,14 @@ class TrialRunner(SladeRunner):
             **flags: Must include a flag that makes the host read saved configs.
         """
         self.set_YR()
-        reader = self.reader_for(self.YR)
-        name = self.measured.relative_to(self.root_experiment_folder)
-        own = {
-            "dataset_root": self.dataset_root,
-            "config_foldernames": saved_areas(self.measured),
-            "experiment_name": str(name),
-            "experiment_folder": str(self.measured),
-            "place_to_save_configs": str(self.measured / "configs"),
-        }
-        none = ("resume_training", "evaluate", "evaluate_ensemble", "reproduce_results")
-        reader.args = Namespace(**(dict.fromkeys(none) | own | flags))
-        return reader
+        return self.reader_of_saved(
+            self.YR,
+            config_foldernames=saved_areas(self.measured),
+            experiment_name=str(self.measured.relative_to(self.root_experiment_folder)),
+            experiment_folder=str(self.measured),
+            place_to_save_configs=str(self.measured / "configs"),
+            **flags,
+        )
 
     def _can_resume(self) -> bool:
         return self.is_pipeline or has_checkpoint(self.folder)

@@ -5,13 +5,13 @@ is noted, not forbidden; the reader decides whether it matters.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import yaml
 
 from slade_plugin import compat
+from slade_plugin.base.command_line import command_line
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ConfigError, SladeError
 from slade_plugin.config import former_keys
@@ -127,9 +127,7 @@ def read_stages(run: Run) -> dict[str, Any]:
     Raises:
         SladeError: If run.py would reject it.
     """
-    before = sys.argv
-    sys.argv = ["run.py", *run.flags, *run.places, "--seed", str(run.seed)]
-    try:
+    with command_line(*run.flags, *run.places, "--seed", str(run.seed)):
         compat.apply()
         runner = SladeRunner()
         runner.set_YR()
@@ -138,8 +136,6 @@ def read_stages(run: Run) -> dict[str, Any]:
         plan = Pipeline(runner, reader).args if vars(args).get("pipeline") else {PLAIN: args}
         for args in plan.values():
             check_args(args, runner.pytorch_getter)
-    finally:
-        sys.argv = before
     return plan
 
 

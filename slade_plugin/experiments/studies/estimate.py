@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from powerful_benchmarker.factories import ModelFactory
 from torch import nn
@@ -111,8 +112,10 @@ class Probe:
 
 def run_hours(
     stages: Mapping[str, Any], images: Mapping[str, int], probe: Callable[[Any], Seconds]
-) -> float:
+) -> float | None:
     """Estimate the hours of one run on the probed device: the GPU, or one core of the CPU.
+
+    None where a config leaves the steps of an epoch open.
 
     Args:
         stages: Merged configs of the experiments that are trained, by name.
@@ -122,8 +125,10 @@ def run_hours(
     labeled, pool = images["labeled"], images["pool"]
     total = 0.0
     for args in stages.values():
-        seconds = probe(args)
         trainer = next(iter(args.trainer.values()))
+        if trainer.get("iterations_per_epoch") is None:
+            return None
+        seconds = probe(args)
         batch = trainer["batch_size"] + trainer.get("unlabeled_batch_size", 0)
         epochs = most_epochs(args)
         steps = epochs * trainer["iterations_per_epoch"]
@@ -153,12 +158,13 @@ def count_images(args: Any, getter: Any) -> dict[str, int] | None:
 
     Returns:
         As published, of a pool with ``min_images_per_class: match`` as its paper has it; None for
-        data sets of which nothing is published.
+        data sets of which nothing is published, and for splits that are not MLRC's.
     """
     labeled = _published(args.dataset, getter)
-    pool = _published(args.unlabeled_dataset, getter)
-    schemes = next(iter(args.split_manager.values()))["num_training_sets"]
-    if labeled is None or pool is None:
+    pool_spec = getattr(args, "unlabeled_dataset", None)
+    pool = _published(pool_spec, getter) if pool_spec else 0
+    schemes = (next(iter(args.split_manager.values())) or {}).get("num_training_sets")
+    if labeled is None or pool is None or schemes is None:
         return None
     return {"labeled": labeled, "pool": pool, "split_schemes": schemes}
 
@@ -175,9 +181,10 @@ def _published(spec: Mapping[str, Any], getter: Any) -> int | None:
 
 
 def image_size(transforms: Mapping[str, Any]) -> int:
-    """Return the side of an image after the transforms in pixels; 32 without any (Glyphs)."""
-    sizes = [spec["size"] for spec in (transforms["train"] or {}).values() if "size" in spec or {}]
-    return int(sizes[-1]) if sizes else 32
+    """Return the longer side after the transforms in pixels; 32 without any (Glyphs)."""
+    specs = (transforms["train"] or {}).values()
+    sizes = [spec["size"] for spec in specs if "size" in (spec or {})]
+    return int(np.max(sizes[-1])) if sizes else 32
 
 
 def _without_weights(spec: Mapping[str, Any]) -> dict[str, Any]:

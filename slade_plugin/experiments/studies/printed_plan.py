@@ -41,9 +41,9 @@ def print_plan(titles: Mapping[Run, str], probe: bool) -> None:
         cost = "done" if run.finished else ""
         if probe and not run.finished:
             images = count_images(next(iter(stages.values())), getter)
-            cost = "unknown hours, since the sizes of its data sets are unknown"
-            if images:
-                hours = run_hours(stages, images, timed)
+            hours = run_hours(stages, images, timed) if images else None
+            cost = "unknown hours, since the sizes of its data sets, splits or epochs are unknown"
+            if hours is not None:
                 total += hours
                 cost = f"{_bound(stages)} {_number(hours)} {unit}"
         print(f"{title}{': ' if cost else ''}{cost}", flush=True)

@@ -160,6 +160,15 @@ def test_lists_of_two_copies_are_refused(tmp_path: Path) -> None:
         Cars196Files(tmp_path)
 
 
+def test_an_empty_list_is_refused(tmp_path: Path) -> None:
+    folder = cars196_one_list(tmp_path / "cars196", per_class=2)
+    fields = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "relative_im_path"]
+    content = {"annotations": structs(fields, []), "class_names": cells(CARS, (1, -1))}
+    savemat(folder / "cars_annos.mat", content)
+    with pytest.raises(DataError, match=r"numbers of images, labels .* are \[0, 0, 0\]"):
+        Cars196Files(tmp_path)
+
+
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     folder = cars196_one_list(tmp_path / "cars196", per_class=2)
     (folder / "car_ims" / "000003.jpg").unlink()

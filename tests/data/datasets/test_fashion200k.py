@@ -105,6 +105,13 @@ def test_a_damaged_list_is_refused(data: Path, line: str, message: str) -> None:
         Fashion200k(data.parent)
 
 
+def test_empty_lists_are_refused(data: Path) -> None:
+    for path in (data / "labels").iterdir():
+        path.write_text("\n")
+    with pytest.raises(DataError, match=r"numbers of images, labels .* are \[0, 0\]"):
+        Fashion200k(data.parent)
+
+
 @pytest.mark.parametrize("variant", ["lists beside women", "women in women", "archive"])
 def test_other_copies_hold_the_same(variant: str, data: Path, original: Path) -> None:
     root = data.parent

@@ -89,6 +89,7 @@ def test_the_folder_that_holds_an_image(tmp_path: Path) -> None:
     (tmp_path / "img" / "img" / "x").mkdir(parents=True)
     (tmp_path / "img" / "img" / "x" / "1.jpg").touch()
     prefixes = ["none/", "img/", "img/img/"]
-    assert prefix_of(tmp_path, prefixes, "x/1.jpg") == "img/img/"
-    assert prefix_of(tmp_path, prefixes, "y/1.jpg") == "img/"
-    assert prefix_of(tmp_path, prefixes[:1], "y/1.jpg") == "none/"
+    assert prefix_of(tmp_path, prefixes, ["x/1.jpg"]) == "img/img/"
+    assert prefix_of(tmp_path, prefixes, ["y/1.jpg"]) == "img/"
+    assert prefix_of(tmp_path, prefixes[:1], ["y/1.jpg"]) == "none/"
+    assert prefix_of(tmp_path, prefixes, []) == "img/"

@@ -86,6 +86,17 @@ def test_curves_show_the_means(recorded: Path) -> None:
     assert not any(name.startswith("lag") for name in lines)  # not a share
 
 
+def test_an_accuracy_that_was_not_recorded_has_no_panel(recorded: Path) -> None:
+    """An experiment of the host may compute other metrics than MAP@R."""
+    for path in recorded.glob("*/saved_csvs/logs.db"):
+        with closing(sqlite3.connect(path)) as database:
+            metrics = "mean_average_precision_at_r_level0 TO precision_at_1_level0"
+            database.execute(f"ALTER TABLE accuracies_Y_VAL RENAME COLUMN {metrics}")
+    figure = plot_curves(recorded)
+    assert figure is not None
+    assert len([panel for panel in figure.axes if panel.get_title()]) == 3
+
+
 def test_an_experiment_without_records_has_no_curves(tmp_path: Path) -> None:
     assert plot_curves(tmp_path) is None
 

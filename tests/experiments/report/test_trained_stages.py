@@ -66,6 +66,18 @@ def test_a_teacher_that_was_given_is_found(finished: Path, tmp_path: Path) -> No
     assert [e.title for e in compared] == ["student"]
 
 
+def test_a_teacher_is_found_in_a_config_of_any_area(finished: Path, tmp_path: Path) -> None:
+    """A config root may have other areas than ours."""
+    folder = tmp_path / "other"
+    shutil.copytree(finished, folder)
+    configs = folder / "student" / "configs"
+    (configs / "config_general.yaml").rename(configs / "config_other.yaml")
+    names = configs / "config_foldernames.yaml"
+    names.write_text(names.read_text().replace("config_general", "config_other"))
+    shown, _ = select_experiments([folder])
+    assert [e.folder.name for e in shown] == ["teacher", "student", "baseline"]
+
+
 def test_what_cannot_be_shown_is_named(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     with pytest.raises(ExperimentError, match="is not an experiment"):

@@ -169,6 +169,8 @@ def test_an_experiment_that_is_not_done_is_left_out(make_experiment: Make, tmp_p
     assert groups == []
     assert "epoch 2 of 4" in "".join(notes)
     assert "no split was evaluated" in "".join(notes)
+    make_experiment(tmp_path / "half" / "e", {"test": (30.0,)})
+    assert "it has 1 of 2 split schemes" in grouped(tmp_path / "half")[1][0]
     # With patience a run may end at any epoch.
     make_experiment(tmp_path / "patient", SCORES, num_epochs_train=4, patience=1)
     assert len(grouped(tmp_path)[0]) == 1

@@ -65,6 +65,7 @@ TUNED = {"self_supervised": {"num_epochs": 1}}
         (experiment("SmoothedCrossEntropyLoss", RESNET50), "Mutual-Info"),
         (experiment("ProxyNCALoss", MAX_POOLED), "ProxyNCA++"),
         (experiment("ProxyNCALoss", RESNET50), None),
+        (experiment("ProxyNCALoss", {"resnet50": None}), None),
         (experiment("ContrastiveLoss", RESNET50), "Contrastive (T1)"),
         (experiment("ContrastiveLoss", SWAV, kind="teacher", **TUNED), "Contrastive (T2)"),
         (experiment("MultiSimilarityLoss", RESNET50), "MS (T3)"),

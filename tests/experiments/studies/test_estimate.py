@@ -40,6 +40,8 @@ def test_hours_worked_out_by_hand() -> None:
     assert longer - hours == pytest.approx(4 * 500 * 0.25 / 3600)  # pseudo labels
     args.num_epochs_train = {"scheme0": 1, "scheme1": 2}  # the longest counts for all
     assert run_hours({PLAIN: args}, images, lambda _: Seconds(0.5, 0.25)) == hours
+    args.trainer["MetricLossOnly"]["iterations_per_epoch"] = None  # as many as the sampler gives
+    assert run_hours({PLAIN: args}, images, lambda _: Seconds(0.5, 0.25)) is None
 
 
 def test_the_swav_stage_is_counted(tmp_path: Path) -> None:
@@ -95,6 +97,17 @@ def test_images_of_one_s_own_are_not_counted(full_getter: Any) -> None:
     assert count_images(args, full_getter) is None
 
 
+def test_a_plain_experiment_may_have_no_pool_and_other_splits(full_getter: Any) -> None:
+    args = SimpleNamespace(
+        dataset={"Glyphs": None},
+        split_manager={"ClassDisjointSplitManager": {"num_training_sets": 2}},
+    )
+    found = count_images(args, full_getter)
+    assert found == {"labeled": 18261, "pool": 0, "split_schemes": 2}
+    args.split_manager = {"PredefinedSplitManager": None}
+    assert count_images(args, full_getter) is None
+
+
 def test_a_model_is_timed_once_and_without_its_weights(full_getter: Any) -> None:
     probe = Probe(full_getter, "cpu", steps=1)
     trunk = {"TorchvisionTrunk": {"architecture": "resnet18", "weights": "no_such_file.pth"}}
@@ -126,3 +139,4 @@ def test_the_benchmark_s_trunk_is_timed(full_getter: Any) -> None:
 def test_the_last_transform_gives_the_size() -> None:
     assert image_size({"train": {"Resize": {"size": 256}, "RandomCrop": {"size": 227}}}) == 227
     assert image_size({"train": {}}) == 32
+    assert image_size({"train": {"Resize": {"size": [64, 48]}, "RandomHorizontalFlip": None}}) == 64
