@@ -151,6 +151,7 @@ def test_quoted_and_unquoted_dicts_mean_the_same(
         ("--config_loss", "--config_loss is True; expected a name or a list of names"),
         ("--config_loss {a: b}", "--config_loss is {'a': 'b'}; expected a name or a list"),
         ("--config_los slade", "unknown flag or config key: --config_los (did you mean"),
+        ("--config_los=slade", "unknown flag or config key: --config_los (did you mean"),
         ("--trainer~APPLY~ {batch_size: 8}", "has a keyword unknown to the benchmarker"),
         ("--trainer~APPLY~2 8", "a command-line value does not fit the config"),
         ("--models {embeder~APPLY~1: {MLP: {}}}", "does not fit the config: 'embeder'"),

@@ -376,7 +376,7 @@ def test_evaluating_an_untrained_experiment_is_refused(bench: Any, copied: Path)
     for flag in ("--evaluate", "--evaluate_ensemble"):
         outcome = bench(f"--experiment_name contrastive_seed0 {flag}", root=copied.parent)
         assert outcome.code == 2
-        assert "has no trained model; expected a finished" in outcome.err
+        assert "Partitions2_0 has no trained model; expected a finished" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def saved_areas(folder: Path) -> list[str]:
     Raises:
         ExperimentError: If a config is missing or damaged, or the areas are not listed.
     """
-    return list(_read_areas(folder)[AREAS_FILE][AREAS_FILE])
+    return list(_read_areas(folder)[1])
 
 
 def read_saved_config(experiment: Path) -> dict[str, Any]:
@@ -158,8 +158,7 @@ def read_saved_config(experiment: Path) -> dict[str, Any]:
     Raises:
         ExperimentError: If a config is missing or damaged.
     """
-    areas = _read_areas(experiment)
-    names = areas.pop(AREAS_FILE)
+    names, areas = _read_areas(experiment)
     changes = sorted(experiment.glob(f"configs/{CHANGES}*/*.yaml"), key=_epochs)
     contents = [*areas.values(), *map(_read_config, changes)]
     return {k: v for content in contents for k, v in content.items()} | {AREAS_FILE: names}
@@ -180,8 +179,8 @@ def _epochs(change: Path) -> list[int]:
     return [int(epoch) for epoch in re.findall(r"\d+", change.parent.name)]
 
 
-def _read_areas(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read the config of each area, and `AREAS_FILE`."""
+def _read_areas(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Read `AREAS_FILE`, and the config of each area that it lists."""
     names = _read_config(_config_path(folder, AREAS_FILE))
     areas = names.get(AREAS_FILE)
     if not isinstance(areas, list) or not all(isinstance(a, str) for a in areas):
@@ -189,7 +188,7 @@ def _read_areas(folder: Path) -> dict[str, dict[str, Any]]:
             f"{_config_path(folder, AREAS_FILE)} lists no areas ({areas!r}); expected a list. "
             "Restore it from a copy."
         )
-    return {a: _read_config(_config_path(folder, a)) for a in areas} | {AREAS_FILE: names}
+    return names, {area: _read_config(_config_path(folder, area)) for area in areas}
 
 
 def _config_path(folder: Path, name: str) -> Path:

@@ -118,11 +118,12 @@ def find_experiment(path: Path) -> Path:
             f"{path} is not an experiment; expected a folder made by run.py that holds "
             "`configs`, such as experiments/slade_seed0/student."
         )
-    split_schemes(path)
+    config = read_saved_config(path)
+    check_is_trained(path)
     run = run_of(path)
     if run is not None:
         _check_stage_is_done(run, path)
-    elif reason := why_unfinished(path, read_saved_config(path)):
+    elif reason := why_unfinished(path, config):
         raise ExperimentError(
             f"{path} is still being trained, or its run was stopped: {reason}; expected a finished "
             "run. Wait for it, or rerun its command with --resume_training latest."

@@ -25,7 +25,6 @@ def check_pool(parser: APISladeStudent, pseudo_labels: PseudoLabels) -> None:
             distinct = pool.count_distinct(pseudo_labels.num_clusters)
             check_distinct(len(pool), distinct, pseudo_labels.num_clusters)
     parser.pseudo_labels = pseudo_labels
-    parser.get_pseudo_labeled_dataset()
     try:
         parser.get_unlabeled_sampler()
     except SladeError:

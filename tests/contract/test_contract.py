@@ -26,7 +26,7 @@ import slade_plugin
 from slade_plugin.base.errors import SladeError
 from slade_plugin.config.composition import compose, config_root, read_areas
 from slade_plugin.config.lookup import find_class
-from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.data.split_managers.unlabeled_pool_split_manager import UnlabeledPoolSplitManager
 from slade_plugin.host.api_parsers import APISladePseudoLabels, APISladeStudent
 from slade_plugin.host.api_parsers.seeded import seeded
 from slade_plugin.host.hooks.checkpointed_hook_container import CheckpointedHookContainer

@@ -83,8 +83,10 @@ def test_the_second_round_learns_from_the_first_student(bench: Any, two_rounds: 
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--models {trunk~OVERRIDE~: {conv4: {hidden_size: 4}}}", "does not fit"),
-        ("--models {embedder~OVERRIDE~: {MLP: {layer_sizes: [16, 16]}}}", "does not fit"),
+        ("--models {trunk~OVERRIDE~: {conv4: {hidden_size: 4}}}",
+         "has shape (8, 1, 3, 3) in the file, expected (4, 1, 3, 3)"),
+        ("--models {embedder~OVERRIDE~: {MLP: {layer_sizes: [16, 16]}}}",
+         "does not fit MLP: 'net.1.weight' is not in the file"),
         ("--split_manager~APPLY~2 {num_training_partitions: 4, num_training_sets: 1}",
          "another split_manager: ClassDisjointSplitManager/num_training_partitions is 2 there"),
         ("--split_manager~OVERRIDE~ {ClosedSetSplitManager: {random_seed: 0, test_size: 0.5, "

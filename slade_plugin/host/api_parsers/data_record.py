@@ -9,7 +9,7 @@ from typing import Any
 
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import write_json
-from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.data.split_managers.unlabeled_pool_split_manager import UnlabeledPoolSplitManager
 from slade_plugin.method.pseudo_labels.record import pool_fingerprint
 
 RECORD = "data.json"

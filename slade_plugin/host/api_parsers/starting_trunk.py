@@ -17,7 +17,7 @@ from slade_plugin.base.files import write_json
 from slade_plugin.base.warning import warn_once
 from slade_plugin.config.experiment_folder import is_pipeline_folder
 from slade_plugin.config.lookup import resolve
-from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.data.split_managers.unlabeled_pool_split_manager import UnlabeledPoolSplitManager
 from slade_plugin.method.models.weight_files import (
     LoadedWeights,
     loaded_by_library,

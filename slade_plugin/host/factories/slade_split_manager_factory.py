@@ -9,7 +9,7 @@ from powerful_benchmarker.factories import SplitManagerFactory
 from slade_plugin.base.errors import ConfigError
 from slade_plugin.config.lookup import check_arguments
 from slade_plugin.data.leakage import LeakageSettings
-from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.data.split_managers.unlabeled_pool_split_manager import UnlabeledPoolSplitManager
 
 
 class SladeSplitManagerFactory(SplitManagerFactory):

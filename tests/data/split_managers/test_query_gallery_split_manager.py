@@ -8,7 +8,8 @@ import pytest
 from powerful_benchmarker.split_managers import ClassDisjointSplitManager
 
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.split_managers import QueryGallerySplitManager, UnlabeledPoolSplitManager
+from slade_plugin.data.split_managers import QueryGallerySplitManager
+from slade_plugin.data.split_managers.unlabeled_pool_split_manager import UnlabeledPoolSplitManager
 
 SPLITS = ("train", "val", "test")
 TRAIN_CLASSES = [0, 2, 3, 5, 7]  # between those of the test, as item ids are in In-shop

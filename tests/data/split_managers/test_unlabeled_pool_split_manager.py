@@ -20,7 +20,7 @@ from torch.utils.data import Subset
 
 import slade_plugin
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.data.split_managers.unlabeled_pool_split_manager import UnlabeledPoolSplitManager
 
 SPLITS = ("train", "val", "test")
 FOLDS = {
@@ -178,7 +178,7 @@ sys.modules[name] = types.SimpleNamespace(QueryGallerySplitManager=None)
 parts = dict.fromkeys(["LeakageReport", "LeakageSettings", "find_leaks"])
 sys.modules["slade_plugin.data.leakage"] = types.SimpleNamespace(**parts)
 from slade_plugin.base.errors import DataError
-from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.data.split_managers.unlabeled_pool_split_manager import UnlabeledPoolSplitManager
 split = lambda *indices: types.SimpleNamespace(indices=list(indices))
 helper = types.SimpleNamespace(
     split_scheme_holder=types.SimpleNamespace(

@@ -96,8 +96,9 @@ def test_the_bounds_of_the_shipped_searches_are_accepted(
         flags += " --teacher.config_loss contrastive_search"
     flags = flags.replace("[16]", "[128]").replace("embedding_size: 16", "embedding_size: 128")
     found = space(f"{flags} --dataset_root {bench.dataset_root}", bound=bound)
-    for args in found.stages.values():
-        found.try_to_build(args, trunks=False)
+    parsers = [found.try_to_build(args, trunks=False) for args in found.stages.values()]
+    students = ["SladeStudent"] if name.startswith("slade") else []
+    assert [type(parser.trainer).__name__ for parser in parsers] == ["MetricLossOnly", *students]
 
 
 def test_what_all_stages_share_has_one_value(space: Callable[..., Any]) -> None:

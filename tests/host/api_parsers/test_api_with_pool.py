@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slade_plugin.base.errors import ConfigError
-from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.data.split_managers.unlabeled_pool_split_manager import UnlabeledPoolSplitManager
 from slade_plugin.host.api_parsers import (
     APISladePseudoLabels,
     APISladeSelfSupervised,

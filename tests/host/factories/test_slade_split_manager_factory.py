@@ -11,7 +11,7 @@ from powerful_benchmarker.split_managers import ClassDisjointSplitManager
 from slade_plugin.base.errors import ConfigError, DataError
 from slade_plugin.data.datasets.image_files import ImageFiles
 from slade_plugin.data.files.image_list import ImageList
-from slade_plugin.data.split_managers import UnlabeledPoolSplitManager
+from slade_plugin.data.split_managers.unlabeled_pool_split_manager import UnlabeledPoolSplitManager
 from slade_plugin.host.factories import SladeSplitManagerFactory
 
 FOLDS = {
