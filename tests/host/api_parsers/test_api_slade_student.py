@@ -391,33 +391,6 @@ def test_a_student_starts_where_the_teacher_ended_if_asked_to(
         assert not torch.equal(cold["trunk.linear.weight"], expected["trunk.linear.weight"])
 
 
-def test_proxies_start_where_the_teachers_ended(
-    student: Callable[..., Any],
-    experiment_args: Callable[..., Namespace],
-    make_parser: Callable[..., Any],
-    one_scheme: dict[str, Any],
-    tmp_path: Path,
-) -> None:
-    def with_proxies(args: Namespace) -> dict[str, Any]:
-        losses = args.loss_funcs | {"metric_loss": {"ProxyAnchorLoss": {"embedding_size": 8}}}
-        optimizers = args.optimizers | {"metric_loss_optimizer": {"Adam": {"lr": 0.01}}}
-        return {"loss_funcs": losses, "optimizers": optimizers, **one_scheme}
-
-    teacher = tmp_path / "teacher"
-    args = experiment_args(teacher, student=False)
-    make_parser(experiment_args(teacher, student=False, **with_proxies(args)), BaseAPIParser).run()
-    [saved] = (teacher / SCHEMES[0] / "saved_models").glob("metric_loss_best[12].pth")
-    expected = torch.load(saved)["proxies"]
-    changes = with_proxies(experiment_args(tmp_path)) | {"teacher_experiment": str(teacher)}
-    start = {"student_initialization": "teacher"}
-    warm = set_up(student(tmp_path / "warm", **changes, **start))
-    cold = set_up(student(tmp_path / "cold", **changes))
-    assert torch.equal(warm.loss_funcs["metric_loss"].proxies, expected)
-    assert not torch.equal(cold.loss_funcs["metric_loss"].proxies, expected)
-    warm.trainer.train(1, 1)
-    assert not torch.equal(warm.loss_funcs["metric_loss"].proxies, expected)
-
-
 def test_the_optimizers_hold_the_weights_that_were_taken_over(
     student: Callable[..., Any], teacher_experiment: Path
 ) -> None:

@@ -7,11 +7,6 @@ import pytest
 import torch
 from powerful_benchmarker.architectures.misc_models import MLP
 from powerful_benchmarker.utils.constants import META_LOGS_FOLDER_NAME
-from pytorch_metric_learning.losses import (
-    ContrastiveLoss,
-    NormalizedSoftmaxLoss,
-    ProxyAnchorLoss,
-)
 from torch import nn
 
 from slade_plugin.base.errors import CheckpointError, ExperimentError
@@ -158,38 +153,3 @@ def test_code_in_a_file_is_not_run(experiment: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read"):
         Teacher(experiment, SCHEME).load_into(models(), "cpu")
     assert not (tmp_path / "was run").exists()
-
-
-def proxies(classes: int = 3) -> nn.Module:
-    return ProxyAnchorLoss(num_classes=classes, embedding_size=4)
-
-
-def test_the_teachers_proxies_are_loaded(experiment: Path) -> None:
-    saved, found = proxies(), proxies()
-    save(experiment / SCHEME / "saved_models", "best3", models(seed=2) | {"metric_loss": saved})
-    assert not torch.equal(found.proxies, saved.proxies)
-    Teacher(experiment, SCHEME).load_class_weights_into(found, "cpu")
-    assert torch.equal(found.proxies, saved.proxies)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [None, ContrastiveLoss(), proxies(classes=5), NormalizedSoftmaxLoss(3, 4)],
-    ids=["no file", "no weights", "other classes", "other loss"],
-)
-def test_proxies_stay_if_the_teacher_has_none_like_them(
-    experiment: Path, other: nn.Module | None
-) -> None:
-    if other is not None:
-        save(experiment / SCHEME / "saved_models", "best3", models(seed=2) | {"metric_loss": other})
-    found = proxies()
-    before = found.proxies.detach().clone()
-    Teacher(experiment, SCHEME).load_class_weights_into(found, "cpu")
-    assert torch.equal(found.proxies, before)
-
-
-def test_damaged_proxies_are_named(experiment: Path) -> None:
-    path = experiment / SCHEME / "saved_models" / "metric_loss_best3.pth"
-    path.write_bytes(b"no weights")
-    with pytest.raises(CheckpointError, match=r"metric_loss_best3.pth cannot be read"):
-        Teacher(experiment, SCHEME).load_class_weights_into(proxies(), "cpu")
