@@ -100,9 +100,6 @@ class APISladeStudent(TrainingLength, APIWithPool):
     def initialize_student(self) -> None:
         """Start from the trunk factory's weights (`pretrained`) or from the teacher's.
 
-        From the teacher also come the class weights or proxies of its loss, if it is the student's:
-        new ones, drawn at random, would first pull the embeddings away from where they are.
-
         Raises:
             ConfigError: If the option is unknown.
             ExperimentError: If it is `teacher` and no teacher is given.
@@ -120,9 +117,9 @@ class APISladeStudent(TrainingLength, APIWithPool):
                     "student_initialization is teacher, but teacher_experiment is null; expected "
                     "the teacher's experiment folder in config_general."
                 )
-            teacher = Teacher(Path(folder), self.split_manager.curr_split_scheme_name)
-            teacher.load_into(self.models, self.device)
-            teacher.load_class_weights_into(self.loss_funcs["metric_loss"], self.device)
+            Teacher(Path(folder), self.split_manager.curr_split_scheme_name).load_into(
+                self.models, self.device
+            )
 
     def list_of_old_objects_to_delete(self) -> list[str]:
         """List the host's objects to delete after a split scheme, and ours."""

@@ -290,11 +290,11 @@ def verify(folder: Path, suffix: str) -> None:
             )
 
 
-def read_state(path: Path, device: torch.device) -> Any:
-    """Read one state dict.
+def load_state(entry: Any, path: Path, device: torch.device) -> None:
+    """Load one state dict into a model, optimizer, scheduler, loss or miner.
 
     Raises:
-        CheckpointError: If the file is missing or unreadable.
+        CheckpointError: If the file is missing, unreadable or of another architecture.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -302,26 +302,17 @@ def read_state(path: Path, device: torch.device) -> Any:
             "was removed; resume with the config of the saved experiment, or start a new one"
         )
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
     except _UNREADABLE as error:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {type(error).__name__}: {_first_line(error)}; "
             "restore the file from a copy or restart the experiment"
         ) from error
-
-
-def load_state(entry: Any, path: Path, device: torch.device) -> None:
-    """Load one state dict into a model, optimizer, scheduler, loss or miner.
-
-    Raises:
-        CheckpointError: If the file is missing, unreadable or of another architecture.
-    """
-    state = read_state(path, device)
     target = _unwrapped(entry)
     try:
         target.load_state_dict(state)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        mismatch = first_mismatch(target, state) or _first_line(error)
+        mismatch = _first_mismatch(target, state) or _first_line(error)
         raise CheckpointError(
             f"{path} does not fit {type(target).__name__}: {mismatch}; the checkpoint belongs to "
             "another config: resume with the config of the saved experiment, or start a new one"
@@ -332,7 +323,7 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "no text")
 
 
-def first_mismatch(target: Any, state: object) -> str | None:
+def _first_mismatch(target: Any, state: object) -> str | None:
     """Describe the first entry in which a module and a state dict differ; None if unknown."""
     if not isinstance(target, torch.nn.Module) or not isinstance(state, Mapping):
         return None

@@ -9,13 +9,7 @@ import torch
 
 from slade_plugin.base.errors import CheckpointError, ExperimentError
 from slade_plugin.base.files import sha256_of_file
-from slade_plugin.host.checkpoints.checkpoint_files import (
-    committed_suffixes,
-    first_mismatch,
-    load_state,
-    path_of,
-    read_state,
-)
+from slade_plugin.host.checkpoints.checkpoint_files import committed_suffixes, load_state
 
 _PARTS = ("trunk", "embedder")
 
@@ -93,21 +87,3 @@ class Teacher:
                     f"the teacher's {part} cannot be loaded: {error}. Teacher and student need the "
                     "same config_models."
                 ) from error
-
-    def load_class_weights_into(self, loss: torch.nn.Module, device: Any) -> None:
-        """Copy the class weights or proxies of the teacher's loss.
-
-        Args:
-            loss: The student's metric_loss. It stays as it is if it has no weights, or the teacher
-                none of the same names and shapes, as after training with another loss.
-            device: Device of the tensors.
-
-        Raises:
-            CheckpointError: If the file is damaged.
-        """
-        path = path_of(self.model_folder, "metric_loss", self.suffix)
-        if not loss.state_dict() or not path.is_file():
-            return
-        state = read_state(path, device)
-        if first_mismatch(loss, state) is None:
-            loss.load_state_dict(state)
