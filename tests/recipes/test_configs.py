@@ -38,7 +38,7 @@ LOSSES = [name for name in LOSS_FILES if not name.endswith("_search")]
 FURNITURE = {"config_dataset": "furniture", "config_loss": "slade"}
 ADAPTING = {  # what changes a method needs it: config -> a run that brings it
     "config_loss/fine_tuning": FURNITURE,
-    "config_general/furniture_student": FURNITURE,
+    "config_general/fine_tuning": FURNITURE,
     "config_optimizers/slade_proxies": {"config_loss": "slade_proxy_anchor"},
 }
 SEARCHES = [name for name in LOSS_FILES if name not in LOSSES]  # the same losses with bounds
