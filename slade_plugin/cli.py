@@ -51,9 +51,9 @@ def main() -> int:
     """Run the command line.
 
     Returns:
-        0 if all went well, 2 for a mistake that a message explains, 130 if interrupted, 141 if
-        nothing reads the output any more; a command in COMMANDS may return other codes. Anything
-        unexpected raises.
+        0 if all went well, 2 for a mistake that a message explains, 3 if training diverged, 130 if
+        interrupted, 141 if nothing reads the output any more; a command in COMMANDS may return
+        other codes. Anything unexpected raises.
     """
     prepare_process()
     command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
@@ -83,7 +83,7 @@ def main() -> int:
         if isinstance(error, BrokenPipeError) and _leave_broken_streams():
             return EXIT_CLOSED_PIPE
         if isinstance(error, SladeError):
-            return _end(f"{type(error).__name__}: {error}", EXIT_USER_ERROR)
+            return _end(f"{type(error).__name__}: {error}", error.exit_code)
         reason = disk_error(error)
         if reason is None:
             raise

@@ -8,7 +8,9 @@ is expected and where to change it.
 
 
 class SladeError(Exception):
-    """Base of every error this plugin raises on purpose. The command line ends with exit code 2."""
+    """Base of every error this plugin raises on purpose; the command line ends with its code."""
+
+    exit_code = 2
 
 
 class ConfigError(SladeError):
@@ -29,6 +31,8 @@ class ExperimentError(SladeError):
 
 class DivergenceError(ExperimentError):
     """Training produced a NaN. A search scores such a trial 0, as the host does."""
+
+    exit_code = 3
 
 
 class CheckpointError(SladeError):

@@ -62,7 +62,11 @@ def main(argv: Sequence[str]) -> int:
             _raise(executor([trial.run for trial in trials]))
         trials = plan_trials(study, folder, extra)
     tuned = all(trial.score is not None for trial in trials)
-    values = best_values(trials) if tuned or not args.dry_run else {}
+    if tuned or not args.dry_run:
+        values = best_values(trials)
+    else:  # those of the first trials, so that every flag can be read
+        values = {(trial.dataset, trial.setting): trial.values for trial in reversed(trials)}
+        print("Note: tuned settings have the values of their first trial.", file=sys.stderr)
     runs = plan_runs(study, folder, seeds, extra, values)
     if args.dry_run:
         every = [*(trial.run for trial in trials), *runs.values()]

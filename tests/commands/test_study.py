@@ -320,9 +320,11 @@ def test_a_dry_run_has_the_chosen_values_once_all_trials_are_done(
         make_experiment(trial.run.experiment, {"val": (10 + number,)}, seed=1)
         (trial.run.folder / MARKERS["val"]).touch()
         assert study.call(*words) == 0
-        reported = capsys.readouterr().out.splitlines()[-1]
-        chosen = [t for t in trials if f"lr: {t.values['rate']}}}" in reported]
-        assert chosen == ([trials[-1]] if trial is trials[-1] else [])
+        out, err = capsys.readouterr()
+        chosen = [t for t in trials if f"lr: {t.values['rate']}}}" in out.splitlines()[-1]]
+        done = trial is trials[-1]
+        assert chosen == [trials[-1] if done else trials[0]]
+        assert ("values of their first trial" in err) is not done
 
 
 def test_no_run_runs_nothing(study: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:

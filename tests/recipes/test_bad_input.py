@@ -464,7 +464,7 @@ def test_numbers_that_are_not_finite_end_the_run(
 
     monkeypatch.setattr(conv4, "forward", forward)
     outcome = bench(f"--config_loss contrastive {bench.tiny()}", root=tmp_path)
-    assert outcome.code == 2
+    assert outcome.code == 3
     assert "DivergenceError: the run stopped: " in outcome.err
     assert "NaN" in outcome.err
     assert "lower learning rate" in outcome.err

@@ -37,7 +37,7 @@ class DataSplits:
         Raises:
             ExperimentError: If the data cannot be read, or have changed since the training.
         """
-        known = dict(experiment.state.get("data") or {})
+        known = dict(experiment.data)
         found = pool_fingerprint(self._dataset(experiment))
         if known.get("labeled", found) != found:
             raise ExperimentError(

@@ -2,8 +2,8 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from slade_plugin.config.experiment_folder import (
 from slade_plugin.config.saved_paths import resolve_folders
 from slade_plugin.experiments.results.ensemble import read_ensemble
 from slade_plugin.experiments.results.searches import describe_search, is_search, tuned_experiments
+from slade_plugin.host.api_parsers.data_record import read_data_record
 from slade_plugin.stages.kinds import (
     BASELINE,
     PLAIN,
@@ -56,10 +57,13 @@ class Experiment:
     Attributes:
         folder: Its path.
         config: Its saved config, all areas in one mapping.
+        fixed_splits: Whether all runs of its method share one `random_seed`, also the run whose
+            seed happens to equal it (`as_one_method`).
     """
 
     folder: Path
     config: Mapping[str, Any]
+    fixed_splits: bool = False
 
     @cached_property
     def saved_as(self) -> SavedStage:
@@ -83,11 +87,11 @@ class Experiment:
 
     @property
     def split_manager(self) -> Mapping[str, Any]:
-        """Its entry of the config; a `random_seed` that equals the seed is `SPLIT_OF_SEED`."""
+        """Its entry of the config; a `random_seed` drawn by the run's seed is `SPLIT_OF_SEED`."""
         entry = self.config.get("split_manager") or {}
         name = first_key(entry)
         settings = entry.get(name) or {}
-        if self.seed is None or settings.get("random_seed") != self.seed:
+        if self.fixed_splits or self.seed is None or settings.get("random_seed") != self.seed:
             return entry
         return {**entry, name: {**settings, "random_seed": SPLIT_OF_SEED}}
 
@@ -136,6 +140,16 @@ class Experiment:
         return {} if run is None else read_state(run, "stages")
 
     @cached_property
+    def data(self) -> Mapping[str, str]:
+        """Hashes of its images when it was trained, `labeled` and `pool`; empty if unknown."""
+        return read_data_record(self.folder) or self.state.get("data") or {}
+
+    @cached_property
+    def with_fixed_splits(self) -> "Experiment":
+        """The same experiment with `fixed_splits`."""
+        return replace(self, fixed_splits=True)
+
+    @cached_property
     def method(self) -> dict[str, Any]:
         """Its config and its teacher's without seed and paths: equal for one method."""
         method = {key: value for key, value in self.config.items() if key not in _NO_METHOD}
@@ -158,7 +172,9 @@ class Experiment:
         if not given or not self.saved_as.is_student:  # other experiments do not use it
             return None
         folder = Path(given)
-        return read_saved(folder) if (folder / "configs" / f"{AREAS_FILE}.yaml").is_file() else None
+        if not (folder / "configs" / f"{AREAS_FILE}.yaml").is_file():
+            return None
+        return replace(read_saved(folder), fixed_splits=self.fixed_splits)
 
     def why_unfinished(self) -> str | None:
         """Return why its scores are not final; None if they are."""
@@ -284,7 +300,12 @@ def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], l
             reason = reason or "no split was evaluated at its best epoch"
             notes.append(f"{experiment.folder} is left out: {reason}")
             continue
-        group = next((g for g in groups if g.first.method == experiment.method), None)
+        joined = (
+            (group, _alike([*group.experiments, experiment], fixed_splits))
+            for fixed_splits in (False, True)
+            for group in groups
+        )
+        group, found = next(((g, found) for g, found in joined if found), (None, []))
         if group is None:
             groups.append(Group(experiment.title, [experiment]))
             continue
@@ -294,13 +315,26 @@ def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], l
                 f"{experiment.folder} is left out: it repeats {same[0].folder} with the same seed"
             )
             continue
-        group.experiments.append(experiment)
+        group.experiments = found
     for group in groups:
         group.experiments.sort(key=lambda e: (e.seed is None, e.seed or 0))
     order = {BASELINE: 0, TEACHER: 1, PLAIN: 2, STUDENT: 3}
     groups.sort(key=lambda g: (g.first.dataset, order[g.first.saved_as.kind]))
     _tell_apart(groups)
     return groups, notes
+
+
+def as_one_method(experiments: Sequence[Experiment]) -> list[Experiment] | None:
+    """Return experiments as runs of one method; None if they are of several.
+
+    A `random_seed` of 0 may be drawn by the run's seed 0, or be fixed: the other runs tell.
+    """
+    return _alike(experiments, False) or _alike(experiments, True) or None
+
+
+def _alike(experiments: Sequence[Experiment], fixed_splits: bool) -> list[Experiment]:
+    found = [e.with_fixed_splits if fixed_splits else e for e in experiments]
+    return found if all(e.method == found[0].method for e in found) else []
 
 
 def read_method(*patterns: str) -> Group:

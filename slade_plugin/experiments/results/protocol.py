@@ -50,7 +50,7 @@ def protocol(experiment: Experiment) -> dict[str, Any]:
 def protocol_differences(a: Experiment, b: Experiment) -> list[tuple[str, Any, Any]]:
     """Return all differences that forbid a comparison: place, value of `a`, value of `b`."""
     found = list(differences(protocol(a), protocol(b)))
-    hashes = [(e.state.get("data") or {}).get("labeled") for e in (a, b)]
+    hashes = [e.data.get("labeled") for e in (a, b)]
     if all(hashes) and hashes[0] != hashes[1]:
         a_hash, b_hash = (str(value)[:12] for value in hashes)
         found.append(("data set/hash of the images", a_hash, b_hash))

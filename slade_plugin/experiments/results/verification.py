@@ -10,7 +10,13 @@ import jsonschema
 from slade_plugin.base.differences import differences
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.base.files import MANIFEST_HASH, manifest_hash, sha256_of_file
-from slade_plugin.experiments.results.found import SEPARATED, Experiment, Group, read_saved
+from slade_plugin.experiments.results.found import (
+    SEPARATED,
+    Experiment,
+    Group,
+    as_one_method,
+    read_saved,
+)
 from slade_plugin.experiments.results.protocol import protocol
 from slade_plugin.experiments.results.record import (
     RECORD,
@@ -141,7 +147,8 @@ def read_runs(folder: Path, record: Mapping[str, Any]) -> list[Experiment]:
     Raises:
         ExperimentError: If a config is missing or damaged.
     """
-    return [read_saved(folder / run["folder"]) for run in record["runs"]]
+    experiments = [read_saved(folder / run["folder"]) for run in record["runs"]]
+    return as_one_method(experiments) or experiments
 
 
 def _check_configs(folder: Path, record: Mapping[str, Any]) -> list[str]:

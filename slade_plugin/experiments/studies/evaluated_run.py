@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from slade_plugin.base.errors import DivergenceError
 from slade_plugin.base.files import write_json
 from slade_plugin.config.experiment_folder import has_checkpoint, is_pipeline_folder
 from slade_plugin.experiments.studies.plan import MARKERS
@@ -53,6 +54,9 @@ def train_and_evaluate(argv: Sequence[str], run_py: Callable[[], int]) -> int:
         else:
             shutil.rmtree(experiment)  # stopped before its first checkpoint
     code = run(words)
+    if code == DivergenceError.exit_code and evaluation == "val":
+        write_json(root / MARKERS[evaluation], {"diverged": True})  # a trial that scores 0
+        return 0
     found = [name]
     if is_pipeline_folder(experiment):
         # a given teacher is evaluated with its own run

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slade_plugin.experiments.results.found import Group, read_saved
+from slade_plugin.experiments.results.found import Group, as_one_method, read_saved
 from slade_plugin.experiments.results.record import write_record
 from slade_plugin.experiments.studies.plan import Run
 from slade_plugin.experiments.studies.scores import read_scores
@@ -54,7 +54,8 @@ def write_records(
                 if path.exists():
                     continue
                 title = setting.name if main else f"{setting.name} ({stage})"
-                group = Group(title, [read_saved(_place(run, stage)) for run in of])
+                found = [read_saved(_place(run, stage)) for run in of]
+                group = Group(title, as_one_method(found) or found)
                 effort = _tuning(study, dataset, setting, trials) or budget
                 write_record(group, path, dataset_root, effort)
                 written.append(path)

@@ -31,7 +31,12 @@ def add_run_options(parser: argparse.ArgumentParser, seeds: int) -> None:
         seeds: Default number of seeds.
     """
     add: Any = parser.add_argument
-    add("--seeds", type=int, default=seeds, help=f"seeds 0 to N-1 (default: {seeds})")
+    add(
+        "--seeds",
+        type=int,
+        default=seeds,
+        help=f"number of seeds, from 0 or first_seed (default: {seeds})",
+    )
     add(
         "--jobs",
         type=int,

@@ -27,7 +27,7 @@ class DatasetScores:
     Attributes:
         rungs: Rows in order: baselines, teachers, students.
         controls: Rows of the settings that are not rungs.
-        lengths: Row to seed to epochs (`lengths.row_lengths`), if known.
+        lengths: Row to seed to steps (`lengths.row_lengths`), if known.
         baselines: Row to the baseline that it is compared with: for a student the plain experiment
             that it is tuned as, its setting's or that of `first`, the first that is equally long;
             for a teacher regardless of length.
@@ -63,11 +63,12 @@ def read_scores(
             found.unfinished[setting.name] = missing
             continue
         for seed, run in of_setting.items():
+            lengths = row_lengths(run)
             if run.plain:
                 found.controls.setdefault(setting.name, {})[seed] = _plain_scores(run)
-                found.lengths.setdefault(setting.name, {})[seed] = row_lengths(run)[PLAIN]
+                if PLAIN in lengths:
+                    found.lengths.setdefault(setting.name, {})[seed] = lengths[PLAIN]
                 continue
-            lengths = row_lengths(run)
             for row in json.loads(run.table.read_text(encoding="utf-8"))["rows"]:
                 stage = row["experiment"]
                 given = stage == TEACHER and not setting.own_teacher
@@ -133,8 +134,9 @@ def summarize(
         One row per setting, in percent: `mean`; `to_baseline`, to that of `scores.baselines`;
         `gain`, the same relative to it; `to_previous`, a student that is a rung to the one above,
         the first to `teacher`; `to_reference`; `gap_closed`, the share of the way from the baseline
-        to an oracle, where all three are equally long. Each is a mean over seeds of a value of one
-        seed, with the half width of its interval under `<name>_interval95` if there are two seeds.
+        to an oracle, where all three are equally long and the oracle is better for every seed. Each
+        is a mean over seeds of a value of one seed, with the half width of its interval under
+        `<name>_interval95` if there are two seeds.
     """
     values = {
         name: np.array([by_seed[seed][split][metric] for seed in sorted(by_seed)])
@@ -158,7 +160,7 @@ def summarize(
             oracle = next((o for o in oracles if _equally_long(scores, name, baseline, o)), None)
             if oracle:
                 gap = values[oracle] - values[baseline]
-                if gap.all():
+                if min(gap) > 0:
                     row |= _with_interval("gap_closed", 100 * gain / gap)
         if not control and _stage(name) not in (BASELINE, TEACHER):
             if previous:

@@ -47,9 +47,15 @@ class Space:
     def at(self, share: float) -> str:
         """Return the value at a share of the range, 0 to 1: three digits, or an integer."""
         if self.scale == "log":
-            return f"{self.low * (self.high / self.low) ** share:.3g}"
+            return _digits(self.low * (self.high / self.low) ** share)
         value = self.low + (self.high - self.low) * share
-        return str(round(value)) if self.scale == "int" else f"{value:.3g}"
+        return str(round(value)) if self.scale == "int" else _digits(value)
+
+
+def _digits(value: float) -> str:
+    """Format with three digits, as YAML reads numbers: 4e-05 would be text, 4.0e-05 is not."""
+    digits, e, exponent = f"{value:.3g}".partition("e")
+    return f"{digits}.0{e}{exponent}" if e and "." not in digits else digits + e + exponent
 
 
 @dataclass(frozen=True)
@@ -140,8 +146,8 @@ class Study:
     ) -> "Study":
         """Return the study with some data sets and settings.
 
-        `first` is kept if another setting uses its teacher, and a tuned setting if another one
-        uses its values.
+        `first` is kept if another setting uses its teacher, and a setting whose tuned values or
+        baseline another one uses.
 
         Args:
             datasets: Names; empty for all.
@@ -166,7 +172,8 @@ class Study:
         kept = {*(only or names)} - {*without}
         if not kept:
             raise ConfigError(f"--without {', '.join(without)} leaves no setting; expected some.")
-        kept |= {s.tuned_as for s in self.settings if s.name in kept and s.tuned_as}
+        used = [(s.tuned_as, s.baseline_of) for s in self.settings if s.name in kept]
+        kept |= {name for names in used for name in names}
         if any(not s.own_teacher for s in self.settings if s.name in kept):
             kept |= {self.first}
         return replace(

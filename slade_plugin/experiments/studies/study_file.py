@@ -1,8 +1,9 @@
 """Read a study from its YAML file."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -80,7 +81,7 @@ def _read(name: str, content: Any) -> Study:
             f"new_splits is {new_splits!r} and first_seed {first_seed!r}; expected true or "
             "false, and a seed of at least 0."
         )
-    return Study(
+    study = Study(
         name=name,
         new_splits=new_splits,
         first_seed=first_seed,
@@ -92,6 +93,8 @@ def _read(name: str, content: Any) -> Study:
         flags=flag_words("flags", content.get("flags")),
         **_poster(content.get("poster"), rows),
     )
+    _check_parameters(study)
+    return study
 
 
 def _settings(
@@ -174,6 +177,30 @@ def _tuning(value: Any, settings: Sequence[Setting], datasets: Mapping[str, Any]
             "a setting under plain with tune: {NAME: [LOW, HIGH]}."
         )
     return {"trials": trials, "tuning_seed": seed}
+
+
+def _check_parameters(study: Study) -> None:
+    """Refuse a parameter in flags without a range, and a range that no flag uses."""
+    spaces = {setting.name: setting.tune for setting in study.settings}
+    for setting in study.settings if study.trials else ():
+        if setting.tune and setting.tuned_as:
+            raise ConfigError(
+                f"{setting.name} has tune and is tuned_as {setting.tuned_as}; expected one of them."
+            )
+        for dataset, of_dataset in study.datasets.items():
+            own = setting.of_dataset.get(dataset, ())
+            words = (*study.flags, *of_dataset, *setting.flags, *own)
+            used = {name for word in words for name in Template(word).get_identifiers()}
+            known = {*spaces[setting.tuned_as or setting.name].get(dataset, ())}
+            if not used <= known or (setting.tune and used != known):
+                raise ConfigError(
+                    f"{setting.name} on {dataset} has {_parameters(used)} in its flags and "
+                    f"{_parameters(known)} in tune; expected the same. A range is used as $NAME."
+                )
+
+
+def _parameters(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "no parameter"
 
 
 def _poster(value: Any, rows: Sequence[str]) -> dict[str, Any]:

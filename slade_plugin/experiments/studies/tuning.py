@@ -16,7 +16,7 @@ from slade_plugin.base.csv_text import csv_text
 from slade_plugin.base.errors import ExperimentError
 from slade_plugin.experiments.results.found import SEPARATED, read_saved
 from slade_plugin.experiments.studies.markdown import markdown_table
-from slade_plugin.experiments.studies.plan import Run, Values, plan_runs
+from slade_plugin.experiments.studies.plan import MARKERS, Run, Values, plan_runs
 from slade_plugin.experiments.studies.study import Space, Study
 from slade_plugin.stages.table import MAIN_METRIC, METRICS
 
@@ -30,7 +30,7 @@ class Trial:
         setting: Name of the setting.
         values: Parameter to its value, as in the flags.
         run: The run.
-        score: Best MAP@R on val, percent; None while it is unfinished.
+        score: Best MAP@R on val, percent, 0 if training diverged; None while it is unfinished.
     """
 
     dataset: str
@@ -137,5 +137,7 @@ def _winners(trials: Sequence[Trial]) -> Iterator[tuple[tuple[str, str], Trial]]
 
 
 def _score(run: Run) -> float:
+    if "diverged" in (run.folder / MARKERS["val"]).read_text(encoding="utf-8"):
+        return 0.0
     scores = read_saved(run.experiment).scores["val"][SEPARATED][MAIN_METRIC]
     return float(np.mean([*scores.values()]))

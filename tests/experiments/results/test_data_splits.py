@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,13 @@ def test_changed_data_are_refused(finished: Path, bench: Any, monkeypatch: Any) 
     monkeypatch.setattr(Glyphs, "fingerprint", "other letters")
     with pytest.raises(ExperimentError, match=r"have changed.*; expected --dataset_root with"):
         DataSplits(bench.dataset_root).hashes(experiment)
+
+
+def test_changed_data_of_a_plain_experiment_are_refused(
+    finished: Path, bench: Any, tmp_path: Path
+) -> None:
+    """Its hash is in data.json, since it has no pipeline.json."""
+    shutil.copytree(finished / "teacher" / "configs", tmp_path / "plain" / "configs")
+    (tmp_path / "plain" / "data.json").write_text('{"labeled": "other letters"}')
+    with pytest.raises(ExperimentError, match="the hash of the labeled images was other lette"):
+        DataSplits(bench.dataset_root).hashes(read_saved(tmp_path / "plain"))

@@ -105,6 +105,25 @@ def test_seeds_of_one_config_are_one_method(make_experiment: Make, tmp_path: Pat
     }
 
 
+@pytest.mark.parametrize("fixed", [True, False])
+def test_splits_of_one_seed_or_of_each_run_are_one_method(
+    make_experiment: Make, tmp_path: Path, fixed: bool
+) -> None:
+    """Of a run whose seed and random_seed are 0, the other runs tell which it is."""
+    for seed in (0, 1, 2):
+        settings = {"ClassDisjointSplitManager": {"random_seed": 0 if fixed else seed}}
+        make_experiment(tmp_path / f"s{seed}", SCORES, seed=seed, split_manager=settings)
+    make_experiment(
+        tmp_path / "other", SCORES, seed=4,
+        split_manager={"ClassDisjointSplitManager": {"random_seed": 1}},
+    )  # fmt: skip
+    groups, _ = grouped(tmp_path)
+    (method, other) = sorted(groups, key=lambda group: -len(group.experiments))
+    assert ([e.seed for e in method.experiments], len(other.experiments)) == ([0, 1, 2], 1)
+    [seeds] = {str(e.split_manager) for e in method.experiments}
+    assert ("the seed of the run" in seeds) is not fixed
+
+
 def test_the_same_seed_twice_counts_once(make_experiment: Make, tmp_path: Path) -> None:
     """A copy would make the interval narrower; runs of the host have no seed and differ."""
     for name in ("a", "b"):

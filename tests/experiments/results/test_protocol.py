@@ -97,6 +97,16 @@ def test_other_images_under_one_name_are_a_difference(tmp_path: Path) -> None:
     assert protocol_differences(found[0], experiment()) == []  # on record for one only
 
 
+def test_the_data_of_plain_experiments_are_compared_too(tmp_path: Path) -> None:
+    """They have no pipeline.json; data.json holds the hash."""
+    found = []
+    for name in ("aa", "bb"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.json").write_text(json.dumps({"labeled": name}))
+        found.append(Experiment(tmp_path / name, BASE))
+    assert protocol_differences(*found) == [("data set/hash of the images", "aa", "bb")]
+
+
 def test_the_default_computation_given_or_not_is_one_method() -> None:
     assert experiment(compute={"compile": False}).method == experiment().method
     assert experiment(compute={"compile": True}).method != experiment().method

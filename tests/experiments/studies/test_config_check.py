@@ -62,8 +62,8 @@ def test_students_of_the_shipped_studies_have_an_equally_long_baseline(
         run.folder.mkdir(parents=True, exist_ok=True)
         (run.folder / MARKERS["test"]).touch()
         if run.plain:
-            epochs = plan[PLAIN]["config_general"]["num_epochs_train"]
-            make_experiment(run.experiment, {"test": (1,)}, num_epochs_train=epochs)
+            length = {k: plan[PLAIN]["config_general"][k] for k in ("num_epochs_train", "trainer")}
+            make_experiment(run.experiment, {"test": (1,)}, **length)
             run.table.parent.mkdir(parents=True)
             run.table.touch()
             continue

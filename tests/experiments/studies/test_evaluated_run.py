@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from slade_plugin import cli
+from slade_plugin.base.errors import DivergenceError
 from slade_plugin.experiments.studies.evaluated_run import train_and_evaluate
 from slade_plugin.experiments.studies.plan import MARKERS
 
@@ -81,3 +82,15 @@ def test_a_failed_run_is_not_evaluated(
     assert train_and_evaluate(argv, cli.main) == 2
     assert "num_epochs_train is 0" in capsys.readouterr().err
     assert not (tmp_path / MARKERS["test"]).exists()
+
+
+@pytest.mark.parametrize(("evaluation", "code"), [("val", 0), ("test", 3)])
+def test_a_diverged_trial_is_done_and_another_run_has_failed(
+    bench: Any, tmp_path: Path, evaluation: str, code: int
+) -> None:
+    argv = words(bench, "--config_loss fast_ap", tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"evaluation": evaluation}))
+    assert train_and_evaluate(argv, lambda: DivergenceError.exit_code) == code
+    marker = tmp_path / MARKERS[evaluation]
+    assert marker.is_file() is (code == 0)
+    assert code or json.loads(marker.read_text()) == {"diverged": True}

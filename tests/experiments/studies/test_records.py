@@ -81,3 +81,24 @@ def test_every_finished_row_has_a_record(runs: Any, bench: Any, tmp_path: Path) 
     assert [r["budget"] for r in records] == [given, given, given, own, own]
     assert not any(problems for _, problems in verify_record(board / "dots_rate_x"))
     assert write_records(STUDY, runs, board, bench.dataset_root) == []
+
+
+def test_runs_with_one_random_seed_share_their_splits(
+    make_experiment: Callable[..., Path], bench: Any, tmp_path: Path
+) -> None:
+    """Also the run whose seed equals it: the record must not say that each seed draws its own."""
+    plain = Setting("a", ("--config_loss", "a"), own_teacher=True, plain=True)
+    study = Study("s", {"dots": ()}, "a", (plain,))
+    planned = plan_runs(study, tmp_path / "runs", [0, 1])
+    splits = {"test_size": 0.5, "test_start_idx": 0.5, "shuffle": True, "random_seed": 0}
+    folds = {"num_training_partitions": 2, "num_training_sets": 2}
+    manager = {"ClassDisjointSplitManager": {**splits, **folds}}
+    for (_, seed, _), run in planned.items():
+        scores = {"val": (1, 2), "test": (3, 4)}
+        make_experiment(run.experiment, scores, seed=seed, dataset=DATASET, split_manager=manager)
+        (run.folder / MARKERS["test"]).write_text("{}")
+    [path] = write_records(study, planned, tmp_path / "board", bench.dataset_root)
+    protocol = json.loads((path / "record.json").read_text())["protocol"]
+    settings = protocol["splits"]["split_manager"]["ClassDisjointSplitManager"]
+    assert settings["random_seed"] == 0
+    assert not any(problems for _, problems in verify_record(path))

@@ -127,7 +127,7 @@ def test_students_are_compared_with_equally_long_baselines(
         finish(run, teacher=len(name), **dict.fromkeys({*rows} - {"teacher"}, 2))
         write_plan(run, epochs[name])
     found = read_scores(study, runs, "dots")
-    assert found.lengths["rounds: student_round1"] == {0: 40, 1: 40}
+    assert found.lengths["rounds: student_round1"] == {0: 4000, 1: 4000}
     assert found.baselines == {
         "low": "baseline",
         "teacher": "baseline",
@@ -147,7 +147,7 @@ def test_students_are_compared_with_equally_long_baselines(
 def test_a_student_on_a_tuned_loss_is_compared_with_that_loss(
     tmp_path: Path, write_plan: Callable[..., None], make_experiment: Callable[..., Path]
 ) -> None:
-    """A plain experiment as long as teacher and student; shorter, it is none to compare with."""
+    """A plain experiment of as many steps as teacher and student; shorter, it is none for them."""
     plain = {"own_teacher": True, "plain": True, "control": True}
     settings = (
         Setting("a", ("--a", "1"), **plain),
@@ -159,9 +159,9 @@ def test_a_student_on_a_tuned_loss_is_compared_with_that_loss(
     runs = plan_runs(study, tmp_path, [0])
     for (_, _, name), run in runs.items():
         if run.plain:
-            epochs = 60 if name == "a" else 40
+            trainer = {"AnyName": {"iterations_per_epoch": 200 if name == "a" else 100}}
             scores = {"val": (1, 3), "test": (4, 6)}
-            make_experiment(run.experiment, scores, num_epochs_train=epochs)
+            make_experiment(run.experiment, scores, num_epochs_train=30, trainer=trainer)
         else:
             finish(run, teacher=len(name), student=9)
             write_plan(run, {"teacher": 20, "student": 40})
@@ -303,6 +303,14 @@ def test_one_seed_has_no_interval() -> None:
     rows = summarize(scores, "student", "test", MAP)
     assert not [key for row in rows for key in row if "interval" in key]
     assert rows[1]["gap_closed"] == 50
+
+
+def test_where_an_oracle_is_below_the_baseline_there_is_no_share() -> None:
+    """A student that is worse than both would have closed more than the whole gap."""
+    scores = scores_of(
+        {"slade_oracle": {0: 22.0, 1: 19.5}}, baseline={0: 20.0, 1: 20.0}, student={0: 21.0, 1: 19}
+    )
+    assert not [row for row in summarize(scores, "student", "test", MAP) if "gap_closed" in row]
 
 
 def test_nothing_is_divided_by_zero() -> None:

@@ -171,3 +171,34 @@ def test_a_malformed_study_says_what_is_wrong(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"mine\.yaml: .*{message}"):
         load_study(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"flags": "--config_loss a --x 1"}, "a on dots has no parameter in .* and rate in tune"),
+        ({"flags": "--config_loss a --x $rat"}, "a on dots has rat in its flags and rate in tune"),
+        ({"tune": {"rate": [1, 2], "m": [0, 1]}}, "has rate in its flags and m, rate in tune"),
+        ({"tuned_as": "b"}, "a has tune and is tuned_as b; expected one of them"),
+    ],
+)
+def test_ranges_and_parameters_in_flags_belong_together(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    """Otherwise all trials would be one run, and the stated effort of tuning false."""
+    good = {"flags": "--config_loss a --x $rate", "tune": {"rate": [1, 2]}}
+    tuning = {"tuning": {"trials": 2, "seed": 9}}
+    assert load_study(tmp_path, plain={"a": good, "b": good}, **tuning).trials
+    with pytest.raises(ConfigError, match=message):
+        load_study(tmp_path, plain={"a": good | changes, "b": good}, **tuning)
+
+
+def test_a_parameter_of_an_untuned_setting_is_refused(tmp_path: Path) -> None:
+    """Its name would go to run.py as it is."""
+    tuned = {"flags": "--config_loss a", "tune": {"rate": [1, 2]}}
+    datasets = {"dots": "--x $rate"}
+    with pytest.raises(ConfigError, match="whole on dots has rate in its flags and no parameter"):
+        load_study(
+            tmp_path, datasets=datasets, settings={"whole": "--config_loss w"}, controls="absent",
+            plain={"a": tuned}, tuning={"trials": 2, "seed": 9},
+        )  # fmt: skip

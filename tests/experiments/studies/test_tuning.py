@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slade_plugin.base.errors import ConfigError, ExperimentError
-from slade_plugin.experiments.studies.plan import Run, plan_runs
+from slade_plugin.experiments.studies.plan import MARKERS, Run, plan_runs
 from slade_plugin.experiments.studies.study import Space, Study
 from slade_plugin.experiments.studies.tuning import (
     Trial,
@@ -114,6 +114,14 @@ def test_a_missing_trial_is_refused(study: Study, tmp_path: Path) -> None:
         ExperimentError, match=r"16 trials are unfinished, such as dots seed100 a_tr"
     ):
         best_values(plan_trials(study, tmp_path))
+
+
+def test_a_trial_that_diverged_scores_0(study: Study, tmp_path: Path) -> None:
+    run = plan_trials(study, tmp_path)[0].run
+    run.folder.mkdir(parents=True)
+    (run.folder / MARKERS["val"]).write_text('{"diverged": true}')
+    first, second, *_ = plan_trials(study, tmp_path)
+    assert (first.score, second.score) == (0.0, None)
 
 
 def test_every_trial_is_on_record(study: Study, tmp_path: Path) -> None:
