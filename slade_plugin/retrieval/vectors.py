@@ -8,6 +8,7 @@ Unfinished work is in ``.NAME.npy.part``; ``.NAME.progress.json`` counts its fin
 """
 
 import csv
+import hashlib
 import io
 import json
 import logging
@@ -121,6 +122,7 @@ def embed_images(
     key = {
         "model_sha256": embedder.sha256,
         "images_sha256": images.fingerprint,
+        "modified": hashlib.sha256(images.modified.tobytes()).hexdigest(),
         "root": os.path.abspath(images.root),
         "batch_size": batch_size or embedder.batch_size,
     }

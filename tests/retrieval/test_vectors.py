@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from slade_plugin.base.errors import ConfigError, DataError, ExperimentError, RetrievalError
 from slade_plugin.retrieval import vectors
@@ -134,6 +135,19 @@ def test_another_model_or_other_images_begin_anew(
         found.check_model(embedder.record)
     other_vectors = np.load(tmp_path / "vectors.npy")
     assert np.array_equal(other_vectors, found.vectors)
+
+
+def test_changed_images_of_the_same_size_are_noticed(embedder, tmp_path) -> None:
+    path = tmp_path / "photos" / "a.bmp"
+    path.parent.mkdir()
+    for level in (0, 255):
+        Image.new("L", (32, 32), level).save(path)
+        os.utime(path, (level, level))  # clocks of file systems may be coarse
+        images = list_images(path.parent, labeled=False)
+        if level == 0:
+            embed_images(embedder, images, tmp_path / "vectors")
+    with pytest.raises(RetrievalError, match="holds vectors of another model or other"):
+        embed_images(embedder, images, tmp_path / "vectors")
 
 
 def test_unreadable_images_are_skipped_up_to_a_number(trained, embedder, tmp_path) -> None:
