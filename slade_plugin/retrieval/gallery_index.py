@@ -269,6 +269,8 @@ class GalleryIndex:
                 with archive.open(_VECTORS) as member:
                     index = _faiss.read_index(_faiss.PyCallbackIOReader(member.read))
                     member.read()  # to the end, which checks the checksum
+            if manifest["parameters"]:  # faiss does not save all of them, e.g. max_codes
+                _faiss.ParameterSpace().set_index_parameters(index, manifest["parameters"])
             whole = len(paths) == index.ntotal == manifest["images"]
         except (OSError, zipfile.BadZipFile, LookupError, ValueError, RuntimeError) as error:
             raise RetrievalError(

@@ -74,6 +74,15 @@ def test_what_was_saved_is_read_again(tmp_path: Path) -> None:
     assert faiss.read_index(str(tmp_path / "plain.faiss")).ntotal == 200
 
 
+def test_parameters_that_faiss_does_not_save_are_set_again(tmp_path: Path) -> None:
+    index = GalleryIndex.build(gallery(400), "IVF8,Flat", "nprobe=8,max_codes=60")
+    index.save(tmp_path / "g.index")
+    again = GalleryIndex.load(tmp_path / "g.index")
+    assert faiss.downcast_index(again.index).max_codes == 60
+    queries = gallery().vectors[:9]
+    assert again.search(queries, 6) == index.search(queries, 6)
+
+
 def test_recall_is_the_share_of_exact_neighbors(monkeypatch: pytest.MonkeyPatch) -> None:
     made = gallery(number=400)
     monkeypatch.setattr(gallery_index, "_CHUNK", 64)  # exact search in several pieces
