@@ -8,6 +8,7 @@ The file is an uncompressed zip archive:
 """
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class GalleryIndex:
         """Build an index from vectors.
 
         Args:
-            gallery: N images.
+            gallery: N images; a file that is listed twice counts once.
             factory: A string of faiss.index_factory, such as "HNSW32" or "IVF4096,PQ64". "Flat"
                 searches exactly.
             parameters: How an approximate index is searched, such as "nprobe=16" or "efSearch=64".
@@ -113,9 +114,11 @@ class GalleryIndex:
             "recall": None,
         }
         made = cls(index, [], None, manifest)
-        made._append(gallery, np.arange(number))
+        rows = made._append(gallery)
         if factory != EXACT:
-            manifest["recall"] = made.measure_recall(gallery.vectors)
+            manifest["recall"] = made.measure_recall(
+                gallery.vectors if len(rows) == number else gallery.vectors[rows]
+            )
         return made
 
     def check_model(self, model: Mapping[str, Any], what: str) -> None:
@@ -149,12 +152,13 @@ class GalleryIndex:
             RetrievalError: If they come from another model.
         """
         self.check_model(gallery.record["model"], "the file of vectors")
-        known = set(self.paths)
-        new = np.array([i for i, path in enumerate(gallery.paths) if path not in known], int)
-        self._append(gallery, new)
-        return len(new)
+        return len(self._append(gallery))
 
-    def _append(self, gallery: VectorFile, rows: npt.NDArray[np.int64]) -> None:
+    def _append(self, gallery: VectorFile) -> npt.NDArray[np.int64]:
+        """Append the images whose files are not in the index yet; return their rows."""
+        known = {os.path.realpath(path): -1 for path in self.paths}
+        places = [known.setdefault(os.path.realpath(p), i) for i, p in enumerate(gallery.paths)]
+        rows = np.flatnonzero(np.array(places) == np.arange(len(places)))
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             self.index.add(np.ascontiguousarray(gallery.vectors[chunk]))
@@ -163,6 +167,7 @@ class GalleryIndex:
             labels = gallery.labels or [""] * len(gallery.paths)
             self.labels = [*before, *(labels[i] for i in rows)]
         self.paths = [*self.paths, *(gallery.paths[i] for i in rows)]
+        return rows
 
     def check_top(self, top: int) -> None:
         """Check the number of images per query.
@@ -183,7 +188,7 @@ class GalleryIndex:
         Args:
             queries: (Q, D) float32, from the index's model.
             top: Images per query, at least 1.
-            own: The path of each query; the image with this path is left out.
+            own: The path of each query; its file is left out, also if a link leads to it.
 
         Returns:
             Q lists of `top` hits, nearest first; fewer if an approximate index finds fewer, or if
@@ -198,11 +203,12 @@ class GalleryIndex:
             scores = np.sqrt(np.maximum(scores, 0))  # faiss returns squares
         found = []
         for row, (query_scores, query_places) in enumerate(zip(scores, places, strict=True)):
-            itself = own[row] if own else None
+            own_path = own[row] if own else None
+            itself = None if own_path is None else os.path.realpath(own_path)
             hits = [
                 Hit(self.paths[place], self.labels[place] if self.labels else None, float(score))
                 for score, place in zip(query_scores, query_places, strict=True)
-                if place >= 0 and self.paths[place] != itself
+                if place >= 0 and (itself is None or os.path.realpath(self.paths[place]) != itself)
             ]
             found.append(hits[:top])
         return found

@@ -67,7 +67,7 @@ def search_images(
     index.check_model(embedder.record, "the experiment")
     index.check_top(top)  # before the work
     vectors = embedder.embed(queries)
-    hits = index.search(vectors, top, [os.path.abspath(query) for query in queries])
+    hits = index.search(vectors, top, queries)
     return [Found(query, found) for query, found in zip(queries, hits, strict=True)]
 
 

@@ -115,6 +115,23 @@ def test_images_are_added_once(tmp_path: Path) -> None:
     assert index.labels[-3:] == ["class4", "", ""]
 
 
+def test_a_file_is_one_image_whatever_leads_to_it(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    whole = gallery(20)
+    paths = [f"{tmp_path}/photos/{place}.jpg" for place in range(19)]
+    paths.append(f"{tmp_path}/link/3.jpg")
+    index = GalleryIndex.build(
+        VectorFile(whole.vectors, paths, whole.labels, whole.record), "HNSW8"
+    )
+    assert index.paths == paths[:19]
+    assert index.manifest["recall"]["images"] == 19
+    linked = [path.replace("photos", "link") for path in paths]
+    assert index.add(VectorFile(whole.vectors, linked, whole.labels, whole.record)) == 0
+    (hits,) = index.search(whole.vectors[:1], 3, linked[:1])
+    assert paths[0] not in [hit.path for hit in hits]
+
+
 def test_vectors_of_another_model_are_refused() -> None:
     index = GalleryIndex.build(gallery())
     other = {**MODEL, "sha256": "b", "experiment": "runs/b"}
