@@ -99,12 +99,7 @@ class GalleryIndex:
             if parameters:
                 _faiss.ParameterSpace().set_index_parameters(index, parameters)
         except RuntimeError as error:
-            raise RetrievalError(
-                f"faiss cannot build {factory!r} {f'with {parameters!r} ' if parameters else ''}"
-                f"from {number} vectors of {size} numbers: {_reason(error)}. Expected a string "
-                "of faiss.index_factory that fits them, such as Flat or HNSW32 (--factory), and "
-                "its parameters, such as efSearch=64 (--parameters)."
-            ) from error
+            raise _cannot_build(factory, parameters, gallery, error) from error
         manifest = {
             "format": 1,
             "model": gallery.record["model"],
@@ -149,7 +144,7 @@ class GalleryIndex:
             The number of added images.
 
         Raises:
-            RetrievalError: If they come from another model.
+            RetrievalError: If they come from another model, or the index takes no more images.
         """
         self.check_model(gallery.record["model"], "the file of vectors")
         return len(self._append(gallery))
@@ -159,9 +154,13 @@ class GalleryIndex:
         known = {os.path.realpath(path): -1 for path in self.paths}
         places = [known.setdefault(os.path.realpath(p), i) for i, p in enumerate(gallery.paths)]
         rows = np.flatnonzero(np.array(places) == np.arange(len(places)))
-        for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            self.index.add(np.ascontiguousarray(gallery.vectors[chunk]))
+        try:
+            for start in range(0, len(rows), _CHUNK):
+                chunk = rows[start : start + _CHUNK]
+                self.index.add(np.ascontiguousarray(gallery.vectors[chunk]))
+        except RuntimeError as error:  # some kinds take too few images, or no more, or none
+            made = self.manifest["factory"], self.manifest["parameters"]
+            raise _cannot_build(*made, gallery, error) from error
         if self.labels is not None or gallery.labels is not None:
             before = self.labels or [""] * len(self.paths)
             labels = gallery.labels or [""] * len(gallery.paths)
@@ -289,6 +288,18 @@ class GalleryIndex:
                 f"{manifest['images']} of each. Index the gallery again."
             )
         return cls(index, paths, labels, manifest)
+
+
+def _cannot_build(
+    factory: str, parameters: str, gallery: VectorFile, error: RuntimeError
+) -> RetrievalError:
+    number, size = gallery.vectors.shape
+    return RetrievalError(
+        f"faiss cannot build {factory!r} {f'with {parameters!r} ' if parameters else ''}"
+        f"from {number} vectors of {size} numbers: {_reason(error)}. Expected a string "
+        "of faiss.index_factory that fits them, such as Flat or HNSW32 (--factory), and "
+        "its parameters, such as efSearch=64 (--parameters)."
+    )
 
 
 def _sample(number: int, most: int) -> npt.NDArray[np.int64]:

@@ -1,6 +1,7 @@
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -149,11 +150,19 @@ def test_vectors_of_another_model_are_refused() -> None:
         ("IVF4096,Flat", "", r"Number of training points \(200\) should be at least"),
         ("Flat,PQ3", "", "faiss cannot build"),
         ("HNSW8", "nprobe=3", "could not set parameter nprobe"),
+        ("IDMap,Flat", "", "faiss cannot build 'IDMap,Flat' from 200 vectors"),
     ],
 )
 def test_an_index_that_cannot_be_built_is_named(factory, parameters, message) -> None:
     with pytest.raises(RetrievalError, match=message):
         GalleryIndex.build(gallery(), factory, parameters)
+
+
+def test_an_index_that_takes_no_more_images_is_named() -> None:
+    index = GalleryIndex.build(gallery(), "NSG8")
+    more = replace(gallery(3), paths=["/x/1.jpg", "/x/2.jpg", "/x/3.jpg"])
+    with pytest.raises(RetrievalError, match="NSG does not support incremental addition"):
+        index.add(more)
 
 
 @pytest.mark.parametrize("top", [0, -1, 201])
