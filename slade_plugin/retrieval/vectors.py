@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slade_plugin.base.csv_text import csv_text
-from slade_plugin.base.errors import ConfigError, ExperimentError, RetrievalError
+from slade_plugin.base.errors import ConfigError, DataError, ExperimentError, RetrievalError
 from slade_plugin.base.files import atomic_write, write_json
 from slade_plugin.base.locks import is_file_of, lock_file
 from slade_plugin.data.datasets import FolderImages
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 _SAVE_EVERY = 5.0  # seconds of work that a power failure may cost
 _SHOWN = 3  # unreadable images in one message
+_UNWRITABLE = re.compile("[\r\ud800-\udfff]")  # in a CSV: carriage returns, bytes beyond UTF-8
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,26 @@ def list_images(path: Path, labeled: bool) -> ImageList:
         labeled: Whether the folders of a tree are classes. A ``.csv`` file is always labeled.
 
     Raises:
-        DataError: If there are no images, or the list cannot be read.
+        DataError: If there are no images, the list cannot be read, or `check_name` refuses a name.
     """
     labeled = labeled or path.suffix.lower() == ".csv"
-    return FolderImages.find(Path(), path=os.path.abspath(path), labeled=labeled)
+    images = FolderImages.find(Path(), path=os.path.abspath(path), labeled=labeled)
+    for name in (str(images.root), *images.paths.tolist(), *images.class_names):
+        check_name(name)
+    return images
+
+
+def check_name(name: str) -> None:
+    """Check that a path or a class name can be written to the files.
+
+    Raises:
+        DataError: If it is not UTF-8 or holds a carriage return.
+    """
+    if _UNWRITABLE.search(name):
+        raise DataError(
+            f"{name!a} is not UTF-8 or holds a carriage return; expected UTF-8 without one. "
+            "Rename it, for example with convmv."
+        )
 
 
 def class_names_of(images: ImageList) -> list[str] | None:

@@ -223,6 +223,17 @@ def test_bad_places_and_damaged_files_are_named(embedder, images, tmp_path) -> N
     assert sorted(os.listdir(tmp_path)) == ["empty"]
 
 
+@pytest.mark.parametrize("name", [b"caf\xe9", b"cat\r"])
+def test_names_that_no_csv_holds_are_refused(name: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(name) / "in"
+    folder.mkdir(parents=True)
+    (folder / "a.png").touch()
+    (folder / "list.txt").write_text("a.png")
+    for path in (folder, folder / "list.txt"):
+        with pytest.raises(DataError, match=r"(cat\\r|caf\\udce9)/in' is not UTF-8 or holds"):
+            list_images(path, labeled=False)
+
+
 def test_paths_survive_their_file() -> None:
     for labels in (None, ["a", "", 'quoted "b", c']):
         paths = ["/x/a.jpg", '/x/b, "c".jpg', "/x/new\nline.jpg"]
