@@ -271,7 +271,7 @@ class Embedder(nn.Module):
             Each batch.
 
         Raises:
-            RetrievalError: See `embed`.
+            RetrievalError: See `embed`; also if a process of `num_workers` dies.
         """
         if isinstance(images, str | os.PathLike | Image.Image) or not hasattr(images, "__len__"):
             raise RetrievalError(
@@ -294,9 +294,17 @@ class Embedder(nn.Module):
             unit="image",
             disable=True if progress is None else None,
         ) as bar:
-            for items in loader:
-                yield self._embed_batch(items)
-                bar.update(len(items))
+            try:
+                for items in loader:
+                    yield self._embed_batch(items)
+                    bar.update(len(items))
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise RetrievalError(
+                    f"a process that reads images ended: {error} The memory may be full. "
+                    "--workers 0 (num_workers) uses this process only."
+                ) from error
 
     def _embed_batch(self, items: Sequence[tuple[int, Tensor | str]]) -> Batch:
         unreadable = {place: found for place, found in items if isinstance(found, str)}

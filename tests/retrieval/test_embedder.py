@@ -1,4 +1,5 @@
 import copy
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 from pytorch_metric_learning.testers import BaseTester
+from torch.utils.data import Dataset
 
 import slade_plugin
 from slade_plugin.base.errors import ConfigError, ExperimentError, RetrievalError
@@ -168,6 +170,20 @@ def test_loading_leaves_all_generators_as_they_were(trained) -> None:
 def test_images_that_do_not_fit_are_named(embedder, images, message) -> None:
     with pytest.raises(RetrievalError, match=message):
         embedder.embed(images)
+
+
+class _Dying(Dataset):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        os._exit(1)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, on the way out
+def test_a_process_that_dies_is_an_error(embedder) -> None:
+    with pytest.raises(RetrievalError, match=r"that reads images ended: .*--workers 0"):
+        embedder.embed(_Dying(), num_workers=1)
 
 
 def test_settings_that_do_not_fit_are_named(trained, embedder, tmp_path) -> None:
