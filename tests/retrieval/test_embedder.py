@@ -78,6 +78,24 @@ def test_a_photograph_is_turned_upright_however_it_is_given(embedder, tmp_path) 
     assert np.array_equal(by_image, expected)
 
 
+def test_transparent_parts_are_white_however_an_image_is_given(embedder, tmp_path) -> None:
+    path = tmp_path / "black.png"
+    Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(path, transparency=0)
+    by_path, by_image = embedder.embed([path, Image.open(path)])
+    assert np.array_equal(by_path, by_image)
+
+
+def test_a_truncated_image_is_named(embedder, tmp_path) -> None:
+    path = tmp_path / "cut.png"
+    Image.effect_noise((32, 32), 50).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with (
+        Image.open(path) as image,
+        pytest.raises(RetrievalError, match=r"image 0: it cannot be decoded \(.*truncated"),
+    ):
+        embedder.embed([image])
+
+
 def test_the_ensemble_is_that_of_the_host(bench, trained, monkeypatch, tmp_path) -> None:
     """Compared with what the host's own --evaluate_ensemble hands to its tester."""
     seen = []
