@@ -30,6 +30,7 @@ from slade_plugin.base.files import atomic_write, write_json
 from slade_plugin.base.locks import is_file_of, lock_file
 from slade_plugin.data.datasets import FolderImages
 from slade_plugin.data.files.image_list import ImageList
+from slade_plugin.data.files.image_tree import UNLABELED
 from slade_plugin.retrieval.embedder import Embedder
 
 logger = logging.getLogger(__name__)
@@ -72,18 +73,21 @@ class VectorFile:
             )
 
 
-def list_images(path: Path, labeled: bool) -> ImageList:
+def list_images(path: Path, labeled: bool, least_classes: int = 1) -> ImageList:
     """List images as --labeled and --unlabeled do, without opening them.
 
     Args:
         path: A folder, a CSV file of path,label or a text file with one path per line.
         labeled: Whether the folders of a tree are classes. A ``.csv`` file is always labeled.
+        least_classes: The smallest valid number of classes.
 
     Raises:
-        DataError: If there are no images, the list cannot be read, or `check_name` refuses a name.
+        DataError: If there are no images or too few classes, the list cannot be read, or
+            `check_name` refuses a name.
     """
     labeled = labeled or path.suffix.lower() == ".csv"
-    images = FolderImages.find(Path(), path=os.path.abspath(path), labeled=labeled)
+    options = {"labeled": labeled, "least_classes": least_classes}
+    images = FolderImages.find(Path(), path=os.path.abspath(path), **options)
     for name in (str(images.root), *images.paths.tolist(), *images.class_names):
         check_name(name)
     return images
@@ -104,7 +108,7 @@ def check_name(name: str) -> None:
 
 def class_names_of(images: ImageList) -> list[str] | None:
     """Return the class name of each image, or None if the list has no labels."""
-    if len(images.class_names) == 1:
+    if images.class_names == [UNLABELED]:
         return None
     return [images.class_names[label] for label in images.labels]
 

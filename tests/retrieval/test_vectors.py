@@ -61,6 +61,14 @@ def test_the_files_hold_vectors_paths_and_labels(trained, embedder, images, expe
     assert class_names_of(again) == found.labels
 
 
+def test_a_gallery_may_have_one_class(tmp_path: Path) -> None:
+    (tmp_path / "cup").mkdir()
+    (tmp_path / "cup" / "a.png").touch()
+    (tmp_path / "list.csv").write_text("path,label\ncup/a.png,cup\n")
+    for path in (tmp_path, tmp_path / "list.csv"):
+        assert class_names_of(list_images(path, labeled=True)) == ["cup"]
+
+
 def test_without_labels_there_is_a_list_of_paths(trained, embedder, tmp_path) -> None:
     listed = tmp_path / "some.txt"
     listed.write_text("\n".join(trained.paths[:3]))

@@ -41,19 +41,22 @@ class ImageTree(NamedTuple):
     repeats: list[tuple[str, str]]
 
 
-def read_class_folders(root: Path, merge_spellings: bool = False) -> ImageList:
+def read_class_folders(
+    root: Path, merge_spellings: bool = False, least_classes: int = 2
+) -> ImageList:
     """List the images of a tree with one folder per class.
 
     Args:
         root: The folder that holds the class folders, or folders of splits that hold them.
         merge_spellings: Make one class of names that `spelling_key` finds equal.
+        least_classes: The smallest valid number of classes, 1 or 2.
 
     Returns:
         Classes in the order of their names' code points; images in that of their paths.
 
     Raises:
         DataError: If the tree cannot be read, a link is broken, one folder is two classes, or there
-            are not two class folders with images.
+            are too few class folders with images.
     """
     tree = find_images(root)
     level = _class_level(root, tree.paths)
@@ -69,7 +72,7 @@ def read_class_folders(root: Path, merge_spellings: bool = False) -> ImageList:
         what = f"{len(beside)} images but no folders" if beside else "no images"
         raise DataError(f"{root} holds {what}; {expected}")
     _check_repeats(root, tree.repeats, level)
-    if len(classes) == 1:
+    if len(classes) < least_classes:
         raise DataError(
             f"{root} holds images of one class only, {names[0]!r}; {expected} If the class "
             f"folders lie one level deeper, give {root / names[0]}."
