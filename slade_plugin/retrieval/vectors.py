@@ -30,7 +30,7 @@ from slade_plugin.base.files import atomic_write, write_json
 from slade_plugin.base.locks import is_file_of, lock_file
 from slade_plugin.data.datasets import FolderImages
 from slade_plugin.data.files.image_list import ImageList
-from slade_plugin.data.files.image_tree import UNLABELED
+from slade_plugin.data.files.image_tree import UNLABELED, check_exists
 from slade_plugin.retrieval.embedder import Embedder
 
 logger = logging.getLogger(__name__)
@@ -86,8 +86,10 @@ def list_images(path: Path, labeled: bool, least_classes: int = 1) -> ImageList:
             `check_name` refuses a name.
     """
     labeled = labeled or path.suffix.lower() == ".csv"
+    place = os.path.abspath(path)
+    check_exists(Path(place))  # first, since `find` names flags of training
     options = {"labeled": labeled, "least_classes": least_classes}
-    images = FolderImages.find(Path(), path=os.path.abspath(path), **options)
+    images = FolderImages.find(Path(), path=place, **options)
     for name in (str(images.root), *images.paths.tolist(), *images.class_names):
         check_name(name)
     return images
@@ -152,8 +154,8 @@ def embed_images(
         found = open_vectors(stem)
         if found.record["key"] != key:
             raise RetrievalError(
-                f"{stem}.npy holds vectors of another model or other images; expected a new "
-                "name. Change --out, or remove the file."
+                f"{stem}.npy holds vectors of another model or other images, or made with "
+                "another --batch_size; expected a new name. Change --out, or remove the file."
             )
         return found
     if not os.access(stem.absolute().parent, os.W_OK):

@@ -116,6 +116,8 @@ def test_an_interruption_changes_nothing(
     assert sorted(os.listdir(tmp_path)) == ["vectors.csv", "vectors.json", "vectors.npy"]
     embed_images(embedder, images, tmp_path / "vectors", BATCH)  # everything is there
     assert sum(seen) == len(images) - batches * BATCH
+    with pytest.raises(RetrievalError, match="or made with another --batch_size"):
+        embed_images(embedder, images, tmp_path / "vectors", BATCH + 1)
 
 
 def test_progress_is_saved_as_it_goes(embedder, images, tmp_path, monkeypatch) -> None:

@@ -89,7 +89,7 @@ def read_path_list(file: Path) -> ImageList:
     Raises:
         DataError: If the file cannot be read, names no image, or an image is missing.
     """
-    text = read_text(file, "a text file with one path per line (--unlabeled)")
+    text = read_text(file, "a text file with one path per line")
     lines = [(line, path) for line, path in lines_of(text) if path.strip(f'{_DELIMITERS} "')]
     if lines and _delimiter_of_excel(lines[0][1]):
         lines = lines[1:]

@@ -123,8 +123,7 @@ def without_labels(root: Path, paths: list[str], source: Path) -> ImageList:
     """
     if not paths:
         raise DataError(
-            f"{source} has no images; expected some with the ending {', '.join(IMG_EXTENSIONS)} "
-            "(--unlabeled)."
+            f"{source} has no images; expected some with the ending {', '.join(IMG_EXTENSIONS)}."
         )
     return ImageList(root, np.array(paths), np.zeros(len(paths), np.int64), [UNLABELED])
 
@@ -170,16 +169,17 @@ def find_images(root: Path) -> ImageTree:
     return ImageTree(sorted(found), repeats)
 
 
-def check_exists(path: Path, flag: str) -> None:
+def check_exists(path: Path, flag: str = "") -> None:
     """Check that a path given by the user exists.
 
     Args:
         path: A folder or a file.
-        flag: The flag it was given by.
+        flag: The flag it was given by, if any.
 
     Raises:
         DataError: If there is nothing, with the nearest name that exists.
     """
+    given_by = f" ({flag})" if flag else ""
     try:
         path.stat()
     except FileNotFoundError as error:
@@ -192,16 +192,16 @@ def check_exists(path: Path, flag: str) -> None:
             target = os.readlink(existing / missing)
             raise DataError(
                 f"{existing / missing} is a link to {target}, which is missing; expected a folder "
-                f"or a file ({flag}). Restore what it leads to."
+                f"or a file{given_by}. Restore what it leads to."
             ) from error
         raise DataError(
-            f"there is no {path}: {existing} holds no {missing}{hint}; expected a folder or a file "
-            f"({flag})."
+            f"there is no {path}: {existing} holds no {missing}{hint}; expected a folder or a "
+            f"file{given_by}."
         ) from error
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror}; expected a folder or a file that may be "
-            f"read ({flag})."
+            f"read{given_by}."
         ) from error
 
 
