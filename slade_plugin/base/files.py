@@ -178,8 +178,7 @@ def _temporary(target: Path) -> Path:
 def _not_written(target: Path, error: OSError) -> ExperimentError:
     return ExperimentError(
         f"Cannot write {target}: {error.strerror or error}. Expected a writable folder with free "
-        "space. Free some space, fix its permissions, or choose another folder "
-        "(--root_experiment_folder, --dataset_root)."
+        "space. Free some space, fix its permissions, or choose another folder."
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slade_plugin.base.errors import ConfigError
 from slade_plugin.commands.arguments import check_at_least, command_parser
 from slade_plugin.commands.model_arguments import (
     EXPERIMENT_HELP,
@@ -26,6 +27,8 @@ from slade_plugin.retrieval.vectors import VectorFile, embed_images, list_images
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
     args = argument_parser().parse_args(argv)
+    if args.out.name in ("", ".."):
+        raise ConfigError(f"--out is {args.out}; expected the name of files, such as vectors.")
     found = write_vectors(args, read_embedder(args), args.images, args.out)
     number, size = found.vectors.shape
     stem = args.out.with_suffix("") if args.out.suffix == ".npy" else args.out

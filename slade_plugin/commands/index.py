@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slade_plugin.base.errors import ConfigError
+from slade_plugin.base.locks import locked
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.embed import add_image_flags, write_vectors
 from slade_plugin.commands.model_arguments import (
@@ -22,6 +23,7 @@ from slade_plugin.commands.model_arguments import (
     add_reading_flags,
     read_embedder,
 )
+from slade_plugin.commands.outputs import check_writable
 from slade_plugin.retrieval.gallery_index import EXACT, GalleryIndex
 from slade_plugin.retrieval.vectors import VectorFile, open_vectors, remove_vectors
 
@@ -36,6 +38,16 @@ def main(argv: Sequence[str]) -> int:
         )
     if not args.out.parent.is_dir():
         raise ConfigError(f"--out: there is no folder {args.out.parent}; expected one.")
+    if args.out.is_dir():
+        raise ConfigError(f"--out is the folder {args.out}; expected a file, such as my.index.")
+    check_writable(args.out)
+    # A folder of its own, since a lock on the parent would keep off everything else in it.
+    with locked(args.out.with_name(f".{args.out.name}.lock"), "index"):
+        _write_index(args)
+    return 0
+
+
+def _write_index(args: argparse.Namespace) -> None:
     if args.out.exists() and not args.add:
         raise ConfigError(f"{args.out} exists; expected a new file, or --add to add images to it.")
     index = GalleryIndex.load(args.out) if args.add else None
@@ -50,7 +62,6 @@ def main(argv: Sequence[str]) -> int:
         print(f"{args.out}: {added} images added, {len(index)} in all")
     if args.gallery.suffix != ".npy":
         remove_vectors(_working_name(args.out))
-    return 0
 
 
 def argument_parser() -> argparse.ArgumentParser:

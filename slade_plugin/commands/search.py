@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slade_plugin.base.errors import ConfigError
 from slade_plugin.base.files import write_text
 from slade_plugin.commands.arguments import command_parser
 from slade_plugin.commands.model_arguments import read_embedder
@@ -38,7 +39,13 @@ def main(argv: Sequence[str]) -> int:
     model = index.manifest["model"]
     args.ensemble = "ensemble" in model
     args.split_scheme = None if args.ensemble else model["split_schemes"][0]
-    embedder = read_embedder(args, args.experiment or Path(model["experiment"]))
+    experiment = args.experiment or Path(model["experiment"])
+    if args.experiment is None and not experiment.exists():
+        raise ConfigError(
+            f"there is no {experiment}, whose model made {args.index}; expected it there. "
+            "If it was moved, give its folder: --experiment."
+        )
+    embedder = read_embedder(args, experiment)
     results = search_images(index, embedder, queries, args.top)
     print(results_table(results), end="")
     for path in args.out:

@@ -166,14 +166,20 @@ class Embedder(nn.Module):
             (C, H, W) float32.
 
         Raises:
-            RetrievalError: If the image has more than 8 bits, or the experiment's transform does
-                not resize and it does not have the size of the trunk's input.
+            RetrievalError: If the image is damaged or has more than 8 bits, or the experiment's
+                transform does not resize and it does not have the size of the trunk's input.
         """
         if not has_gray_levels(image):
             raise RetrievalError(
                 f"it has more than 8 bits per channel (mode {image.mode}), whose black and white "
                 "depend on the file. Give its path, or convert it to 8 bits."
             )
+        try:
+            image.load()
+        except Exception as error:  # a dozen kinds, see read_rgb
+            raise RetrievalError(
+                f"it cannot be decoded ({error}); expected a whole image. Replace its file."
+            ) from error
         with suppress(Exception):  # broken EXIF data around a whole image
             image = ImageOps.exif_transpose(image)
         tensor = self._transformed(image)
@@ -181,7 +187,7 @@ class Embedder(nn.Module):
         return tensor
 
     def _transformed(self, image: Image.Image) -> Tensor:
-        if image.mode != self.mode:
+        if image.mode != self.mode or image.has_transparency_data:
             image = to_rgb(image)
         if self.short_side is not None:
             image = shrink(image, self.short_side)
@@ -271,7 +277,7 @@ class Embedder(nn.Module):
             Each batch.
 
         Raises:
-            RetrievalError: See `embed`.
+            RetrievalError: See `embed`; also if a process of `num_workers` dies.
         """
         if isinstance(images, str | os.PathLike | Image.Image) or not hasattr(images, "__len__"):
             raise RetrievalError(
@@ -294,9 +300,17 @@ class Embedder(nn.Module):
             unit="image",
             disable=True if progress is None else None,
         ) as bar:
-            for items in loader:
-                yield self._embed_batch(items)
-                bar.update(len(items))
+            try:
+                for items in loader:
+                    yield self._embed_batch(items)
+                    bar.update(len(items))
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise RetrievalError(
+                    f"a process that reads images ended: {error} The memory may be full. "
+                    "--workers 0 (num_workers) uses this process only."
+                ) from error
 
     def _embed_batch(self, items: Sequence[tuple[int, Tensor | str]]) -> Batch:
         unreadable = {place: found for place, found in items if isinstance(found, str)}

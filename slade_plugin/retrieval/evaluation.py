@@ -37,7 +37,7 @@ def evaluate_images(
     Raises:
         SladeError: If the images cannot be read, do not fit the model, or no class has two.
     """
-    images = list_images(labeled, labeled=True)
+    images = list_images(labeled, labeled=True, least_classes=2)
     if np.bincount(images.labels).max() < 2:
         raise DataError(
             f"{labeled} holds {len(images)} images, each of a different class; expected at least "

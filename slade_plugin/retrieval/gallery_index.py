@@ -8,6 +8,7 @@ The file is an uncompressed zip archive:
 """
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class GalleryIndex:
         """Build an index from vectors.
 
         Args:
-            gallery: N images.
+            gallery: N images; a file that is listed twice counts once.
             factory: A string of faiss.index_factory, such as "HNSW32" or "IVF4096,PQ64". "Flat"
                 searches exactly.
             parameters: How an approximate index is searched, such as "nprobe=16" or "efSearch=64".
@@ -98,12 +99,7 @@ class GalleryIndex:
             if parameters:
                 _faiss.ParameterSpace().set_index_parameters(index, parameters)
         except RuntimeError as error:
-            raise RetrievalError(
-                f"faiss cannot build {factory!r} {f'with {parameters!r} ' if parameters else ''}"
-                f"from {number} vectors of {size} numbers: {_reason(error)}. Expected a string "
-                "of faiss.index_factory that fits them, such as Flat or HNSW32 (--factory), and "
-                "its parameters, such as efSearch=64 (--parameters)."
-            ) from error
+            raise _cannot_build(factory, parameters, gallery, error) from error
         manifest = {
             "format": 1,
             "model": gallery.record["model"],
@@ -113,9 +109,11 @@ class GalleryIndex:
             "recall": None,
         }
         made = cls(index, [], None, manifest)
-        made._append(gallery, np.arange(number))
+        rows = made._append(gallery)
         if factory != EXACT:
-            manifest["recall"] = made.measure_recall(gallery.vectors)
+            manifest["recall"] = made.measure_recall(
+                gallery.vectors if len(rows) == number else gallery.vectors[rows]
+            )
         return made
 
     def check_model(self, model: Mapping[str, Any], what: str) -> None:
@@ -146,23 +144,29 @@ class GalleryIndex:
             The number of added images.
 
         Raises:
-            RetrievalError: If they come from another model.
+            RetrievalError: If they come from another model, or the index takes no more images.
         """
         self.check_model(gallery.record["model"], "the file of vectors")
-        known = set(self.paths)
-        new = np.array([i for i, path in enumerate(gallery.paths) if path not in known], int)
-        self._append(gallery, new)
-        return len(new)
+        return len(self._append(gallery))
 
-    def _append(self, gallery: VectorFile, rows: npt.NDArray[np.int64]) -> None:
-        for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            self.index.add(np.ascontiguousarray(gallery.vectors[chunk]))
+    def _append(self, gallery: VectorFile) -> npt.NDArray[np.int64]:
+        """Append the images whose files are not in the index yet; return their rows."""
+        known = {os.path.realpath(path): -1 for path in self.paths}
+        places = [known.setdefault(os.path.realpath(p), i) for i, p in enumerate(gallery.paths)]
+        rows = np.flatnonzero(np.array(places) == np.arange(len(places)))
+        try:
+            for start in range(0, len(rows), _CHUNK):
+                chunk = rows[start : start + _CHUNK]
+                self.index.add(np.ascontiguousarray(gallery.vectors[chunk]))
+        except RuntimeError as error:  # some kinds take too few images, or no more, or none
+            made = self.manifest["factory"], self.manifest["parameters"]
+            raise _cannot_build(*made, gallery, error) from error
         if self.labels is not None or gallery.labels is not None:
             before = self.labels or [""] * len(self.paths)
             labels = gallery.labels or [""] * len(gallery.paths)
             self.labels = [*before, *(labels[i] for i in rows)]
         self.paths = [*self.paths, *(gallery.paths[i] for i in rows)]
+        return rows
 
     def check_top(self, top: int) -> None:
         """Check the number of images per query.
@@ -183,7 +187,7 @@ class GalleryIndex:
         Args:
             queries: (Q, D) float32, from the index's model.
             top: Images per query, at least 1.
-            own: The path of each query; the image with this path is left out.
+            own: The path of each query; its file is left out, also if a link leads to it.
 
         Returns:
             Q lists of `top` hits, nearest first; fewer if an approximate index finds fewer, or if
@@ -198,11 +202,12 @@ class GalleryIndex:
             scores = np.sqrt(np.maximum(scores, 0))  # faiss returns squares
         found = []
         for row, (query_scores, query_places) in enumerate(zip(scores, places, strict=True)):
-            itself = own[row] if own else None
+            own_path = own[row] if own else None
+            itself = None if own_path is None else os.path.realpath(own_path)
             hits = [
                 Hit(self.paths[place], self.labels[place] if self.labels else None, float(score))
                 for score, place in zip(query_scores, query_places, strict=True)
-                if place >= 0 and self.paths[place] != itself
+                if place >= 0 and (itself is None or os.path.realpath(self.paths[place]) != itself)
             ]
             found.append(hits[:top])
         return found
@@ -269,6 +274,8 @@ class GalleryIndex:
                 with archive.open(_VECTORS) as member:
                     index = _faiss.read_index(_faiss.PyCallbackIOReader(member.read))
                     member.read()  # to the end, which checks the checksum
+            if manifest["parameters"]:  # faiss does not save all of them, e.g. max_codes
+                _faiss.ParameterSpace().set_index_parameters(index, manifest["parameters"])
             whole = len(paths) == index.ntotal == manifest["images"]
         except (OSError, zipfile.BadZipFile, LookupError, ValueError, RuntimeError) as error:
             raise RetrievalError(
@@ -281,6 +288,18 @@ class GalleryIndex:
                 f"{manifest['images']} of each. Index the gallery again."
             )
         return cls(index, paths, labels, manifest)
+
+
+def _cannot_build(
+    factory: str, parameters: str, gallery: VectorFile, error: RuntimeError
+) -> RetrievalError:
+    number, size = gallery.vectors.shape
+    return RetrievalError(
+        f"faiss cannot build {factory!r} {f'with {parameters!r} ' if parameters else ''}"
+        f"from {number} vectors of {size} numbers: {_reason(error)}. Expected a string "
+        "of faiss.index_factory that fits them, such as Flat or HNSW32 (--factory), and "
+        "its parameters, such as efSearch=64 (--parameters)."
+    )
 
 
 def _sample(number: int, most: int) -> npt.NDArray[np.int64]:

@@ -14,6 +14,7 @@ from slade_plugin.data.files.image_tree import read_image_tree
 from slade_plugin.retrieval.embedder import Embedder
 from slade_plugin.retrieval.gallery_index import GalleryIndex, Hit
 from slade_plugin.retrieval.pages import SIDE, render_page, thumbnail_uri
+from slade_plugin.retrieval.vectors import check_name
 
 SCORES = {"cosine": "cosine similarity", "euclidean": "Euclidean distance"}
 
@@ -36,7 +37,7 @@ def query_paths(queries: Sequence[Path]) -> list[str]:
 
     Raises:
         RetrievalError: If a query does not exist.
-        DataError: If a folder holds no image.
+        DataError: If a folder holds no image, or `check_name` refuses a name.
     """
     found = []
     for query in queries:
@@ -47,6 +48,8 @@ def query_paths(queries: Sequence[Path]) -> list[str]:
             found.append(str(query))
         else:
             raise RetrievalError(f"there is no query {query}; expected an image file or a folder.")
+    for path in found:
+        check_name(path)
     return found
 
 
@@ -67,7 +70,7 @@ def search_images(
     index.check_model(embedder.record, "the experiment")
     index.check_top(top)  # before the work
     vectors = embedder.embed(queries)
-    hits = index.search(vectors, top, [os.path.abspath(query) for query in queries])
+    hits = index.search(vectors, top, queries)
     return [Found(query, found) for query, found in zip(queries, hits, strict=True)]
 
 

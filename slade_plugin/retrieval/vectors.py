@@ -8,10 +8,12 @@ Unfinished work is in ``.NAME.npy.part``; ``.NAME.progress.json`` counts its fin
 """
 
 import csv
+import hashlib
 import io
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,17 +25,19 @@ import numpy as np
 import numpy.typing as npt
 
 from slade_plugin.base.csv_text import csv_text
-from slade_plugin.base.errors import ConfigError, ExperimentError, RetrievalError
+from slade_plugin.base.errors import ConfigError, DataError, ExperimentError, RetrievalError
 from slade_plugin.base.files import atomic_write, write_json
 from slade_plugin.base.locks import is_file_of, lock_file
 from slade_plugin.data.datasets import FolderImages
 from slade_plugin.data.files.image_list import ImageList
+from slade_plugin.data.files.image_tree import UNLABELED, check_exists
 from slade_plugin.retrieval.embedder import Embedder
 
 logger = logging.getLogger(__name__)
 
 _SAVE_EVERY = 5.0  # seconds of work that a power failure may cost
 _SHOWN = 3  # unreadable images in one message
+_UNWRITABLE = re.compile("[\r\ud800-\udfff]")  # in a CSV: carriage returns, bytes beyond UTF-8
 
 
 @dataclass(frozen=True)
@@ -69,23 +73,44 @@ class VectorFile:
             )
 
 
-def list_images(path: Path, labeled: bool) -> ImageList:
+def list_images(path: Path, labeled: bool, least_classes: int = 1) -> ImageList:
     """List images as --labeled and --unlabeled do, without opening them.
 
     Args:
         path: A folder, a CSV file of path,label or a text file with one path per line.
         labeled: Whether the folders of a tree are classes. A ``.csv`` file is always labeled.
+        least_classes: The smallest valid number of classes.
 
     Raises:
-        DataError: If there are no images, or the list cannot be read.
+        DataError: If there are no images or too few classes, the list cannot be read, or
+            `check_name` refuses a name.
     """
     labeled = labeled or path.suffix.lower() == ".csv"
-    return FolderImages.find(Path(), path=os.path.abspath(path), labeled=labeled)
+    place = os.path.abspath(path)
+    check_exists(Path(place))  # first, since `find` names flags of training
+    options = {"labeled": labeled, "least_classes": least_classes}
+    images = FolderImages.find(Path(), path=place, **options)
+    for name in (str(images.root), *images.paths.tolist(), *images.class_names):
+        check_name(name)
+    return images
+
+
+def check_name(name: str) -> None:
+    """Check that a path or a class name can be written to the files.
+
+    Raises:
+        DataError: If it is not UTF-8 or holds a carriage return.
+    """
+    if _UNWRITABLE.search(name):
+        raise DataError(
+            f"{name!a} is not UTF-8 or holds a carriage return; expected UTF-8 without one. "
+            "Rename it, for example with convmv."
+        )
 
 
 def class_names_of(images: ImageList) -> list[str] | None:
     """Return the class name of each image, or None if the list has no labels."""
-    if len(images.class_names) == 1:
+    if images.class_names == [UNLABELED]:
         return None
     return [images.class_names[label] for label in images.labels]
 
@@ -121,6 +146,7 @@ def embed_images(
     key = {
         "model_sha256": embedder.sha256,
         "images_sha256": images.fingerprint,
+        "modified": hashlib.sha256(images.modified.tobytes()).hexdigest(),
         "root": os.path.abspath(images.root),
         "batch_size": batch_size or embedder.batch_size,
     }
@@ -128,8 +154,8 @@ def embed_images(
         found = open_vectors(stem)
         if found.record["key"] != key:
             raise RetrievalError(
-                f"{stem}.npy holds vectors of another model or other images; expected a new "
-                "name. Change --out, or remove the file."
+                f"{stem}.npy holds vectors of another model or other images, or made with "
+                "another --batch_size; expected a new name. Change --out, or remove the file."
             )
         return found
     if not os.access(stem.absolute().parent, os.W_OK):

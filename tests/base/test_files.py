@@ -206,7 +206,7 @@ def write_folder(target: Path) -> None:
 def test_a_folder_is_whole_or_absent(small_disk: Any) -> None:
     small_disk.leave(20_000)
     target = small_disk.folder / "new" / "record"
-    with pytest.raises(ExperimentError, match=r"Cannot write .*record: (No space|File too large)"):
+    with pytest.raises(ExperimentError, match=r"Cannot write .*record: .*another folder\.$"):
         write_folder(target)
     assert not target.exists()
     assert small_disk.temporary_files() == []

@@ -76,5 +76,10 @@ def test_mistakes_give_exit_code_2_and_no_file(bench, finished, photos, tmp_path
         outcome = call(bench, "embed", *words, "--out", out)
         assert outcome.code == 2, words
         assert message in outcome.err
+        assert "--unlabeled" not in outcome.err
         assert outcome.err.count("\n") == 1
+    for folder in (".", "..", "/"):
+        outcome = call(bench, "embed", tmp_path / "no_experiment", photos, "--out", folder)
+        assert outcome.code == 2
+        assert f"--out is {folder}; expected the name of files" in outcome.err
     assert os.listdir(tmp_path) == ["empty"]

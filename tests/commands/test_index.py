@@ -62,6 +62,18 @@ def test_an_interrupted_index_resumes(call, finished, gallery, tmp_path, monkeyp
     assert os.listdir(tmp_path) == ["gallery.index"]
 
 
+def test_a_second_process_is_refused(call, finished, gallery, hold, tmp_path) -> None:
+    out = tmp_path / "gallery.index"
+    words = ["index", finished, gallery, "--out", out]
+    assert call(*words).code == 0
+    before = out.read_bytes()
+    holder = hold(tmp_path / ".gallery.index.lock")
+    outcome = call(*words, "--add")
+    assert outcome.code == 2
+    assert f"in use by process {holder.pid}" in outcome.err
+    assert out.read_bytes() == before
+
+
 def test_mistakes_give_exit_code_2_and_change_nothing(call, finished, gallery, tmp_path) -> None:
     out, vectors = tmp_path / "gallery.index", tmp_path / "vectors.npy"
     other = ("--split_scheme", "Test50_50_Partitions2_1")
@@ -79,6 +91,7 @@ def test_mistakes_give_exit_code_2_and_change_nothing(call, finished, gallery, t
         (vectors, "--out", new, "--factory", "IVF64,Flat"): "should be at least as large",
         (tmp_path / "empty", "--out", new): "has no images",
         (gallery, "--out", tmp_path / "no" / "new.index"): "there is no folder",
+        (gallery, "--out", "."): "--out is the folder .; expected a file",
         (tmp_path / "missing.npy", "--out", new): "cannot be read",
     }
     for words, message in mistakes.items():

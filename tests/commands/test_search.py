@@ -83,6 +83,16 @@ def test_a_moved_experiment_is_named_by_a_flag(call, finished, index, queries, t
     assert call(*words, "--experiment", tmp_path / "moved").out == call(*words).out
 
 
+def test_an_experiment_that_is_gone_is_asked_for(call, index, queries, tmp_path) -> None:
+    gallery = GalleryIndex.load(index)
+    gallery.manifest["model"]["experiment"] = "runs/gone"
+    gallery.save(tmp_path / "g.index")
+    outcome = call("search", tmp_path / "g.index", queries[0], "--top", 1)
+    assert outcome.code == 2
+    assert "there is no runs/gone, whose model made" in outcome.err
+    assert "--experiment" in outcome.err
+
+
 def test_an_ensemble_is_found_again(call, finished, gallery, queries, tmp_path) -> None:
     out = tmp_path / "both.index"
     assert call("index", finished, gallery, "--ensemble", "--out", out).code == 0

@@ -1,4 +1,5 @@
 import copy
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 from pytorch_metric_learning.testers import BaseTester
+from torch.utils.data import Dataset
 
 import slade_plugin
 from slade_plugin.base.errors import ConfigError, ExperimentError, RetrievalError
@@ -74,6 +76,24 @@ def test_a_photograph_is_turned_upright_however_it_is_given(embedder, tmp_path) 
     by_path, by_image, expected = embedder.embed([path, Image.open(path), upright])
     assert np.array_equal(by_path, expected)
     assert np.array_equal(by_image, expected)
+
+
+def test_transparent_parts_are_white_however_an_image_is_given(embedder, tmp_path) -> None:
+    path = tmp_path / "black.png"
+    Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(path, transparency=0)
+    by_path, by_image = embedder.embed([path, Image.open(path)])
+    assert np.array_equal(by_path, by_image)
+
+
+def test_a_truncated_image_is_named(embedder, tmp_path) -> None:
+    path = tmp_path / "cut.png"
+    Image.effect_noise((32, 32), 50).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with (
+        Image.open(path) as image,
+        pytest.raises(RetrievalError, match=r"image 0: it cannot be decoded \(.*truncated"),
+    ):
+        embedder.embed([image])
 
 
 def test_the_ensemble_is_that_of_the_host(bench, trained, monkeypatch, tmp_path) -> None:
@@ -168,6 +188,20 @@ def test_loading_leaves_all_generators_as_they_were(trained) -> None:
 def test_images_that_do_not_fit_are_named(embedder, images, message) -> None:
     with pytest.raises(RetrievalError, match=message):
         embedder.embed(images)
+
+
+class _Dying(Dataset):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        os._exit(1)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, on the way out
+def test_a_process_that_dies_is_an_error(embedder) -> None:
+    with pytest.raises(RetrievalError, match=r"that reads images ended: .*--workers 0"):
+        embedder.embed(_Dying(), num_workers=1)
 
 
 def test_settings_that_do_not_fit_are_named(trained, embedder, tmp_path) -> None:

@@ -65,5 +65,9 @@ def test_images_that_cannot_be_scored_are_named(embedder, tmp_path) -> None:
             Image.new("L", (60, 50)).save(tmp_path / "large" / name / f"{number}.png")
     with pytest.raises(DataError, match="holds 2 images, each of a different class"):
         evaluate_images(embedder, tmp_path / "alone", ks=(1,))
+    (tmp_path / "one").mkdir()
+    (tmp_path / "alone" / "a").rename(tmp_path / "one" / "a")
+    with pytest.raises(DataError, match="images of one class only, 'a'"):
+        evaluate_images(embedder, tmp_path / "one", ks=(1,))
     with pytest.raises(RetrievalError, match="60 x 50 pixels has the shape"):
         evaluate_images(embedder, tmp_path / "large", ks=(1,))

@@ -1,6 +1,7 @@
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -74,6 +75,15 @@ def test_what_was_saved_is_read_again(tmp_path: Path) -> None:
     assert faiss.read_index(str(tmp_path / "plain.faiss")).ntotal == 200
 
 
+def test_parameters_that_faiss_does_not_save_are_set_again(tmp_path: Path) -> None:
+    index = GalleryIndex.build(gallery(400), "IVF8,Flat", "nprobe=8,max_codes=60")
+    index.save(tmp_path / "g.index")
+    again = GalleryIndex.load(tmp_path / "g.index")
+    assert faiss.downcast_index(again.index).max_codes == 60
+    queries = gallery().vectors[:9]
+    assert again.search(queries, 6) == index.search(queries, 6)
+
+
 def test_recall_is_the_share_of_exact_neighbors(monkeypatch: pytest.MonkeyPatch) -> None:
     made = gallery(number=400)
     monkeypatch.setattr(gallery_index, "_CHUNK", 64)  # exact search in several pieces
@@ -106,6 +116,23 @@ def test_images_are_added_once(tmp_path: Path) -> None:
     assert index.labels[-3:] == ["class4", "", ""]
 
 
+def test_a_file_is_one_image_whatever_leads_to_it(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    whole = gallery(20)
+    paths = [f"{tmp_path}/photos/{place}.jpg" for place in range(19)]
+    paths.append(f"{tmp_path}/link/3.jpg")
+    index = GalleryIndex.build(
+        VectorFile(whole.vectors, paths, whole.labels, whole.record), "HNSW8"
+    )
+    assert index.paths == paths[:19]
+    assert index.manifest["recall"]["images"] == 19
+    linked = [path.replace("photos", "link") for path in paths]
+    assert index.add(VectorFile(whole.vectors, linked, whole.labels, whole.record)) == 0
+    (hits,) = index.search(whole.vectors[:1], 3, linked[:1])
+    assert paths[0] not in [hit.path for hit in hits]
+
+
 def test_vectors_of_another_model_are_refused() -> None:
     index = GalleryIndex.build(gallery())
     other = {**MODEL, "sha256": "b", "experiment": "runs/b"}
@@ -123,11 +150,19 @@ def test_vectors_of_another_model_are_refused() -> None:
         ("IVF4096,Flat", "", r"Number of training points \(200\) should be at least"),
         ("Flat,PQ3", "", "faiss cannot build"),
         ("HNSW8", "nprobe=3", "could not set parameter nprobe"),
+        ("IDMap,Flat", "", "faiss cannot build 'IDMap,Flat' from 200 vectors"),
     ],
 )
 def test_an_index_that_cannot_be_built_is_named(factory, parameters, message) -> None:
     with pytest.raises(RetrievalError, match=message):
         GalleryIndex.build(gallery(), factory, parameters)
+
+
+def test_an_index_that_takes_no_more_images_is_named() -> None:
+    index = GalleryIndex.build(gallery(), "NSG8")
+    more = replace(gallery(3), paths=["/x/1.jpg", "/x/2.jpg", "/x/3.jpg"])
+    with pytest.raises(RetrievalError, match="NSG does not support incremental addition"):
+        index.add(more)
 
 
 @pytest.mark.parametrize("top", [0, -1, 201])

@@ -59,6 +59,11 @@ def test_queries_that_do_not_fit_are_named(index, embedder, trained, tmp_path) -
         query_paths([tmp_path / "nowhere.jpg"])
     with pytest.raises(DataError, match="has no images"):
         query_paths([tmp_path])
+    odd = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    odd.touch()
+    with pytest.raises(DataError, match="is not UTF-8"):
+        query_paths([odd])
+    odd.unlink()
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(RetrievalError, match=r"notes.txt: it cannot be read as an image"):
         search_images(index, embedder, query_paths([tmp_path / "notes.txt"]), 3)

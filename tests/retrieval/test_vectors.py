@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from slade_plugin.base.errors import ConfigError, DataError, ExperimentError, RetrievalError
 from slade_plugin.retrieval import vectors
@@ -60,6 +61,14 @@ def test_the_files_hold_vectors_paths_and_labels(trained, embedder, images, expe
     assert class_names_of(again) == found.labels
 
 
+def test_a_gallery_may_have_one_class(tmp_path: Path) -> None:
+    (tmp_path / "cup").mkdir()
+    (tmp_path / "cup" / "a.png").touch()
+    (tmp_path / "list.csv").write_text("path,label\ncup/a.png,cup\n")
+    for path in (tmp_path, tmp_path / "list.csv"):
+        assert class_names_of(list_images(path, labeled=True)) == ["cup"]
+
+
 def test_without_labels_there_is_a_list_of_paths(trained, embedder, tmp_path) -> None:
     listed = tmp_path / "some.txt"
     listed.write_text("\n".join(trained.paths[:3]))
@@ -107,6 +116,8 @@ def test_an_interruption_changes_nothing(
     assert sorted(os.listdir(tmp_path)) == ["vectors.csv", "vectors.json", "vectors.npy"]
     embed_images(embedder, images, tmp_path / "vectors", BATCH)  # everything is there
     assert sum(seen) == len(images) - batches * BATCH
+    with pytest.raises(RetrievalError, match="or made with another --batch_size"):
+        embed_images(embedder, images, tmp_path / "vectors", BATCH + 1)
 
 
 def test_progress_is_saved_as_it_goes(embedder, images, tmp_path, monkeypatch) -> None:
@@ -134,6 +145,19 @@ def test_another_model_or_other_images_begin_anew(
         found.check_model(embedder.record)
     other_vectors = np.load(tmp_path / "vectors.npy")
     assert np.array_equal(other_vectors, found.vectors)
+
+
+def test_changed_images_of_the_same_size_are_noticed(embedder, tmp_path) -> None:
+    path = tmp_path / "photos" / "a.bmp"
+    path.parent.mkdir()
+    for level in (0, 255):
+        Image.new("L", (32, 32), level).save(path)
+        os.utime(path, (level, level))  # clocks of file systems may be coarse
+        images = list_images(path.parent, labeled=False)
+        if level == 0:
+            embed_images(embedder, images, tmp_path / "vectors")
+    with pytest.raises(RetrievalError, match="holds vectors of another model or other"):
+        embed_images(embedder, images, tmp_path / "vectors")
 
 
 def test_unreadable_images_are_skipped_up_to_a_number(trained, embedder, tmp_path) -> None:
@@ -207,6 +231,17 @@ def test_bad_places_and_damaged_files_are_named(embedder, images, tmp_path) -> N
         open_vectors(out)
     remove_vectors(out)
     assert sorted(os.listdir(tmp_path)) == ["empty"]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"cat\r"])
+def test_names_that_no_csv_holds_are_refused(name: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(name) / "in"
+    folder.mkdir(parents=True)
+    (folder / "a.png").touch()
+    (folder / "list.txt").write_text("a.png")
+    for path in (folder, folder / "list.txt"):
+        with pytest.raises(DataError, match=r"(cat\\r|caf\\udce9)/in' is not UTF-8 or holds"):
+            list_images(path, labeled=False)
 
 
 def test_paths_survive_their_file() -> None:

@@ -87,7 +87,7 @@ class FolderImages(ImageFiles):
         if not labeled:
             return read_image_tree(place) if place.is_dir() else read_path_list(place)
         read = read_class_folders if place.is_dir() else read_labeled_table
-        images = read(place, options.get("merge_spellings", False))
+        images = read(place, options.get("merge_spellings", False), options.get("least_classes", 2))
         groups = similar_names(images.class_names)
         if groups:
             warn_once(

@@ -36,19 +36,22 @@ _Row = tuple[int, list[str]]
 """Line number and cells without blanks around them."""
 
 
-def read_labeled_table(file: Path, merge_spellings: bool = False) -> ImageList:
+def read_labeled_table(
+    file: Path, merge_spellings: bool = False, least_classes: int = 2
+) -> ImageList:
     """List the images of a CSV file of path and label.
 
     Args:
         file: The CSV file.
         merge_spellings: Make one class of labels that `spelling_key` finds equal.
+        least_classes: The smallest valid number of classes.
 
     Returns:
         Classes in the order of their names' code points; images in that of the file.
 
     Raises:
         DataError: If the file cannot be read, a row has the wrong number of columns or an empty
-            cell, an image is missing or has two labels, or there are fewer than two classes.
+            cell, an image is missing or has two labels, or there are too few classes.
     """
     rows = _labeled_rows(file)
     labels = [label for _, _, label in rows]
@@ -64,10 +67,10 @@ def read_labeled_table(file: Path, merge_spellings: bool = False) -> ImageList:
             twice.append(f"{path} is {known!r} in line {known_line} and {label!r} in line {line}")
     _refuse(file, twice, "expected one label per image")
     places, names = remap_labels([label for _, label in kept.values()])
-    if len(names) < 2:
+    if len(names) < least_classes:
         raise DataError(
             f"{file} names {len(kept)} images of {len(names)} classes; expected rows of path,label "
-            "of at least two classes (--labeled)."
+            f"of {least_classes} or more classes (--labeled)."
         )
     images = ImageList(file.parent, np.array(list(kept)), places, names.tolist())
     _check_files(file, images, [line for line, _ in kept.values()], len(rows))
@@ -86,7 +89,7 @@ def read_path_list(file: Path) -> ImageList:
     Raises:
         DataError: If the file cannot be read, names no image, or an image is missing.
     """
-    text = read_text(file, "a text file with one path per line (--unlabeled)")
+    text = read_text(file, "a text file with one path per line")
     lines = [(line, path) for line, path in lines_of(text) if path.strip(f'{_DELIMITERS} "')]
     if lines and _delimiter_of_excel(lines[0][1]):
         lines = lines[1:]

@@ -41,19 +41,22 @@ class ImageTree(NamedTuple):
     repeats: list[tuple[str, str]]
 
 
-def read_class_folders(root: Path, merge_spellings: bool = False) -> ImageList:
+def read_class_folders(
+    root: Path, merge_spellings: bool = False, least_classes: int = 2
+) -> ImageList:
     """List the images of a tree with one folder per class.
 
     Args:
         root: The folder that holds the class folders, or folders of splits that hold them.
         merge_spellings: Make one class of names that `spelling_key` finds equal.
+        least_classes: The smallest valid number of classes, 1 or 2.
 
     Returns:
         Classes in the order of their names' code points; images in that of their paths.
 
     Raises:
         DataError: If the tree cannot be read, a link is broken, one folder is two classes, or there
-            are not two class folders with images.
+            are too few class folders with images.
     """
     tree = find_images(root)
     level = _class_level(root, tree.paths)
@@ -69,7 +72,7 @@ def read_class_folders(root: Path, merge_spellings: bool = False) -> ImageList:
         what = f"{len(beside)} images but no folders" if beside else "no images"
         raise DataError(f"{root} holds {what}; {expected}")
     _check_repeats(root, tree.repeats, level)
-    if len(classes) == 1:
+    if len(classes) < least_classes:
         raise DataError(
             f"{root} holds images of one class only, {names[0]!r}; {expected} If the class "
             f"folders lie one level deeper, give {root / names[0]}."
@@ -120,8 +123,7 @@ def without_labels(root: Path, paths: list[str], source: Path) -> ImageList:
     """
     if not paths:
         raise DataError(
-            f"{source} has no images; expected some with the ending {', '.join(IMG_EXTENSIONS)} "
-            "(--unlabeled)."
+            f"{source} has no images; expected some with the ending {', '.join(IMG_EXTENSIONS)}."
         )
     return ImageList(root, np.array(paths), np.zeros(len(paths), np.int64), [UNLABELED])
 
@@ -167,16 +169,17 @@ def find_images(root: Path) -> ImageTree:
     return ImageTree(sorted(found), repeats)
 
 
-def check_exists(path: Path, flag: str) -> None:
+def check_exists(path: Path, flag: str = "") -> None:
     """Check that a path given by the user exists.
 
     Args:
         path: A folder or a file.
-        flag: The flag it was given by.
+        flag: The flag it was given by, if any.
 
     Raises:
         DataError: If there is nothing, with the nearest name that exists.
     """
+    given_by = f" ({flag})" if flag else ""
     try:
         path.stat()
     except FileNotFoundError as error:
@@ -189,16 +192,16 @@ def check_exists(path: Path, flag: str) -> None:
             target = os.readlink(existing / missing)
             raise DataError(
                 f"{existing / missing} is a link to {target}, which is missing; expected a folder "
-                f"or a file ({flag}). Restore what it leads to."
+                f"or a file{given_by}. Restore what it leads to."
             ) from error
         raise DataError(
-            f"there is no {path}: {existing} holds no {missing}{hint}; expected a folder or a file "
-            f"({flag})."
+            f"there is no {path}: {existing} holds no {missing}{hint}; expected a folder or a "
+            f"file{given_by}."
         ) from error
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror}; expected a folder or a file that may be "
-            f"read ({flag})."
+            f"read{given_by}."
         ) from error
 
 

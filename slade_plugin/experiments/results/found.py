@@ -350,7 +350,8 @@ def read_method(*patterns: str) -> Group:
     folders: list[Path] = []
     for pattern in patterns:
         # A name may contain brackets.
-        found = [pattern] if Path(pattern).exists() else glob.glob(pattern)
+        literal = pattern.replace("[", "[[]")
+        found = [pattern] if Path(pattern).exists() else glob.glob(literal) or glob.glob(pattern)
         if not found:
             raise ExperimentError(
                 f"{pattern} matches nothing; expected an experiment or a pattern."

@@ -113,6 +113,9 @@ def test_a_list_of_paths(folder: Path, caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_a_list_that_is_wrong(folder: Path) -> None:
+    (folder / "zip.txt").write_bytes(b"PK\xff")
+    with pytest.raises(DataError, match=r"one path per line\. Unpack"):
+        read_path_list(folder / "zip.txt")
     with pytest.raises(DataError, match=r"pool\.txt has no images"):
         read_path_list(write(folder, "\n", "pool.txt"))
     with pytest.raises(DataError, match=r"1 of 2 listed images are not there: line 3: no\.jpg"):

@@ -166,7 +166,7 @@ def test_an_empty_class_is_named_in_folders_of_splits_too(
 
 
 def test_a_pool_without_images(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has no images; expected some with the ending \.jpg"):
+    with pytest.raises(DataError, match=r"has no images; expected .* ending \.jpg.*\.webp\.$"):
         read_image_tree(tmp_path)
 
 
@@ -178,6 +178,8 @@ def test_a_path_that_leads_nowhere(photos: Path) -> None:
         f"there is no {photos.parent}/photo/cup: {photos.parent} holds no photo (did you mean "
         "'photos'?); expected a folder or a file (--labeled)."
     )
+    with pytest.raises(DataError, match=r"expected a folder or a file\.$"):
+        check_exists(photos / "no")
 
 
 def test_broken_links_are_named(photos: Path) -> None:

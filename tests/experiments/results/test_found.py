@@ -212,3 +212,10 @@ def test_a_method_may_be_given_as_a_list(make_experiment: Make, tmp_path: Path) 
     assert [experiment.seed for experiment in group.experiments] == [0, 1, 2]
     with pytest.raises(ExperimentError, match="nowhere matches nothing; expected"):
         read_method(str(tmp_path / "a"), "nowhere")
+
+
+def test_a_folder_above_a_pattern_may_have_brackets(make_experiment: Make, tmp_path: Path) -> None:
+    for folder, seed in (("run[1]", 0), ("run[1]", 1), ("run1", 2)):
+        make_experiment(tmp_path / folder / f"s{seed}", SCORES, seed=seed)
+    group = read_method(str(tmp_path / "run[1]" / "s*"))
+    assert [experiment.seed for experiment in group.experiments] == [0, 1]
