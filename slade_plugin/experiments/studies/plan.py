@@ -128,7 +128,8 @@ def plan_runs(
         (data set, seed, setting) to its run; several may share one run.
 
     Raises:
-        ConfigError: If a flag of `extra` cannot be read or is the study's own.
+        ConfigError: If a flag of `extra` cannot be read or is the study's own, or a setting has flags
+            of a teacher that it does not train.
     """
     order = sorted(study.settings, key=lambda setting: setting.name != study.first)
     runs: dict[tuple[str, int, str], Run] = {}
@@ -169,8 +170,13 @@ def _joined(
     flags: dict[str, Any] = {}
     for source in sources:
         for flag, value in flag_values(source).items():
-            if teacher and flag.startswith("--teacher.") and source is not setting.flags:
-                continue  # for the run that trained it; run.py refuses it with a given teacher
+            if teacher and flag.startswith("--teacher."):
+                if source is setting.flags:
+                    raise ConfigError(
+                        f"{setting.name} has {flag}, but uses a teacher that another run trains; "
+                        "expected teacher: own, or the flag in datasets or flags of the study."
+                    )
+                continue  # for the run that trained it
             flags[flag] = merged_values(flags.get(flag), value)
     if not setting.own_baseline and not setting.plain:
         given = flags.setdefault("--pipeline", {})

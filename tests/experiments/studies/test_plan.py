@@ -210,7 +210,7 @@ def test_a_setting_of_a_given_teacher_may_have_a_baseline(tmp_path: Path) -> Non
 
 
 def test_flags_for_the_teacher_reach_the_run_that_trains_it(tmp_path: Path) -> None:
-    """Those of the data set and the study; run.py refuses them beside a given teacher."""
+    """Those of the data set and the study."""
     study = load_study(tmp_path, datasets={"dots": "--teacher.sampler {m: 2}"},
                  flags="--teacher.num_epochs_train 3 --num_epochs_train 2")  # fmt: skip
     runs = plan_runs(study, tmp_path, [0])
@@ -222,6 +222,13 @@ def test_flags_for_the_teacher_reach_the_run_that_trains_it(tmp_path: Path) -> N
         command = runs["dots", 0, name].command()
         assert not [word for word in command if word.startswith("--teacher.")]
         assert value_of(runs["dots", 0, name], "--num_epochs_train") == "2"
+
+
+def test_a_setting_has_no_flags_for_the_teacher_of_another_one(tmp_path: Path) -> None:
+    """run.py would refuse them, after the runs before it."""
+    controls = {"oracle": "--config_loss oracle --teacher.sampler {m: 2}"}
+    with pytest.raises(ConfigError, match=r"oracle has --teacher\.sampler, but .*teacher: own"):
+        plan_runs(load_study(tmp_path, controls=controls), tmp_path, [0])
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
