@@ -87,10 +87,11 @@ def list_images(path: Path, labeled: bool, least_classes: int = 1) -> ImageList:
     """
     labeled = labeled or path.suffix.lower() == ".csv"
     place = os.path.abspath(path)
+    check_name(place)
     check_exists(Path(place))  # first, since `find` names flags of training
     options = {"labeled": labeled, "least_classes": least_classes}
     images = FolderImages.find(Path(), path=place, **options)
-    for name in (str(images.root), *images.paths.tolist(), *images.class_names):
+    for name in (*images.paths.tolist(), *images.class_names):
         check_name(name)
     return images
 

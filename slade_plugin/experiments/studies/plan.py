@@ -128,8 +128,8 @@ def plan_runs(
         (data set, seed, setting) to its run; several may share one run.
 
     Raises:
-        ConfigError: If a flag of `extra` cannot be read or is the study's own, or a setting has flags
-            of a teacher that it does not train.
+        ConfigError: If a flag of `extra` cannot be read or is the study's own, or a setting has
+            flags of a teacher that it does not train.
     """
     order = sorted(study.settings, key=lambda setting: setting.name != study.first)
     runs: dict[tuple[str, int, str], Run] = {}
