@@ -17,7 +17,6 @@ from slade_plugin.base.errors import ConfigError, SladeError
 from slade_plugin.base.files import disk_error
 from slade_plugin.base.machine import prepare_process
 
-EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 128 + signal.SIGPIPE  # as for a program ended by the signal
 
@@ -91,7 +90,7 @@ def main() -> int:
         return _end(
             f"ExperimentError: a file or the output cannot be written: {reason}. Expected free "
             f"space and permission to write. Fix this, then rerun the same command{begun}.",
-            EXIT_USER_ERROR,
+            SladeError.exit_code,
         )
 
 

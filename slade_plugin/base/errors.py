@@ -30,7 +30,7 @@ class ExperimentError(SladeError):
 
 
 class DivergenceError(ExperimentError):
-    """Training produced a NaN. A search scores such a trial 0, as the host does."""
+    """Training produced a NaN. A search or study scores such a trial 0, as the host does."""
 
     exit_code = 3
 

@@ -176,7 +176,7 @@ class Embedder(nn.Module):
             )
         try:
             image.load()
-        except Exception as error:  # a dozen kinds, see read_rgb
+        except Exception as error:  # Pillow has a dozen kinds for damaged images
             raise RetrievalError(
                 f"it cannot be decoded ({error}); expected a whole image. Replace its file."
             ) from error

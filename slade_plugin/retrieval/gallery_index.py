@@ -202,8 +202,8 @@ class GalleryIndex:
             scores = np.sqrt(np.maximum(scores, 0))  # faiss returns squares
         found = []
         for row, (query_scores, query_places) in enumerate(zip(scores, places, strict=True)):
-            own_path = own[row] if own else None
-            itself = None if own_path is None else os.path.realpath(own_path)
+            itself = own[row] if own else None
+            itself = itself and os.path.realpath(itself)
             hits = [
                 Hit(self.paths[place], self.labels[place] if self.labels else None, float(score))
                 for score, place in zip(query_scores, query_places, strict=True)

@@ -324,17 +324,19 @@ def group_experiments(experiments: Iterable[Experiment]) -> tuple[list[Group], l
     return groups, notes
 
 
-def as_one_method(experiments: Sequence[Experiment]) -> list[Experiment] | None:
-    """Return experiments as runs of one method; None if they are of several.
+def as_one_method(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Return experiments as runs of one method, with `fixed_splits` if only that makes them alike.
 
     A `random_seed` of 0 may be drawn by the run's seed 0, or be fixed: the other runs tell.
+    Experiments of several methods are returned as they are.
     """
-    return _alike(experiments, False) or _alike(experiments, True) or None
+    return _alike(experiments, False) or _alike(experiments, True) or [*experiments]
 
 
 def _alike(experiments: Sequence[Experiment], fixed_splits: bool) -> list[Experiment]:
     found = [e.with_fixed_splits if fixed_splits else e for e in experiments]
-    return found if all(e.method == found[0].method for e in found) else []
+    # With the last one, which is new to a group: that of another method differs at once.
+    return found if all(e.method == found[-1].method for e in found) else []
 
 
 def read_method(*patterns: str) -> Group:

@@ -147,8 +147,7 @@ def read_runs(folder: Path, record: Mapping[str, Any]) -> list[Experiment]:
     Raises:
         ExperimentError: If a config is missing or damaged.
     """
-    experiments = [read_saved(folder / run["folder"]) for run in record["runs"]]
-    return as_one_method(experiments) or experiments
+    return as_one_method([read_saved(folder / run["folder"]) for run in record["runs"]])
 
 
 def _check_configs(folder: Path, record: Mapping[str, Any]) -> list[str]:

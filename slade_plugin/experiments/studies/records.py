@@ -54,8 +54,7 @@ def write_records(
                 if path.exists():
                     continue
                 title = setting.name if main else f"{setting.name} ({stage})"
-                found = [read_saved(_place(run, stage)) for run in of]
-                group = Group(title, as_one_method(found) or found)
+                group = Group(title, as_one_method([read_saved(_place(run, stage)) for run in of]))
                 effort = _tuning(study, dataset, setting, trials) or budget
                 write_record(group, path, dataset_root, effort)
                 written.append(path)
